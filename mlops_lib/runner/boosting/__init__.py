@@ -1,1 +1,1 @@
-"""XGBoost, LightGBM and CatBoost around the script."""
+"""Adapter for XGBoost, LightGBM and CatBoost."""

@@ -1,12 +1,11 @@
-"""Boosting around the script: XGBoost's and LightGBM's `train` continue at the round where they
-were killed.
+"""Adapter for XGBoost and LightGBM: `train` resumes at the round where it was killed.
 
-A round's booster, the callbacks' state and the evaluation history are stored; a restarted training
-hands the booster to the library's own continuation and lets rounds, callbacks and history go on
-counting where they stood. Both libraries add up trees in the same order then as before, so the
-predictions are the same to the bit, unless rows or columns are sampled: the libraries keep the
-state of those draws to themselves. Such a training is repeated from its first round while that
-costs little, else it continues and says so.
+Each checkpoint holds a round's booster, the callbacks' state and the evaluation history. A
+restarted training passes the booster to the library's own continuation, and rounds, callbacks and
+history continue their counts. Both libraries then add up trees in the same order as before, so the
+predictions are the same to the bit, unless rows or columns are sampled: the libraries do not expose
+the state of these draws. Such a training is repeated from its first round while that costs little;
+else it continues, with a warning.
 """
 
 import copy
@@ -40,14 +39,14 @@ SAMPLING = {
 }
 """Parameters that, at other values than these, draw from a random state that cannot be stored."""
 REPEATED_S = 60.0
-"""A training that samples is repeated from its first round when it had taken less."""
+"""A training with sampling that took less time is repeated from its first round."""
 
 ACTIVE: "List[Rounds]" = []
-"""The boosting under way, if any."""
+"""The running boosting, if any."""
 
 
 def install(run: Context) -> Dict[str, Callable[[ModuleType], None]]:
-    """The import hooks for XGBoost and LightGBM."""
+    """Return the import hooks for XGBoost and LightGBM."""
 
     def hook(name: str, patch: Callable[[Any], None]) -> Callable[[ModuleType], None]:
         def patched(module: ModuleType) -> None:
@@ -80,13 +79,13 @@ def install(run: Context) -> Dict[str, Callable[[ModuleType], None]]:
 
 
 class Rounds:
-    """The rounds of one boosting: what had been done, and what is stored of it.
+    """The rounds of one boosting, and their checkpoints.
 
     Args:
         run: the execution.
         number: the fit it belongs to.
         store: the fit's checkpoints.
-        state: the newest of them from within the rounds, if there is one.
+        state: the newest checkpoint from within the rounds, if there is one.
     """
 
     def __init__(
@@ -96,36 +95,36 @@ class Rounds:
         self.number = number
         self.store = store
         self.state = state
-        self.done = 0 if state is None else int(state["round"])
+        self.rounds_done = 0 if state is None else int(state["round"])
         self.callbacks: List[Tuple[str, Any]] = []
         self.pace = checkpoint.Pace(run.spec.checkpoint_budget, 0.0)
         self.began = time.monotonic() - (0.0 if state is None else state["seconds"])
         self._records: List[Dict[str, Any]] = []
         self._round_began = time.monotonic()
         self.unsaved = False
-        """Whether a round was made since the last checkpoint."""
+        """True if a round has ended since the last checkpoint."""
 
     def adopt(self, callbacks: List[Any]) -> None:
-        """Follow these callbacks, and give them the state they had."""
-        for one in callbacks:
-            named = (f"{len(self.callbacks)}-{type(one).__name__}", one)
-            self.callbacks.append(named)
+        """Track these callbacks, and restore their state."""
+        for callback in callbacks:
+            item = (f"{len(self.callbacks)}-{type(callback).__name__}", callback)
+            self.callbacks.append(item)
             if self.state is not None:
-                taken = {
-                    k: v for k, v in self.state["callbacks"].items() if k.startswith(named[0] + ".")
+                state = {
+                    k: v for k, v in self.state["callbacks"].items() if k.startswith(item[0] + ".")
                 }
-                objects.restore(objects.find_places([named]), taken, [named])
+                objects.restore(objects.find_places([item]), state, [item])
 
     def end(
         self, count: int, metrics: Dict[str, float], booster: Callable[[], Any], history: Any = None
     ) -> None:
-        """Note a round, and store it when that is within the budget.
+        """Record the end of a round, and write a checkpoint if it is due.
 
         Args:
-            count: how many rounds there have been.
-            metrics: what was evaluated after it.
-            booster: gives the model so far, as the library stores it.
-            history: all evaluations so far, where the library keeps them.
+            count: number of rounds so far.
+            metrics: the round's evaluations.
+            booster: returns the model so far, as the library serializes it.
+            history: all evaluations so far, if the library keeps them.
         """
         now = time.monotonic()
         self.run.journal.progress("fit", fit=self.number, epoch=count - 1, metrics=metrics)
@@ -135,12 +134,13 @@ class Rounds:
             )
         self._round_began = now
         self.unsaved = True
-        asked = self.run.shutdown.requested
-        if not asked and not self.pace.is_due():
+        is_ending = self.run.shutdown.requested
+        if not is_ending and not self.pace.is_due():
             return
         state = {
             "round": count,
             "booster": booster(),
+            # The library extends the history while the checkpoint is written in the background.
             "history": copy.deepcopy(history),
             "seconds": now - self.began,
             "callbacks": objects.capture(objects.find_places(self.callbacks), {})[0],
@@ -172,11 +172,11 @@ class Rounds:
         self.run.writer.submit(self.store, state, durable)
         self.unsaved = False
         self.pace.wrote(time.monotonic() - now)
-        if asked:
+        if is_ending:
             self.run.shutdown.block_if_requested()
 
     def journal_later(self) -> List[Dict[str, Any]]:
-        """The rounds whose events are still to be written; they go into the checkpoint."""
+        """Return the rounds without events; the next checkpoint contains them."""
         records, self._records = self._records, []
         return records
 
@@ -189,7 +189,7 @@ class Rounds:
 
 
 def _remember_predictions(run: Context, booster_class: Any) -> None:
-    """Note what a booster predicts for the script, for metrics that are computed from it."""
+    """Record a booster's predictions, for metrics that the script computes from them."""
     original = booster_class.predict
 
     @functools.wraps(original)
@@ -223,9 +223,9 @@ def _train(
 
     @functools.wraps(original)
     def train(*args: Any, **kwargs: Any) -> Any:
-        bound = signature.bind(*args, **kwargs)
-        bound.apply_defaults()
-        call = dict(bound.arguments)
+        arguments = signature.bind(*args, **kwargs)
+        arguments.apply_defaults()
+        call = dict(arguments.arguments)
         if not run.nested:
             return BoosterFit(run, original, call, continued).train()
         fit = run.estimator_fit
@@ -249,7 +249,7 @@ def _rounds(
     call: Dict[str, Any],
     continued: Callable[..., None],
 ) -> Any:
-    """Train, from the round of the checkpoint on."""
+    """Train, starting at the checkpoint's round."""
     if state is not None:
         with run.journal.guard("resume boosting"):
             state = _usable(run, number, call["params"], state)
@@ -266,7 +266,7 @@ def _rounds(
             result = original(**call)
     finally:
         ACTIVE.pop()
-    run.writer.wait()  # the rounds before these are told first
+    run.writer.wait()  # events of earlier rounds come first
     rounds.journal_now(rounds.journal_later())
     return result
 
@@ -284,8 +284,8 @@ def _usable(
     if state["seconds"] < REPEATED_S:
         return None
     run.journal.warn(
-        f"fit {number} samples ({', '.join(sampled)}) and continues at round {state['round']}: the rows and columns drawn"
-        " from there on are others, so the continuation is not guaranteed identical"
+        f"fit {number} samples ({', '.join(sampled)}) and continues at round {state['round']}: later"
+        " rounds draw other rows and columns, so the continuation is not guaranteed to be identical"
     )
     return state
 
@@ -304,7 +304,7 @@ class BoosterFit:
         self.store = checkpoint.Store(run.fit_folder(self.number), run.work)
 
     def train(self) -> Any:
-        """Train, go on, or give back the booster that had been trained."""
+        """Train, resume, or return the booster of a finished training."""
         run = self.run
         state = None
         with run.journal.guard("load checkpoint"):
@@ -349,17 +349,17 @@ class BoosterFit:
             epochs=self.call["num_boost_round"],
         )
 
-    def _named(self) -> List[Tuple[str, Any]]:
+    def _named_callbacks(self) -> List[Tuple[str, Any]]:
         return [
-            (f"{i}-{type(one).__name__}", one)
-            for i, one in enumerate(self.call.get("callbacks") or [])
+            (f"{i}-{type(callback).__name__}", callback)
+            for i, callback in enumerate(self.call.get("callbacks") or [])
         ]
 
     def _finish(self, booster: Any, trained_s: float) -> None:
         state = {
             "result": pickle.dumps(booster, protocol=4),
             "evals_result": copy.deepcopy(self.call.get("evals_result")),
-            "callbacks": objects.capture(objects.find_places(self._named()), {})[0],
+            "callbacks": objects.capture(objects.find_places(self._named_callbacks()), {})[0],
             "random": rng.capture(),
             "files": self.store.snapshot_files(),
             "seconds": trained_s,
@@ -386,7 +386,11 @@ class BoosterFit:
         booster = pickle.loads(state["result"])
         if state["evals_result"] is not None and self.call.get("evals_result") is not None:
             objects.update_in_place(self.call["evals_result"], state["evals_result"])
-        objects.restore(objects.find_places(self._named()), state["callbacks"], self._named())
+        objects.restore(
+            objects.find_places(self._named_callbacks()),
+            state["callbacks"],
+            self._named_callbacks(),
+        )
         self.store.restore_files(state["files"])
         rng.restore(state["random"])
         self._journal("restored", 0)
@@ -403,7 +407,7 @@ def _continue_xgboost(rounds: Rounds, call: Dict[str, Any]) -> None:
     call["xgb_model"] = xgboost.Booster(
         params=call["params"], model_file=bytearray(rounds.state["booster"]["model"])
     )
-    call["num_boost_round"] -= rounds.done
+    call["num_boost_round"] -= rounds.rounds_done
 
 
 def _xgboost_state(model: Any) -> Dict[str, Any]:
@@ -415,7 +419,9 @@ def _patch_xgboost_booster(module: Any) -> None:
 
     @functools.wraps(update)
     def update_(self: Any, dtrain: Any, iteration: int, *args: Any, **kwargs: Any) -> Any:
-        return update(self, dtrain, iteration + (ACTIVE[-1].done if ACTIVE else 0), *args, **kwargs)
+        return update(
+            self, dtrain, iteration + (ACTIVE[-1].rounds_done if ACTIVE else 0), *args, **kwargs
+        )
 
     module.Booster.update = update_
 
@@ -432,7 +438,7 @@ def _patch_xgboost_callbacks(module: Any) -> None:
         if ACTIVE and not self.is_cv:
             if ACTIVE[-1].state is not None:
                 booster = ACTIVE[-1].state["booster"]
-                # The parameters too: a learning-rate schedule sets them for the round that follows.
+                # The parameters as well: a learning-rate schedule sets those of the next round.
                 model.load_config(booster["config"])
                 objects.update_in_place(self.history, ACTIVE[-1].state["history"])
             ACTIVE[-1].adopt(list(self.callbacks))
@@ -440,14 +446,14 @@ def _patch_xgboost_callbacks(module: Any) -> None:
 
     @functools.wraps(before)
     def before_iteration(self: Any, model: Any, epoch: int, *args: Any) -> bool:
-        return bool(before(self, model, epoch + (ACTIVE[-1].done if ACTIVE else 0), *args))
+        return bool(before(self, model, epoch + (ACTIVE[-1].rounds_done if ACTIVE else 0), *args))
 
     @functools.wraps(after)
     def after_iteration(self: Any, model: Any, epoch: int, *args: Any) -> bool:
         if not ACTIVE or self.is_cv:
             return bool(after(self, model, epoch, *args))
         rounds = ACTIVE[-1]
-        stop = bool(after(self, model, epoch + rounds.done, *args))
+        stop = bool(after(self, model, epoch + rounds.rounds_done, *args))
         if not stop:
             metrics = {
                 f"{data}_{name}": values[-1]
@@ -456,7 +462,7 @@ def _patch_xgboost_callbacks(module: Any) -> None:
             }
             with rounds.run.journal.guard("end round"):
                 rounds.end(
-                    epoch + rounds.done + 1,
+                    epoch + rounds.rounds_done + 1,
                     metrics,
                     functools.partial(_xgboost_state, model),
                     self.history,
@@ -468,14 +474,15 @@ def _patch_xgboost_callbacks(module: Any) -> None:
 
 
 def _continue_lightgbm(rounds: Rounds, call: Dict[str, Any]) -> None:
-    given = list(call.get("callbacks") or [])
-    rounds.adopt(given)
+    callbacks = list(call.get("callbacks") or [])
+    rounds.adopt(callbacks)
     begin: List[int] = []
 
     def end_round(environment: Any) -> None:
         begin[:] = begin or [environment.begin_iteration]
         metrics = {
-            f"{one[0]}_{one[1]}": float(one[2]) for one in environment.evaluation_result_list or []
+            f"{entry[0]}_{entry[1]}": float(entry[2])
+            for entry in environment.evaluation_result_list or []
         }
         with rounds.run.journal.guard("end round"):
             model = environment.model
@@ -485,16 +492,18 @@ def _continue_lightgbm(rounds: Rounds, call: Dict[str, Any]) -> None:
                 lambda: model.model_to_string(num_iteration=-1),
             )
 
+    # Last, so that the checkpoint contains the state of all other callbacks after the round.
     end_round.order = 1000  # type: ignore[attr-defined]
-    call["callbacks"] = [*given, end_round]
+    call["callbacks"] = [*callbacks, end_round]
     if rounds.state is None:
         return
     import lightgbm
 
     aliases = lightgbm.basic._ConfigAliases.get("num_iterations")
-    asked = [value for name, value in call["params"].items() if name in aliases]
+    limits = [value for name, value in call["params"].items() if name in aliases]
     call["params"] = {name: value for name, value in call["params"].items() if name not in aliases}
-    call["num_boost_round"] = (asked or [call["num_boost_round"]])[0] - rounds.done
+    # An alias in `params` takes precedence over the argument, so both are reduced to one.
+    call["num_boost_round"] = (limits or [call["num_boost_round"]])[0] - rounds.rounds_done
     call["init_model"] = lightgbm.Booster(model_str=rounds.state["booster"])
 
 
@@ -505,17 +514,17 @@ def _patch_lightgbm_callbacks(module: Any) -> None:
 
     @functools.wraps(environment)
     def environment_(*args: Any, **kwargs: Any) -> Any:
-        made = environment(*args, **kwargs)
-        if not ACTIVE or not ACTIVE[-1].done or module._is_using_cv(made):
-            return made
-        begin = made.begin_iteration - ACTIVE[-1].done
+        current = environment(*args, **kwargs)
+        if not ACTIVE or not ACTIVE[-1].rounds_done or module._is_using_cv(current):
+            return current
+        begin = current.begin_iteration - ACTIVE[-1].rounds_done
         return environment(
-            made.model,
-            made.params,
-            made.iteration,
+            current.model,
+            current.params,
+            current.iteration,
             begin,
-            made.end_iteration,
-            made.evaluation_result_list,
+            current.end_iteration,
+            current.evaluation_result_list,
         )
 
     @functools.wraps(init)

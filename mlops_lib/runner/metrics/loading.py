@@ -210,7 +210,7 @@ def _is_known(module: str, name: str) -> bool:
 
 
 def _restricted(base: Any) -> Any:
-    """Return a subclass of `base`, an unpickler in Python, that allows known names only."""
+    """Return a subclass of the Python unpickler `base` that allows known names only."""
 
     class Restricted(base):  # type: ignore[misc]
         dispatch: ClassVar[Dict[int, Any]] = dict(base.dispatch)

@@ -1,10 +1,11 @@
-"""`python -m mlops_lib.runner.metrics.remeasure FOLDER`: measure a saved model again.
+"""Measure a saved model again: `python -m mlops_lib.runner.metrics.remeasure FOLDER`.
 
 It is a process without the script. FOLDER contains `order.json`, the model's file, and the examples
 that the runner stored. Nothing is written: the answer is the last line of the output, marked with
 the order's token. No file is loaded in a way that runs code from it.
 
-    order.json   {"token": "…", "model": "model.keras", "entry": an entry of examples/examples.json}
+    order.json   {"token": "…", "model": "model.keras",
+                  "entry": an entry of examples/examples.json}
     the answer   {"state": "measured", "value": 0.93, "all": {…}, "count": 2000, "note": ""}
                  state: measured, needs code (the file cannot be loaded without), failed (model or
                  examples cannot be read, or the model cannot be measured on the examples)

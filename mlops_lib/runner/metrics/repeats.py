@@ -33,7 +33,9 @@ def twin_share(keys: Any) -> float:
 
 
 def is_expected(repeated: int, judged: int, twins: float, trained: int) -> bool:
-    """Return whether judged examples repeat training examples as these repeat each other.
+    """Return whether the training examples repeat each other as often.
+
+    The comparison is with the number of judged examples that repeat training examples.
 
     Args:
         repeated: number of judged examples that are equal to a training example.

@@ -26,7 +26,7 @@ DATASETS = (
 
 
 def majority(y: Any) -> Optional[Dict[str, Any]]:
-    """Return the share of the most frequent class; None for targets that are no classes."""
+    """Return the share of the most frequent class; None if the targets are no classes."""
     import numpy
 
     labels = classes_of(y)
@@ -207,7 +207,7 @@ def _length(x: Any) -> Optional[int]:
 
 
 def _never_predicted(run: Context) -> "Optional[Tuple[predictions.Prediction, Any]]":
-    """Return the prediction of the last model on the test part of its training's split.
+    """Return a prediction of the last model on the test part of its training's split.
 
     The script itself did not make it.
     """

@@ -1,1 +1,1 @@
-"""scikit-learn around the script."""
+"""Adapter for scikit-learn."""

@@ -1,9 +1,8 @@
-"""scikit-learn around the script: a finished `fit` is not repeated, scores and metric calls are
-remembered.
+"""Adapter for scikit-learn: a finished `fit` is restored, scores and metrics are recorded.
 
-Every estimator, XGBoost's and LightGBM's included, derives from `sklearn.base.BaseEstimator`: its
-methods are wrapped when its class is made. What one estimator calls on another (a pipeline's steps,
-a grid search's candidates) happens inside the outer call and is left alone.
+Every estimator, XGBoost's and LightGBM's included, derives from `sklearn.base.BaseEstimator`. Its
+methods are wrapped when its class is created. Calls of one estimator by another (a pipeline's
+steps, a grid search's candidates) happen within the outer call and are left alone.
 """
 
 import functools
@@ -22,7 +21,7 @@ from mlops_lib.runner.state import atomic, checkpoint, rng
 
 
 def install(run: Context) -> Dict[str, Callable[[ModuleType], None]]:
-    """The import hooks for scikit-learn."""
+    """Return the import hooks for scikit-learn."""
 
     def base(module: ModuleType) -> None:
         with run.journal.guard("patch sklearn.base"):
@@ -35,17 +34,21 @@ def _patch_base(module: Any, run: Context) -> None:
     estimator_class = module.BaseEstimator
     # Before 1.2 it was object's own.
     plain = getattr(estimator_class.__init_subclass__, "__func__", lambda cls, **kwargs: None)
-    met: Set[Any] = set()
+    wrapped_mixins: Set[Any] = set()
 
     def __init_subclass__(cls: Any, /, **kwargs: Any) -> None:  # noqa: N807 - the hook Python calls
         plain(cls, **kwargs)
-        # A mixin is no estimator (LogisticRegression predicts by one): it is met when an estimator
-        # inherits from it.
+        # A mixin is no estimator (LogisticRegression predicts by one): it is wrapped when an
+        # estimator inherits from it.
         for mixin in cls.__mro__[1:]:
-            if mixin is not object and mixin not in met and not issubclass(mixin, estimator_class):
-                met.add(mixin)
-                _predicting(mixin, run)
-                _preparing(mixin, run)
+            if (
+                mixin is not object
+                and mixin not in wrapped_mixins
+                and not issubclass(mixin, estimator_class)
+            ):
+                wrapped_mixins.add(mixin)
+                _wrap_prediction(mixin, run)
+                _wrap_preparation(mixin, run)
         _instrument(cls, run)
 
     estimator_class.__init_subclass__ = classmethod(__init_subclass__)
@@ -60,39 +63,39 @@ def _instrument(cls: Any, run: Context) -> None:
         cls.fit = _fit(run, own["fit"])
     _wrap(cls, own.get("partial_fit"), "partial_fit", functools.partial(_partial_fit, run))
     _wrap(cls, own.get("score"), "score", lambda method: evaluation.score(run, method, None))
-    _predicting(cls, run)
-    _preparing(cls, run)
+    _wrap_prediction(cls, run)
+    _wrap_preparation(cls, run)
 
 
-def _preparing(cls: Any, run: Context) -> None:
+def _wrap_preparation(cls: Any, run: Context) -> None:
     for name, watch in preparation.METHODS.items():
-        _wrap(cls, vars(cls).get(name), name, functools.partial(_watched, run, watch))
+        _wrap(cls, vars(cls).get(name), name, functools.partial(_observed, run, watch))
 
 
-def _watched(
+def _observed(
     run: Context, watch: Callable[..., Any], original: Callable[..., Any]
 ) -> Callable[..., Any]:
-    """A transformer's or sampler's method, watched for the rows that it was fitted on."""
+    """Return a transformer's or sampler's method that records the rows it was fitted on."""
 
     @functools.wraps(original)
     def prepare(self: Any, *args: Any, **kwargs: Any) -> Any:
-        if run.nested or hasattr(
-            type(self), "predict"
-        ):  # a model, or a pipeline that may end in one
+        # With `predict` it is a model, or a pipeline that may end in one.
+        if run.nested or hasattr(type(self), "predict"):
             return original(self, *args, **kwargs)
         return watch(run.leaks.preparations, run.journal, original, self, args, kwargs)
 
     return prepare
 
 
-def _predicting(cls: Any, run: Context) -> None:
+def _wrap_prediction(cls: Any, run: Context) -> None:
     for name in ("predict", "predict_proba", "decision_function"):
         _wrap(cls, vars(cls).get(name), name, functools.partial(evaluation.predict, run, name=name))
 
 
 def _wrap(cls: Any, method: Any, name: str, wrapper: Callable[[Any], Any]) -> None:
-    """Wrap a method; one behind `available_if` (a pipeline's, a search's) keeps its descriptor and
-    its condition.
+    """Wrap a method.
+
+    A method behind `available_if` (of a pipeline or a search) keeps its descriptor and condition.
     """
     if hasattr(method, "fn") and hasattr(method, "check"):
         method.fn = wrapper(method.fn)
@@ -117,9 +120,8 @@ def _fit(run: Context, original: Callable[..., Any]) -> Callable[..., Any]:
 def _partial_fit(run: Context, original: Callable[..., Any]) -> Callable[..., Any]:
     @functools.wraps(original)
     def partial_fit(self: Any, *args: Any, **kwargs: Any) -> Any:
-        if run.nested or not hasattr(
-            type(self), "predict"
-        ):  # a scaler's own fit calls its partial_fit
+        # Without `predict` it is a scaler or another transformer, whose own fit calls partial_fit.
+        if run.nested or not hasattr(type(self), "predict"):
             return original(self, *args, **kwargs)
         run.warn_custom_loop(
             "partial_fit", resumable="a call of `fit`, or a search over candidates,"
@@ -144,9 +146,9 @@ class EstimatorFit:
         self.number = run.next_fit()
         self.store = checkpoint.Store(run.fit_folder(self.number), run.work)
         self.loops = 0
-        """Loops over candidates in it so far."""
+        """Number of loops over candidates within it so far."""
         self.rounds: Optional[Dict[str, Any]] = None
-        """The checkpoint of a boosting that was killed within it."""
+        """The checkpoint of a boosting that was killed within this fit."""
 
     @property
     def x(self) -> Any:
@@ -159,7 +161,7 @@ class EstimatorFit:
         return self.args[1] if len(self.args) > 1 else self.kwargs.get("y")
 
     def run(self) -> Any:
-        """Fit, or restore what had been fitted."""
+        """Fit, or restore the fitted estimator."""
         run = self.context
         state = None
         with run.journal.guard("load checkpoint"):
@@ -171,6 +173,7 @@ class EstimatorFit:
             with run.journal.guard("restore fit"):
                 graft(self.estimator, pickle.loads(state["estimator"]))
                 self.store.restore_files(state["files"])
+                # The script draws on from where the fit left the generators.
                 rng.restore(state["random"])
                 run.finished.add(self.store, state["seconds"])
                 restored = True
@@ -218,14 +221,14 @@ class EstimatorFit:
         )
         try:
             content = pickle.dumps(self.estimator, protocol=4)
-        except Exception as error:  # noqa: BLE001 - a user's own estimator may fail to pickle in any way
+        except Exception as error:  # noqa: BLE001 - a user's estimator may fail in any way
             run.journal.warn(
                 f"fit {self.number} cannot be stored ({error}): a restart fits it again"
             )
             return
         if _is_plain(self.estimator):
-            # What is pickled loses which numbers were one object: from here on the same as after a
-            # restart.
+            # Pickling loses the identity of equal numbers. With the unpickled state the estimator
+            # is the same from here on as after a restart, to the byte of its next pickle.
             graft(self.estimator, pickle.loads(content))
         try:
             state = {
@@ -254,73 +257,79 @@ class EstimatorFit:
 
 
 def graft(old: Any, new: Any) -> None:
-    """Make `old` the fitted `new` in place; estimators inside it that the script may hold stay the
-    same objects.
+    """Make `old` the fitted `new` in place.
+
+    Estimators within it, to which the script may refer, stay the same objects.
     """
     _Graft().estimator(old, new)
 
 
 class _Graft:
-    """What is one object in the new estimator is one in the old: pickled again, both give the same
-    bytes.
+    """Copy an estimator's state; shared objects stay shared.
+
+    Pickled again, both estimators then have the same bytes.
     """
 
     def __init__(self) -> None:
-        self._taken: Dict[int, Any] = {}
+        self._replacements: Dict[int, Any] = {}
         self._alive: List[Any] = []
 
     def estimator(self, old: Any, new: Any) -> None:
-        """Give one estimator, or part of one, what the other has."""
-        self._take(old, new)
+        """Copy the attributes of one estimator, or a part of one, to the other."""
+        self._register(old, new)
         for name, value in list(vars(new).items()):
-            before = (
-                None if name.startswith("_") else vars(old).get(name)
-            )  # nobody else holds what is private
+            # The script has no references to private attributes: they are replaced.
+            before = None if name.startswith("_") else vars(old).get(name)
             vars(old)[name] = self._value(before, value)
 
-    def _take(self, old: Any, new: Any) -> None:
-        self._taken[id(new)] = old
+    def _register(self, old: Any, new: Any) -> None:
+        self._replacements[id(new)] = old
+        # The ids above are keys: an object that was freed could share its id with another one.
         self._alive.append(new)
 
     def _value(self, old: Any, new: Any) -> Any:
-        if id(new) in self._taken:
-            return self._taken[id(new)]
+        if id(new) in self._replacements:
+            return self._replacements[id(new)]
         if type(old) is not type(new):
             old = None
         if hasattr(new, "get_params") and hasattr(new, "__dict__") and not isinstance(new, type):
-            kept = new if old is None else old
-            self.estimator(kept, new)
-            return kept
+            target = new if old is None else old
+            self.estimator(target, new)
+            return target
         if type(new).__name__ == "RandomState" and old is not None:
-            self._take(old, new)
+            self._register(old, new)
             old.set_state(new.get_state())  # the script may draw from it too
             return old
         if isinstance(new, list):
-            kept = old if old is not None and len(old) == len(new) else new
-            self._take(kept, new)
-            kept[:] = [self._value(before, after) for before, after in zip(list(kept), list(new))]
-            return kept
+            target = old if old is not None and len(old) == len(new) else new
+            self._register(target, new)
+            target[:] = [
+                self._value(before, after) for before, after in zip(list(target), list(new))
+            ]
+            return target
         if type(new) is tuple:
             before = old if old is not None and len(old) == len(new) else new
-            after = tuple(self._value(one, other) for one, other in zip(before, new))
-            return new if all(one is other for one, other in zip(after, new)) else after
+            after = tuple(self._value(first, second) for first, second in zip(before, new))
+            return new if all(first is second for first, second in zip(after, new)) else after
         if isinstance(new, dict):
-            self._take(new, new)
+            self._register(new, new)
             for key, value in list(new.items()):
                 new[key] = self._value(None, value)
         return new
 
 
 def _is_plain(estimator: Any) -> bool:
-    """Whether all of its parts are scikit-learn's own, which are the same after pickling."""
+    """Return whether all parts are scikit-learn's own, which survive pickling unchanged."""
     parts = [estimator, *estimator.get_params(deep=True).values()]
     return all(
-        type(one).__module__.startswith("sklearn.") for one in parts if hasattr(one, "get_params")
+        type(part).__module__.startswith("sklearn.")
+        for part in parts
+        if hasattr(part, "get_params")
     )
 
 
 def fit_on_everything(run: Context, estimator: Any, x: Any, y: Any) -> None:
-    """The model that a cross-validation speaks of: trained on all of its examples."""
+    """Train the model of a cross-validation on all of its examples."""
     fresh = sys.modules["sklearn.base"].clone(estimator)
     fresh.fit(x, y)
     for record in run.evaluations.records:
@@ -329,8 +338,10 @@ def fit_on_everything(run: Context, estimator: Any, x: Any, y: Any) -> None:
 
 
 def save(run: Context, model: Any, fit: Optional[int]) -> Dict[str, Any]:
-    """Save the estimator into the run directory, load it again, and repeat its evaluations on what
-    was loaded.
+    """Save the estimator, load it again, and repeat its evaluations on the loaded one.
+
+    Returns:
+        the record of the model for metrics.json.
     """
     import joblib
 
@@ -350,7 +361,7 @@ def save(run: Context, model: Any, fit: Optional[int]) -> Dict[str, Any]:
         os.replace(temporary, path)
         described.update(bytes=os.path.getsize(path), sha256=atomic.digest(path))
         loaded = joblib.load(path)
-    except Exception as error:  # noqa: BLE001 - a user's own estimator may fail to pickle in any way
+    except Exception as error:  # noqa: BLE001 - a user's estimator may fail in any way
         described["note"] = (
             f"the model cannot be saved and loaded: {type(error).__name__}: {error}"[:1000]
         )

@@ -1,8 +1,7 @@
-"""Cross-validation and parameter searches of scikit-learn: a candidate that was fitted and scored
-is not fitted again.
+"""Resume scikit-learn's cross-validations and parameter searches.
 
-scikit-learn hands its candidates to `joblib.Parallel`. Their results are kept as they come in, and
-a restarted search is given those it had; only the rest is computed.
+scikit-learn passes its candidates to `joblib.Parallel`. Their results are stored as they arrive. A
+restarted search receives the stored ones, and only the rest is computed.
 """
 
 import os
@@ -17,34 +16,38 @@ from mlops_lib.runner.state import atomic, checkpoint, rng
 
 
 def install(run: Context) -> Dict[str, Callable[[ModuleType], None]]:
-    """The import hooks for scikit-learn's own loops over candidates."""
+    """Return the import hooks for scikit-learn's own loops over candidates."""
 
     def loops(module: ModuleType) -> None:
         with run.journal.guard("patch sklearn candidates"):
-            module.Parallel = _kept(run, module.Parallel)  # type: ignore[attr-defined]
+            module.Parallel = _resuming(run, module.Parallel)  # type: ignore[attr-defined]
 
     return {"sklearn.model_selection._search": loops, "sklearn.model_selection._validation": loops}
 
 
-def _kept(run: Context, parallel_class: Any) -> Any:
+def _resuming(run: Context, parallel_class: Any) -> Any:
     class Parallel(parallel_class):  # type: ignore[misc]
-        """Computes what was not computed before."""
+        """Compute only the results that are not stored."""
 
         def __call__(self, iterable: Any) -> Any:
+            # Depth 1 is the script's own search or cross-validation; deeper loops are parts of its
+            # candidates.
             if run.nested != 1:
                 return super().__call__(iterable)
             candidates = Candidates(run, _folder(run))
             tasks = list(iterable)
-            known: List[Any] = []
+            stored: List[Any] = []
             with run.journal.guard("load candidates"):
-                known = candidates.load()[: len(tasks)]
+                stored = candidates.load()[: len(tasks)]
+            # Results must arrive one by one, in order; the attribute's name depends on joblib's
+            # version.
             self.return_as = "generator"
             self.return_generator = True
             self.return_ordered = True
-            results = list(known)
+            results = list(stored)
             with run.shutdown.waiting_for(candidates):
                 for result in (
-                    super().__call__(tasks[len(known) :]) if len(known) < len(tasks) else ()
+                    super().__call__(tasks[len(stored) :]) if len(stored) < len(tasks) else ()
                 ):
                     results.append(result)
                     run.journal.progress("fit", step=len(results), steps=len(tasks))
@@ -57,8 +60,9 @@ def _kept(run: Context, parallel_class: Any) -> Any:
 
 
 def _folder(run: Context) -> str:
-    """Where the results of the loop that begins now are: a search's with its fit, a
-    cross-validation's by themselves.
+    """Return the folder of the results of the loop that begins now.
+
+    A search's loop belongs to its fit, a cross-validation has a folder of its own.
     """
     fit = run.estimator_fit
     if fit is None:
@@ -69,21 +73,22 @@ def _folder(run: Context) -> str:
 
 
 class Candidates:
-    """The results of one loop, in files of several each, written when that is within the budget."""
+    """The results of one loop, in files of several each, written within the time budget."""
 
     def __init__(self, run: Context, folder: str) -> None:
         self._run = run
         self._folder = folder
         self._pending: List[Any] = []
         self._random: Any = None
-        """The random state as the last pending result left it."""
+        """The random state after the last pending result."""
         self._lock = threading.Lock()
         self._written = 0
         self._pace = checkpoint.Pace(run.spec.checkpoint_budget, 0.0)
 
     def load(self) -> List[Any]:
-        """The results that are whole, up to the first that is not; the random state is put where
-        the last left it.
+        """Return the intact results, up to the first damaged one; restore the random state.
+
+        It is the state after the last of them.
         """
         results: List[Any] = []
         state = None
@@ -106,7 +111,7 @@ class Candidates:
         return os.path.join(self._folder, str(self._written))
 
     def add(self, result: Any, *, last: bool) -> None:
-        """Keep one more."""
+        """Add one result."""
         with self._lock:
             self._pending.append(result)
             self._random = rng.capture()
@@ -115,11 +120,11 @@ class Candidates:
 
     @property
     def unsaved(self) -> bool:
-        """Whether there is a result that is not kept yet."""
+        """True if there is a result that is not stored yet."""
         return bool(self._pending)
 
     def keep(self) -> None:
-        """Keep all results so far: the process is about to end."""
+        """Store all results so far, because the process is about to end."""
         with self._lock:
             if self._pending:
                 self._write()
@@ -132,9 +137,9 @@ class Candidates:
             self._pace.wrote(time.monotonic() - began)
 
     def _write_pending(self) -> None:
-        kept: Tuple[List[Any], Any] = (self._pending, self._random)
+        batch: Tuple[List[Any], Any] = (self._pending, self._random)
         try:
-            content = pickle.dumps(kept, protocol=4)
+            content = pickle.dumps(batch, protocol=4)
         except Exception as error:  # noqa: BLE001 - a score may be any object of the script's own
             self._run.journal.warn(
                 f"the candidates' results cannot be stored ({error}): a restart computes them again"

@@ -1,5 +1,6 @@
-"""What scikit-learn measures: `score`, the metric functions, cross-validation, and predictions to
-trace them by.
+"""Measurements by scikit-learn: `score`, metric functions and cross-validation.
+
+Predictions are recorded as well, to trace the metrics' arguments.
 """
 
 import functools
@@ -27,7 +28,7 @@ CLASSIFICATION = (
     "cohen_kappa_score",
 )
 TABLES = ("confusion_matrix", "classification_report")
-"""They show an accuracy among other things."""
+"""Functions that report an accuracy among other things."""
 REGRESSION = (
     "r2_score",
     "mean_absolute_error",
@@ -37,12 +38,12 @@ REGRESSION = (
     "mean_absolute_percentage_error",
 )
 USUAL = {"classifier": "accuracy", "regressor": "r2"}
-"""What `score` measures."""
+"""Metric of `score` by the kind of estimator."""
 TASKS = {"classifier": "classification", "regressor": "regression"}
 
 
 def install(run: Context) -> Dict[str, Callable[[ModuleType], None]]:
-    """The import hooks for scikit-learn's measures."""
+    """Return the import hooks for scikit-learn's metrics."""
 
     def metrics(module: ModuleType) -> None:
         with run.journal.guard("patch sklearn.metrics"):
@@ -67,7 +68,7 @@ def install(run: Context) -> Dict[str, Callable[[ModuleType], None]]:
 
 
 def outermost(run: Context, function: Callable[..., Any], *args: Any, **kwargs: Any) -> Any:
-    """Call a function; what the framework calls within is not the script's own call."""
+    """Call a function; calls by the framework within it are not the script's own."""
     run.nested += 1
     try:
         return function(*args, **kwargs)
@@ -76,7 +77,7 @@ def outermost(run: Context, function: Callable[..., Any], *args: Any, **kwargs: 
 
 
 def predict(run: Context, original: Callable[..., Any], *, name: str) -> Callable[..., Any]:
-    """An estimator's method that predicts, remembered."""
+    """Return an estimator's predicting method that records its predictions."""
 
     @functools.wraps(original)
     def predict_(self: Any, *args: Any, **kwargs: Any) -> Any:
@@ -106,12 +107,12 @@ def predict(run: Context, original: Callable[..., Any], *, name: str) -> Callabl
 
 
 def score(run: Context, original: Callable[..., Any], metric: Optional[str]) -> Callable[..., Any]:
-    """An estimator's `score`, remembered.
+    """Return an estimator's `score` that records its result.
 
     Args:
         run: the execution.
         original: the method.
-        metric: what it measures; None: by the estimator's kind.
+        metric: its metric; None to derive it from the estimator's kind.
     """
 
     @functools.wraps(original)
@@ -170,44 +171,42 @@ def _record_score(
 
 
 def _score_again(args: Tuple[Any, ...], kwargs: Dict[str, Any], metric: str) -> Repeat:
-    """The same call of `score` on another model, without some examples."""
-    given = {**dict(zip(("X", "y", "sample_weight"), args)), **kwargs}
-    x = given.pop("X")
+    """Return a function that repeats a call of `score` on another model."""
+    arguments = {**dict(zip(("X", "y", "sample_weight"), args)), **kwargs}
+    x = arguments.pop("X")
 
     def repeat(model: Any, without: FrozenSet[bytes]) -> Measured:
         names = example_hashes.hashes(x)
         if not without:
-            return Measured(float(model.score(x, **given)), names)
-        kept = [i for i, one in enumerate(names or ()) if one not in without]
+            return Measured(float(model.score(x, **arguments)), names)
+        indexes = [i for i, digest in enumerate(names or ()) if digest not in without]
         more = {
-            name: value if value is None else picked(value, kept) for name, value in given.items()
+            name: value if value is None else picked(value, indexes)
+            for name, value in arguments.items()
         }
-        rest = picked(x, kept)
+        rest = picked(x, indexes)
         y = more.get("y")
         baseline = {"accuracy": targets.majority(y), "r2": {"name": "mean", "value": 0.0}}.get(
             metric
         )
         value = float(model.score(rest, **more))
-        return Measured(value, [(names or [])[i] for i in kept], baseline=baseline, xy=(rest, y))
+        return Measured(value, [(names or [])[i] for i in indexes], baseline=baseline, xy=(rest, y))
 
     return repeat
 
 
 def _measure_of_score(estimator: Any) -> Any:
-    """Return the `scoring` that an estimator's own `score` measures by, None if it measures as
-    usual.
+    """Return the `scoring` of an estimator's own `score`; None for the default.
 
-    That of a search, or of LogisticRegressionCV; HistGradientBoosting stops early by its own, and
-    RidgeCV only chooses by it.
+    A search and LogisticRegressionCV have one. HistGradientBoosting uses its `scoring` for early
+    stopping only, and RidgeCV only for its choice.
     """
     is_chosen_by = hasattr(estimator, "cv") and not type(estimator).__name__.startswith("Ridge")
     return getattr(estimator, "scoring", None) if is_chosen_by else None
 
 
 def _scoring(scoring: Any) -> Optional[str]:
-    """The name of what a search or cross-validation measures, as it is called elsewhere; None for
-    its default.
-    """
+    """Return the usual name of a `scoring`; None for the default."""
     if not isinstance(scoring, str):
         return None if scoring is None else "score"
     plain = scoring[4:] if scoring.startswith("neg_") else scoring
@@ -228,14 +227,14 @@ def _metric_function(
     *,
     measure: Optional[Callable[..., Any]] = None,
 ) -> Callable[..., Any]:
-    """A metric function of the script, remembered.
+    """Return a metric function that records its result.
 
     Args:
         run: the execution.
         original: the function.
-        metric: what it measures.
-        measure: gives the number from the same targets and predictions, where the function itself
-            gives none.
+        metric: its metric.
+        measure: computes the number from the same targets and predictions, if the function itself
+            returns none.
     """
 
     @functools.wraps(original)
@@ -285,7 +284,7 @@ def _record_metric(
     traced = predictions.trace(predicted)
     swapped = False
     if traced is None and predictions.trace(y) is not None:
-        # accuracy_score(p, y): the number is the same, and scripts do it.
+        # accuracy_score(p, y): scripts swap the arguments, and the number is the same.
         traced, y, predicted, swapped = predictions.trace(y), predicted, y, True
     confusion, labels = _confusion(y, predicted) if classification else (None, None)
     baseline = _constant_baseline(function, y, args, kwargs, classification=classification)
@@ -304,16 +303,16 @@ def _record_metric(
     prediction, shape = traced
 
     def again(y: Any, output: Any) -> float:
-        made = shape(output)
+        transformed = shape(output)
         return float(
-            function(made, y, *args, **kwargs) if swapped else function(y, made, *args, **kwargs)
+            function(transformed, y, *args, **kwargs)
+            if swapped
+            else function(y, transformed, *args, **kwargs)
         )
 
     def repeat(model: Any, without: FrozenSet[bytes]) -> Measured:
         if without and (args or kwargs.get("sample_weight") is not None):
-            raise ValueError(
-                "which of its sample weights belong to the examples left out is not known"
-            )
+            raise ValueError("the sample weights of the examples left out are unknown")
         constant = functools.partial(
             _constant_of, function, args, kwargs, classification=classification
         )
@@ -333,20 +332,20 @@ def _record_metric(
     )
 
 
-def note_handmade(run: Context, function: Callable[..., float], one: Any, other: Any) -> None:
-    """Record a measure that the script computed by hand (metrics.handmade).
+def note_handmade(run: Context, function: Callable[..., float], left: Any, right: Any) -> None:
+    """Record a metric that the script computed by hand (metrics.handwritten).
 
     Args:
         run: the execution.
-        function: gives the number.
-        one: targets or predictions.
-        other: the other of the two.
+        function: computes the number.
+        left: targets or predictions.
+        right: the other of the two.
     """
     if run.nested:
         return
     with run.journal.guard("handmade measure"):
         metric = protocol.metric_name(function.__name__)
-        value = function(one, other)
+        value = function(left, right)
         outermost(
             run,
             _record_metric,
@@ -355,7 +354,7 @@ def note_handmade(run: Context, function: Callable[..., float], one: Any, other:
             None,
             metric,
             value,
-            [one, other],
+            [left, right],
             {},
             source="compared",
         )
@@ -382,11 +381,11 @@ def _recipe(
     *,
     swapped: bool,
 ) -> Any:
-    """How the number is made, as plain data; None if the call cannot be written down."""
+    """Return the recipe of the call and its examples; None if it is not serializable."""
     if args:
         return None
     plain = {name: value for name, value in kwargs.items() if name != "sample_weight"}
-    made = recipes.of_function(
+    recipe = recipes.of_function(
         function.__name__,
         plain,
         method=prediction.method,
@@ -394,7 +393,7 @@ def _recipe(
         swapped=swapped,
         options=prediction.options,
     )
-    return made, Examples(prediction.x, y, kwargs.get("sample_weight"))
+    return recipe, Examples(prediction.x, y, kwargs.get("sample_weight"))
 
 
 def _constant_baseline(
@@ -405,7 +404,7 @@ def _constant_baseline(
     *,
     classification: bool,
 ) -> Optional[Dict[str, Any]]:
-    """The same metric of a model that always answers the most frequent class, or the mean."""
+    """Return the same metric of a model that predicts the majority class or the mean."""
     import warnings
 
     import numpy
@@ -445,7 +444,7 @@ def _confusion(y: Any, predicted: Any) -> Any:
 
 
 def add_search(run: Context, estimator: Any, fit: int, x: Any) -> None:
-    """What a fitted grid or random search found by its own cross-validation."""
+    """Record the best score of a fitted grid or random search."""
     best = getattr(estimator, "best_score_", None)
     if best is None or not hasattr(estimator, "cv_results_"):
         return
@@ -465,7 +464,9 @@ def add_search(run: Context, estimator: Any, fit: int, x: Any) -> None:
 
 
 def add_winner(run: Context, fit: Any, search: Any) -> None:
-    """What a search has put into the estimator of a fit: the fit's own numbers are another model's.
+    """Record the winner that a search has put into a fit's estimator.
+
+    The fit's own numbers belong to another model and are withdrawn.
 
     Args:
         run: the execution.
@@ -526,22 +527,22 @@ def _record_cross_validation(
 ) -> None:
     import numpy
 
-    given = dict(zip(("estimator", "X", "y"), args), **kwargs)
+    arguments = dict(zip(("estimator", "X", "y"), args), **kwargs)
     scores = result.get("test_score") if isinstance(result, dict) else result
     if scores is None:
         return
-    kind = _kind(given["estimator"]) or ""
-    scoring = given.get("scoring")
+    kind = _kind(arguments["estimator"]) or ""
+    scoring = arguments.get("scoring")
     metric = _scoring(scoring) or USUAL.get(kind, "score")
     mean = float(numpy.mean(scores))
-    run.cross_validated = (given["estimator"], given["X"], given.get("y"))
+    run.cross_validated = (arguments["estimator"], arguments["X"], arguments.get("y"))
     run.evaluations.add(
         metric=metric,
         value=-mean if isinstance(scoring, str) and scoring.startswith("neg_") else mean,
         source=f"sklearn.model_selection.{name}",
         fit=None,
-        examples=example_hashes.examples(given["X"]),
+        examples=example_hashes.examples(arguments["X"]),
         held_out=True,
         task=TASKS.get(kind, "unknown"),
-        baseline=targets.majority(given.get("y")) if metric == "accuracy" else None,
+        baseline=targets.majority(arguments.get("y")) if metric == "accuracy" else None,
     )
