@@ -19,6 +19,7 @@ from mlops_lib.environments import images
 from mlops_lib.records import Environment, RunSpec, SearchResult, Verdict
 from mlops_lib.training import supervision
 from mlops_lib.tuning import second_pass
+from mlops_lib.tuning.options import Budget, Execution, Workers
 
 SCRIPT = """
 import time
@@ -74,15 +75,15 @@ class Search:
         self.told: list[dict[str, Any]] = []
         self.result: SearchResult | BaseException | None = None
 
-    def begin(self, **asked: Any) -> threading.Thread:
+    def begin(self, **workers: Any) -> threading.Thread:
         supervision.train(self.spec, engine=self.engine, run_dir=self.run_dir, home=self.home)
         thread = threading.Thread(
-            target=self._search, kwargs={"workers": 2, "trials": TRIALS, **asked}
+            target=self._search, kwargs={"count": 2, "trials": TRIALS, **workers}
         )
         thread.start()
         return thread
 
-    def _search(self, **asked: Any) -> None:
+    def _search(self, *, trials: int, **workers: Any) -> None:
         verdict = Verdict(
             verdict="rejected",
             metric="accuracy",
@@ -96,13 +97,15 @@ class Search:
             self.result = second_pass.search(
                 self.spec,
                 verdict,
-                engine=self.engine,
-                run_dir=self.run_dir,
-                minutes=10,
+                execution=Execution(
+                    engine=self.engine,
+                    run_dir=self.run_dir,
+                    home=self.home,
+                    observer=self.told.append,
+                ),
+                budget=Budget(trials=trials, minutes=10),
                 limits={"epochs": 3},
-                home=self.home,
-                observer=self.told.append,
-                **asked,
+                workers=Workers(**workers),
             )
         except BaseException as error:  # noqa: BLE001 - told by the test
             self.result = error

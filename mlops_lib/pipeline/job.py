@@ -25,6 +25,7 @@ from mlops_lib.runner import protocol
 from mlops_lib.settings_arguments import SettingsArguments
 from mlops_lib.training import cancellation
 from mlops_lib.tuning import argument_sweep
+from mlops_lib.tuning.options import Execution
 
 if TYPE_CHECKING:
     from typing import Unpack
@@ -68,6 +69,20 @@ class Job:
     def home(self) -> Path:
         """Folder of mlops' own files."""
         return self.settings.home
+
+    @property
+    def execution(self) -> Execution:
+        """How the run's trainings are executed and supervised."""
+        return Execution(
+            engine=self.engine,
+            run_dir=self.run_dir,
+            home=self.home,
+            restarts=self.settings["restarts"],
+            idle_minutes=self.settings["idle_minutes"],
+            taking_over=self.taking_over,
+            observer=self.observer,
+            stopped=self.stopped,
+        )
 
 
 def prepare(

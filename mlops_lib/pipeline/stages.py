@@ -36,6 +36,7 @@ from mlops_lib.registry import champions, model_store
 from mlops_lib.runner import protocol
 from mlops_lib.training import alerts, attempt_log, remeasurement, remedies, requests, supervision
 from mlops_lib.tuning import argument_sweep, second_pass
+from mlops_lib.tuning.options import Budget, Workers
 
 if TYPE_CHECKING:
     from typing import Unpack
@@ -350,18 +351,7 @@ def _follow(job: Job, *, of: Path) -> None:
     """Train the winner of another run's search once more, as it came to be, with this run's seed."""
     job = _with_environment(job)
     with _asking(job, "search"):
-        second_pass.follow(
-            job.spec,
-            of=of,
-            engine=job.engine,
-            run_dir=job.run_dir,
-            restarts=job.settings["restarts"],
-            home=job.home,
-            idle_minutes=job.settings["idle_minutes"],
-            taking_over=job.taking_over,
-            observer=job.observer,
-            stopped=job.stopped,
-        )
+        second_pass.retrain_winner(job.spec, of=of, execution=job.execution)
 
 
 def _looks(job: Job, before: Verdict | None, *, is_changed: bool) -> dict[str, int]:
@@ -441,21 +431,15 @@ def _search(job: Job, verdict: Verdict) -> SearchResult:
         found = second_pass.search(
             job.spec,
             verdict,
-            engine=job.engine,
-            run_dir=job.run_dir,
-            trials=job.settings["trials"],
-            minutes=job.settings["minutes"],
+            execution=replace(job.execution, observer=observer),
+            budget=Budget(trials=job.settings["trials"], minutes=job.settings["minutes"]),
             limits=job.settings["search"],
-            workers=job.settings["workers"],
-            listen=job.settings["listen"],
-            shared=job.settings["shared"],
-            on=job.settings["on"],
-            restarts=job.settings["restarts"],
-            home=job.home,
-            idle_minutes=job.settings["idle_minutes"],
-            taking_over=job.taking_over,
-            observer=observer,
-            stopped=job.stopped,
+            workers=Workers(
+                count=job.settings["workers"],
+                listen=job.settings["listen"],
+                shared=job.settings["shared"],
+                ray_address=job.settings["on"],
+            ),
         )
     _suggest(job)
     score = found.score if found.winner else None
@@ -475,17 +459,7 @@ def work(project: str | Path | Job, **settings: Unpack[JobArguments]) -> RunResu
 
     job = _with_environment(prepared(project, **settings))
     job.observer(events.stage("work"))
-    return remote_worker.work(
-        job.spec,
-        engine=job.engine,
-        url=job.settings["shared"],
-        run_dir=job.run_dir,
-        home=job.home,
-        restarts=job.settings["restarts"],
-        idle_minutes=job.settings["idle_minutes"],
-        observer=job.observer,
-        stopped=job.stopped,
-    )
+    return remote_worker.work(job.spec, execution=job.execution, url=job.settings["shared"])
 
 
 def _retrain(job: Job, verdict: Verdict) -> tuple[Job, Verdict, SearchResult]:
@@ -612,7 +586,7 @@ def _decided(job: Job, begin: Callable[[], None]) -> tuple[Job, Verdict, SearchR
         _search(job, verdict)
         job = job if job.detection is None else continued(job)
         verdict = _judge(job, is_alone=True)
-        while second_pass.goes_on(job.run_dir, verdict):
+        while second_pass.can_continue(job.run_dir, verdict):
             _search(job, verdict)
             verdict = _judge(job, is_alone=True)
         verdict = _repeat(job, verdict)

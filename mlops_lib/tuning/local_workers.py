@@ -1,9 +1,8 @@
-"""The workers of a search: each a container of its own, started, watched over and restarted like
-any training.
+"""The workers of a search on this machine, and the entrance for workers of other machines.
 
-A worker's directory, `workers/<n>` in the run's, is one like a run's: its own lease, attempts, log
-and `inside/`. What it shares with the run is the run's `inside/search`, where it finds weights and
-leaves its own.
+Each worker is a container of its own, started, supervised and restarted like any training. Its
+directory, `workers/<n>` in the run's, has the structure of a run directory: its own lease,
+attempts, log and `inside/`. The run's `inside/search` is shared: weights are exchanged there.
 """
 
 from __future__ import annotations
@@ -14,152 +13,133 @@ import os
 import secrets
 import threading
 from collections.abc import Callable, Iterator
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import Any
 
 from mlops_lib import events, run_directory
-from mlops_lib.engine import Engine, choose
+from mlops_lib.engine import choose
 from mlops_lib.errors import MlopsError, TrainingError
 from mlops_lib.events import Observer
 from mlops_lib.records import Failure, RunResult, RunSpec, SearchResult
 from mlops_lib.runner import protocol
-from mlops_lib.training import attempt_log, cancellation, supervision
+from mlops_lib.training import attempt_log, cancellation
 from mlops_lib.tuning import mutual_tls, object_store, remote_worker
+from mlops_lib.tuning.options import Execution, Workers
 
 TOKEN = "search-token"
-"""File in the run's directory, which no container sees: what the chief of a search and its workers
-know each other by.
-"""
+"""File in the run's directory, outside `inside/`, that authenticates chief and workers."""
 END_S = 15.0
-"""How long workers may take to end by themselves when the run has ended."""
-
-
-@dataclass(frozen=True)
-class Opened:
-    """A search that workers of other machines may join."""
-
-    listen: str
-    """ADDRESS:PORT of this machine at which the chief listens; nowhere else."""
-    shared: str
-    """URL of the files that the machines share."""
-    on: str = ""
-    """Ray cluster that the workers are on; "" for this machine."""
+"""Seconds that workers have to end by themselves after the run has ended."""
 
 
 def train(
-    spec: RunSpec,
-    *,
-    engine: Engine,
-    run_dir: Path,
-    search: dict[str, Any],
-    opened: Opened | None = None,
-    home: Path,
-    observer: Observer,
-    stopped: cancellation.Stop | None,
-    taking_over: bool,
-    **further: Any,
+    spec: RunSpec, *, execution: Execution, request: dict[str, Any], workers: Workers
 ) -> RunResult:
-    """As `training.train`, with as many workers as the search is to have.
+    """Train pass 2 with `workers` beside the run's own container.
+
+    Args:
+        spec: the run.
+        execution: how the run's container is executed; workers get restarts and limits of it.
+        request: the search request.
+        workers: how many workers there are, and where.
 
     Raises:
-        TrainingError: no worker can work.
+        TrainingError: no worker is able to work.
     """
-    count, stopped = int(search.get("workers", 1)), stopped or cancellation.Stop()
-    if count < 2 and opened is None:
-        return supervision.train(
-            spec,
-            engine=engine,
-            run_dir=run_dir,
-            search=search,
-            home=home,
-            observer=observer,
-            stopped=stopped,
-            taking_over=taking_over,
-            **further,
-        )
-    search = {**search, "token": token(run_dir)}
+    number_of_pass = int(request["pass"])
+    if workers.count < 2 and not workers.are_remote:
+        return execution.train(spec, request=request, number_of_pass=number_of_pass)
+    run_dir = execution.run_dir
+    request = {**request, "token": token(run_dir)}
 
     def work(number: int, stop: cancellation.Stop) -> RunResult:
-        place = run_dir / run_directory.WORKERS / str(number)
-        run_directory.write_spec(place, spec)
-        return supervision.train(
-            spec,
-            engine=choose(spec.backend, home=str(home)),
-            run_dir=place,
-            search={**search, "worker": str(number)},
-            shared=run_dir / protocol.INSIDE,
-            home=home,
-            observer=_of_worker(observer, number),
-            stopped=stop,
-            **further,
-        )
+        return _train_worker(spec, number, stop, execution=execution, request=request)
 
-    how = {
-        "restarts": further["restarts"],
-        "idle_minutes": further["idle_minutes"],
-        "observer": observer,
-    }
-    here = 0 if opened is not None and opened.on else count
-    own = search
-    orders = search
+    local_count = 0 if workers.ray_address else workers.count
+    chief_request = request
+    worker_request = request
     publish = ""
-    if opened is not None:
-        shown = mutual_tls.of(run_dir)
-        publish = opened.listen if spec.backend == "docker" else ""
-        listen = f"0.0.0.0:{publish.rpartition(':')[2]}" if publish else opened.listen
-        own = {**search, "listen": listen, "tls": shown.chief}
-        orders = {**search, "chief": opened.listen, "mirrored": True, "tls": shown.worker}
+    if workers.are_remote:
+        certificates = mutual_tls.of(run_dir)
+        publish = workers.listen if spec.backend == "docker" else ""
+        listen = f"0.0.0.0:{publish.rpartition(':')[2]}" if publish else workers.listen
+        chief_request = {**request, "listen": listen, "tls": certificates.chief}
+        worker_request = {
+            **request,
+            "chief": workers.listen,
+            "mirrored": True,
+            "tls": certificates.worker,
+        }
     with (
-        _at_work(work, here, observer=observer, stopped=stopped) as crew,
-        _on_cluster(opened, spec, count=count, **how),
-        _open(opened, spec, orders, run_dir, observer),
+        _worker_pool(
+            work, local_count, observer=execution.observer, stopped=execution.stopped
+        ) as pool,
+        _on_cluster(workers, spec, execution),
+        _open(workers, spec, worker_request, run_dir, execution.observer),
     ):
         try:
-            return supervision.train(
-                spec,
-                engine=engine,
-                run_dir=run_dir,
-                search=own,
-                home=home,
-                observer=observer,
-                stopped=stopped,
-                publish=publish,
-                taking_over=taking_over,
-                **further,
+            return execution.train(
+                spec, request=chief_request, number_of_pass=number_of_pass, publish=publish
             )
         except cancellation.Interrupted:
-            if not here or len(crew.failures) < here:
+            if not local_count or len(pool.failures) < local_count:
                 raise
-            stopped.clear()
+            execution.stopped.clear()
             (run_dir / attempt_log.STOP).unlink(missing_ok=True)
-            raise _nobody_works(crew.failures, run_dir) from None
+            raise _no_worker_works(pool.failures, run_dir) from None
+
+
+def _train_worker(
+    spec: RunSpec,
+    number: int,
+    stop: cancellation.Stop,
+    *,
+    execution: Execution,
+    request: dict[str, Any],
+) -> RunResult:
+    place = execution.run_dir / run_directory.WORKERS / str(number)
+    run_directory.write_spec(place, spec)
+    own = replace(
+        execution,
+        engine=choose(spec.backend, home=str(execution.home)),
+        run_dir=place,
+        taking_over=False,
+        observer=_of_worker(execution.observer, number),
+        stopped=stop,
+    )
+    return own.train(
+        spec,
+        request={**request, "worker": str(number)},
+        number_of_pass=int(request["pass"]),
+        shared=execution.run_dir / protocol.INSIDE,
+    )
 
 
 def _on_cluster(
-    opened: Opened | None, spec: RunSpec, *, count: int, **how: Any
+    workers: Workers, spec: RunSpec, execution: Execution
 ) -> contextlib.AbstractContextManager[None]:
-    if opened is None or not opened.on:
+    if not (workers.are_remote and workers.ray_address):
         return contextlib.nullcontext()
     from mlops_lib.tuning import ray_workers
 
-    return ray_workers.at_work(spec, on=opened.on, count=count, url=opened.shared, **how)
+    return ray_workers.worker_pool(spec, workers=workers, execution=execution)
 
 
 @contextlib.contextmanager
 def _open(
-    opened: Opened | None,
+    workers: Workers,
     spec: RunSpec,
-    orders: dict[str, Any],
+    request: dict[str, Any],
     run_dir: Path,
     observer: Observer,
 ) -> Iterator[None]:
-    """Let workers of other machines join meanwhile."""
-    if opened is None:
+    """Let workers of other machines join while the context is open."""
+    if not workers.are_remote:
         yield
         return
-    store = object_store.Store(f"{opened.shared.rstrip('/')}/{spec.digest}")
-    fits = [f"fits/{number}/**/*" for number in range(1, int(orders["fit"]) + 1)]
+    store = object_store.Store(f"{workers.shared.rstrip('/')}/{spec.digest}")
+    fits = [f"fits/{number}/**/*" for number in range(1, int(request["fit"]) + 1)]
     gives = (
         *fits,
         "fits/candidates-*/**/*",
@@ -167,9 +147,9 @@ def _open(
         "search/trials/*.npz",
         "search/weights/*.npz",
     )
-    if remote_worker.orders_in(store).get("token") != orders["token"]:
-        # another search's, whose program was killed; of this one's its workers have left something
-        # there
+    if remote_worker.read_request(store).get("token") != request["token"]:
+        # These files belong to another search whose process was killed. Files of this search are
+        # kept: its workers may have left results there.
         store.remove()
     mirror = object_store.Mirror(
         store,
@@ -180,7 +160,7 @@ def _open(
         alive=remote_worker.ALIVE,
     )
     mirror.once()
-    store.put(protocol.SEARCH_REQUEST, json.dumps(orders).encode())
+    store.put(protocol.SEARCH_REQUEST, json.dumps(request).encode())
     mirror.start()
     try:
         yield
@@ -188,23 +168,27 @@ def _open(
         mirror.stop()
         try:
             store.remove()
-            store.put(protocol.SEARCH_REQUEST, remote_worker.over(goes_on=_may_go_on(run_dir)))
-        except MlopsError as error:  # what was found is here all the same
+            end = remote_worker.end_message(may_continue=_may_continue(run_dir))
+            store.put(protocol.SEARCH_REQUEST, end)
+        except MlopsError as error:  # the results are in the run directory all the same
             observer(
-                events.warning(f"workers of other machines were not told that it is over: {error}")
+                events.warning(
+                    "workers of other machines could not be notified of the end of"
+                    f" the search: {error}"
+                )
             )
 
 
-def _may_go_on(run_dir: Path) -> bool:
-    """Whether the gate is to judge a winner that it may reject, so that another search may follow."""
-    found = run_directory.read_record(
+def _may_continue(run_dir: Path) -> bool:
+    """Return whether the gate may reject the winner, so that another search follows."""
+    outcome = run_directory.read_record(
         run_dir / protocol.INSIDE / protocol.SEARCH / protocol.RESULT, SearchResult, inside=run_dir
     )
-    return found is not None and found.stopped == "bar"
+    return outcome is not None and outcome.stopped == "bar"
 
 
 def token(run_dir: Path) -> str:
-    """The token of the run's search, made at first."""
+    """Return the token of the run's search; the first call creates it."""
     place = run_dir / TOKEN
     with contextlib.suppress(FileExistsError):
         descriptor = os.open(place, os.O_WRONLY | os.O_CREAT | os.O_EXCL | os.O_CLOEXEC, 0o600)
@@ -214,59 +198,59 @@ def token(run_dir: Path) -> str:
 
 
 @dataclass
-class Crew:
-    """The workers of one search."""
+class WorkerPool:
+    """The local workers of one search."""
 
     stops: list[cancellation.Stop] = field(default_factory=list)
     threads: list[threading.Thread] = field(default_factory=list)
     failures: dict[int, Failure] = field(default_factory=dict)
-    """Why a worker was given up, by its number."""
+    """Failures of the workers that were given up, by worker number."""
 
 
 @contextlib.contextmanager
-def _at_work(
+def _worker_pool(
     work: Callable[[int, cancellation.Stop], RunResult],
     count: int,
     *,
     observer: Observer,
     stopped: cancellation.Stop,
-) -> Iterator[Crew]:
-    """Let workers work meanwhile; `stopped` is set when none is left that can."""
-    crew = Crew()
+) -> Iterator[WorkerPool]:
+    """Run `count` workers in threads; `stopped` is set once all of them have failed."""
+    pool = WorkerPool()
 
-    def attend(number: int, stop: cancellation.Stop) -> None:
+    def supervise(number: int, stop: cancellation.Stop) -> None:
         failure = _failure(lambda: work(number, stop))
         if failure is None:
             return
-        crew.failures[number] = failure
+        pool.failures[number] = failure
         observer(events.warning(f"worker {number} is given up: {failure.message}"))
-        if len(crew.failures) == count:
+        if len(pool.failures) == count:
             stopped.set()
 
     for number in range(1, count + 1):
         stop = cancellation.Stop()
         thread = threading.Thread(
-            target=attend, args=(number, stop), name=f"mlops-worker-{number}", daemon=True
+            target=supervise, args=(number, stop), name=f"mlops-worker-{number}", daemon=True
         )
-        crew.stops.append(stop)
-        crew.threads.append(thread)
+        pool.stops.append(stop)
+        pool.threads.append(thread)
         thread.start()
     over = False
     try:
-        yield crew
+        yield pool
         over = True
     finally:
-        for thread in crew.threads if over else ():
-            thread.join(END_S / len(crew.threads))
-        for stop in crew.stops:
+        for thread in pool.threads if over else ():
+            thread.join(END_S / len(pool.threads))
+        for stop in pool.stops:
             stop.leaves = stopped.is_set() and stopped.leaves
             stop.set()
-        for thread in crew.threads:
+        for thread in pool.threads:
             thread.join(END_S)
 
 
 def _failure(work: Callable[[], RunResult]) -> Failure | None:
-    """Why a worker's work came to a bad end, None if it did not."""
+    """Return why a worker failed, or None if it did not."""
     try:
         return work().failure
     except cancellation.Interrupted:
@@ -276,20 +260,20 @@ def _failure(work: Callable[[], RunResult]) -> Failure | None:
 
 
 def _of_worker(observer: Observer, number: int) -> Observer:
-    """Only what is decided about a worker is told: what it trains, the chief says."""
+    """Return an observer for one worker that forwards the events about its container."""
 
-    def told(event: dict[str, Any]) -> None:
+    def forward(event: dict[str, Any]) -> None:
         if event.get("event") in protocol.HOST_EVENTS and event.get("do") != protocol.DO_FINISH:
             observer({**event, "worker": number})
 
-    return told
+    return forward
 
 
-def _nobody_works(failures: dict[int, Failure], run_dir: Path) -> TrainingError:
+def _no_worker_works(failures: dict[int, Failure], run_dir: Path) -> TrainingError:
     failure = next(iter(failures.values()))
     return TrainingError(
-        f"no worker of the search can work: {failure.message}",
+        f"no worker of the search is able to work: {failure.message}",
         where=failure.where or str(run_dir / run_directory.WORKERS),
-        remedy="Give fewer --workers, or mend what the log says; finished trials are kept.",
+        remedy="Give fewer --workers, or fix the cause in the log; finished trials are kept.",
         log=failure.log,
     )

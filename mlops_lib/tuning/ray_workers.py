@@ -1,8 +1,7 @@
-"""Workers on a Ray cluster: Ray says on which node each works, and starts it again where a node or
-a process has died.
+"""Workers on a Ray cluster: Ray places each on a node, and restarts it if node or process dies.
 
-A worker there is what `mlops work` is on any machine (mlops_lib.tuning.remote_worker). The project
-and this package travel with it; the environment is made on the node, once.
+Such a worker does the same as `mlops work` does on any machine (mlops_lib.tuning.remote_worker). The
+project and this package are shipped with it; its environment is built on the node, once.
 """
 
 from __future__ import annotations
@@ -22,119 +21,118 @@ from mlops_lib.errors import EngineError, UsageError
 from mlops_lib.events import Observer
 from mlops_lib.project import files
 from mlops_lib.records import RunSpec
-from mlops_lib.training import cancellation
 from mlops_lib.tuning import remote_worker
+from mlops_lib.tuning.options import Execution, Workers
 
 END_S = 15.0
-"""How long workers may take to end by themselves when the search is over."""
+"""Seconds that workers have to end by themselves after the search is over."""
 
 
 class Worker:
-    """One worker, in a process of Ray's on some node."""
+    """One worker: an actor in a process that Ray starts on some node."""
 
     def work(
         self, spec: dict[str, Any], *, number: int, url: str, restarts: int, idle_minutes: float
     ) -> str:
-        """Work until the search is over; returns how that ended. A restart on the same node goes on
-        with what is there.
+        """Work until the search is over; return the state of the worker's training.
+
+        A restart on the same node continues with the files that it left there.
         """
-        found = replace(RunSpec.from_json(spec), project=str(Path.cwd()))
+        run = replace(RunSpec.from_json(spec), project=str(Path.cwd()))
         home = config.resolve(None).home
-        engine = choose(found.backend, home=str(home))
-        if not engine.has(found.image):
-            engine.build(found.image, on_line=lambda line: None)
-        place = home / "work" / f"{found.digest[:12]}-{number}"
-        result = remote_worker.work(
-            found,
+        engine = choose(run.backend, home=str(home))
+        if not engine.has(run.image):
+            engine.build(run.image, on_line=lambda line: None)
+        execution = Execution(
             engine=engine,
-            url=url,
-            run_dir=place,
+            run_dir=home / "work" / f"{run.digest[:12]}-{number}",
             home=home,
             restarts=restarts,
             idle_minutes=idle_minutes,
-            observer=lambda event: None,
-            stopped=cancellation.Stop(),
         )
-        return result.state
+        return remote_worker.work(run, execution=execution, url=url).state
 
 
 @contextmanager
-def at_work(
-    spec: RunSpec,
-    *,
-    on: str,
-    count: int,
-    url: str,
-    restarts: int,
-    idle_minutes: float,
-    observer: Observer,
-) -> Iterator[None]:
-    """Let workers of a cluster work meanwhile.
+def worker_pool(spec: RunSpec, *, workers: Workers, execution: Execution) -> Iterator[None]:
+    """Run workers on a Ray cluster while the context is open.
 
     Args:
         spec: the run.
-        on: the cluster: `ray://HOST:PORT`, HOST:PORT, or `auto` for the one that this machine
-            belongs to.
-        count: how many workers.
-        url: the run's shared files.
-        restarts: as for any training.
-        idle_minutes: as for any training.
-        observer: is told of workers that cannot work.
+        workers: how many there are. `ray_address` is `ray://HOST:PORT`, HOST:PORT, or `auto` for
+            the cluster that this machine belongs to.
+        execution: restarts and limits of the workers; its observer receives their failures.
 
     Raises:
-        UsageError: Ray is not installed.
-        EngineError: no cluster answers there.
+        UsageError: Ray is not installed, or the project contains files that it cannot ship.
+        EngineError: no cluster answers at the address.
     """
+    setting = f"on={workers.ray_address}"
     try:
         import ray
     except ImportError:
         raise UsageError(
             "Ray is not installed",
-            where=f"on={on}",
+            where=setting,
             remedy="pip install 'mlops_lib[ray]', the cluster's version.",
         ) from None
     strays = files.strays(Path(spec.project))
     if strays:
         raise UsageError(
-            f"Ray would ship what does not lie in the project: {', '.join(strays)}",
+            f"Ray would ship files from outside the project: {', '.join(strays)}",
             where=spec.project,
-            remedy="Replace these links, pipes or devices by the files themselves, or remove them.",
+            remedy="Replace these links, pipes or devices by regular files, or remove them.",
         )
     with tempfile.TemporaryDirectory(prefix="mlops-ship-") as folder:
         package = _with_catalog(Path(folder))
-        ship = {"working_dir": spec.project, "py_modules": [str(package)], "env_vars": _passed()}
+        ship = {
+            "working_dir": spec.project,
+            "py_modules": [str(package)],
+            "env_vars": _forwarded_variables(),
+        }
         try:
-            ray.init(address=on, runtime_env=ship, log_to_driver=False, namespace="mlops")
+            ray.init(
+                address=workers.ray_address,
+                runtime_env=ship,
+                log_to_driver=False,
+                namespace="mlops",
+            )
         except (ConnectionError, RuntimeError) as error:
             raise EngineError(
                 f"no Ray cluster answers: {error}",
-                where=f"on={on}",
+                where=setting,
                 remedy="`ray start --head`, or another address.",
             ) from None
     try:
         options = {"num_cpus": spec.limits.cpus or 1, "num_gpus": 1 if spec.limits.gpus else 0}
         actor = ray.remote(**options, max_restarts=-1, max_task_retries=-1)(Worker)
-        workers = [actor.remote() for _ in range(count)]
-        how = {"url": url, "restarts": restarts, "idle_minutes": idle_minutes}
-        pending = [
-            one.work.remote(spec.to_json(), number=n, **how) for n, one in enumerate(workers, 1)
-        ]
+        actors = [actor.remote() for _ in range(workers.count)]
+        arguments = {
+            "url": workers.shared,
+            "restarts": execution.restarts,
+            "idle_minutes": execution.idle_minutes,
+        }
+        pending = {
+            number: worker.work.remote(spec.to_json(), number=number, **arguments)
+            for number, worker in enumerate(actors, 1)
+        }
         try:
             yield
-        finally:  # they see in the store that the search is over, and stop their containers
-            done, _ = ray.wait(pending, num_returns=count, timeout=END_S)
-            _tell(
-                ray, {number: one for number, one in enumerate(pending, 1) if one in done}, observer
-            )
-            for one in workers:
-                ray.kill(one)
+        finally:
+            # Workers read the end of the search in the store, and stop their containers.
+            ended, _ = ray.wait(list(pending.values()), num_returns=workers.count, timeout=END_S)
+            results = {number: task for number, task in pending.items() if task in ended}
+            _report_failures(ray, results, execution.observer)
+            for worker in actors:
+                ray.kill(worker)
     finally:
         ray.shutdown()
 
 
 def _with_catalog(folder: Path) -> Path:
-    """A copy of this package as an installation has it: with the catalog in it, which in a checkout
-    lies beside it.
+    """Return a copy of this package that contains the catalog, as an installation does.
+
+    In a checkout the catalog lies beside the package.
     """
     package = folder / "mlops_lib"
     unwanted = shutil.ignore_patterns("__pycache__")
@@ -143,8 +141,8 @@ def _with_catalog(folder: Path) -> Path:
     return package
 
 
-def _passed() -> dict[str, str]:
-    """What the nodes need to reach the shared files; the containers do not see it."""
+def _forwarded_variables() -> dict[str, str]:
+    """Return the variables that nodes need for the shared files; containers do not get them."""
     return {
         name: value
         for name, value in os.environ.items()
@@ -152,12 +150,10 @@ def _passed() -> dict[str, str]:
     }
 
 
-def _tell(ray: Any, done: dict[int, Any], observer: Observer) -> None:
-    """Tell of the workers, by their number, that came to a bad end."""
-    for number, one in done.items():
+def _report_failures(ray: Any, results: dict[int, Any], observer: Observer) -> None:
+    """Send a warning for each failed worker among `results`, which are by worker number."""
+    for number, task in results.items():
         try:
-            ray.get(one)
+            ray.get(task)
         except ray.exceptions.RayError as error:
-            observer(
-                events.warning(f"worker {number} of the cluster could not work: {error}"[:500])
-            )
+            observer(events.warning(f"worker {number} of the cluster failed: {error}"[:500]))

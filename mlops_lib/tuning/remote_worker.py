@@ -1,9 +1,8 @@
-"""A worker on another machine: joins the search of the same project's run there, and joins it again
-when it comes back.
+"""Implement `mlops work`: join the search of the same project's run on another machine.
 
-It has nothing but the project, the URL of the shared files, and what they tell: who the chief is
-and how it knows its own. Whoever may read that URL may join. The run is found by its name, which is
-the same wherever the same code is.
+The worker knows the project and the URL of the shared files. It reads the chief's address and its
+credentials there: whoever can read that URL can join. Both machines derive the same run digest from
+the same code, and the shared files are filed under it. A search that restarts is joined again.
 """
 
 from __future__ import annotations
@@ -16,65 +15,63 @@ import threading
 import time
 import uuid
 from collections.abc import Iterator
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
 from mlops_lib import events, run_directory
-from mlops_lib.engine import Engine
 from mlops_lib.errors import EngineError, MlopsError, TrainingError, UsageError
 from mlops_lib.events import Observer
 from mlops_lib.records import RunResult, RunSpec
 from mlops_lib.runner import protocol
-from mlops_lib.training import attempt_log, cancellation, supervision
+from mlops_lib.training import attempt_log, cancellation
 from mlops_lib.tuning import object_store
+from mlops_lib.tuning.options import Execution
 
 ALIVE = "alive"
-"""The sign that changes as long as the search's program lives."""
-LOOK_S = 2.0
+"""Name of the heartbeat that changes as long as the search's process lives."""
+POLL_S = 2.0
 WAIT_S = 900.0
-"""How long a search that is not there yet is waited for: the other machine may have an environment
-to build. And one that has fallen silent: its machine may start again.
+"""Seconds to wait for a search that has not started, or that has fallen silent.
+
+The other machine may have to build an environment first, or may be rebooting.
 """
 SILENT_S = 60.0
-"""A search that shows no sign of life for so long is told of."""
+"""Seconds without a heartbeat after which a warning is sent."""
 LINGER_S = 30.0
-"""How long a worker stays when the gate may send the winner back: the search would go on."""
+"""Seconds a worker stays after the end if the gate may still reject the winner."""
 GIVES = ("search/trials/*.history.json", "search/trials/*.state.npz", "search/weights/*.npz")
-"""What a worker's machine has to give."""
+"""Patterns of the files that a worker's machine uploads."""
 
 
-def over(*, goes_on: bool) -> bytes:
-    """The word that a search is over.
+def end_message(*, may_continue: bool) -> bytes:
+    """Return the message that replaces the request when a search is over.
 
     Args:
-        goes_on: whether it may begin again soon.
+        may_continue: whether it may begin again soon.
     """
-    return json.dumps({"over": True, "goes_on": goes_on}).encode()
+    return json.dumps({"over": True, "goes_on": may_continue}).encode()
 
 
-def work(
-    spec: RunSpec,
-    *,
-    engine: Engine,
-    url: str,
-    run_dir: Path,
-    home: Path,
-    restarts: int,
-    idle_minutes: float,
-    observer: Observer,
-    stopped: cancellation.Stop,
-) -> RunResult:
+def work(spec: RunSpec, *, execution: Execution, url: str) -> RunResult:
     """Wait for the run's search on another machine, and work for it until it is over.
 
-    A search that falls silent is waited for; one that begins again, elsewhere or with another
-    budget, is joined again.
+    The worker waits for a search that falls silent. It joins again if the search begins again,
+    elsewhere or with another budget.
+
+    Args:
+        spec: the run, as this machine has it.
+        execution: how the worker is executed; its run directory holds the worker's.
+        url: of the files that both machines share.
 
     Raises:
-        UsageError: there is no URL, nothing can be read there, or no search comes.
-        TrainingError: the script failed here.
+        UsageError: there is no URL, it cannot be read, or no search appears.
+        TrainingError: the script failed on this machine.
         EngineError: the search has been silent for too long.
-        Interrupted: `stopped` was set.
+        Interrupted: `execution.stopped` was set.
     """
+    observer = execution.observer
+    stopped = execution.stopped
     if not url:
         raise UsageError(
             "no shared files given",
@@ -82,66 +79,50 @@ def work(
             remedy="Give --shared URL, the same as the search has.",
         )
     store = object_store.Store(f"{url.rstrip('/')}/{spec.digest}", stopped=stopped)
-    place = run_dir / run_directory.WORKERS / "1"
+    place = execution.run_dir / run_directory.WORKERS / "1"
     run_directory.write_spec(place, spec)
-    search = Search(store, _await(store, observer=observer, stopped=stopped), observer)
+    search = RemoteSearch(
+        store, _wait_for_request(store, observer=observer, stopped=stopped), observer
+    )
     while True:
         with _watching(search, stopped) as until:
-            result = _join(
-                spec,
-                search.orders,
-                store,
-                place,
-                until=until,
-                engine=engine,
-                home=home,
-                restarts=restarts,
-                idle_minutes=idle_minutes,
-                observer=observer,
-                stopped=stopped,
-            )
-        if not _is_joined_again(search, stopped):
+            own = replace(execution, run_dir=place, taking_over=False, stopped=until)
+            result = _join(spec, search.request, store, execution=own, stopped=stopped)
+        if not _has_restarted(search, stopped):
             return result
 
 
 def _join(
     spec: RunSpec,
-    orders: dict[str, Any],
+    request: dict[str, Any],
     store: object_store.Store,
-    place: Path,
     *,
-    until: cancellation.Stop,
-    engine: Engine,
-    home: Path,
-    restarts: int,
-    idle_minutes: float,
-    observer: Observer,
+    execution: Execution,
     stopped: cancellation.Stop,
 ) -> RunResult:
-    """Work by these orders until the search is over, or `until` is set."""
+    """Work on this request until the search is over or `execution.stopped` is set.
+
+    Raises:
+        TrainingError: the script failed on this machine.
+        Interrupted: `stopped` was set, so that this process is to end.
+    """
+    place = execution.run_dir
     shared = place / "shared"
     mirror = object_store.Mirror(
         store,
         shared,
         gives=GIVES,
         takes=lambda name: name != protocol.SEARCH_REQUEST,
-        observer=observer,
+        observer=execution.observer,
     )
     mirror.once()
     mirror.start()
     try:
-        result = supervision.train(
+        result = execution.train(
             spec,
-            engine=engine,
-            run_dir=place,
-            number_of_pass=int(orders["pass"]),
+            request={**request, "worker": _name(place)},
+            number_of_pass=int(request["pass"]),
             shared=shared,
-            home=home,
-            search={**orders, "worker": _name(place)},
-            restarts=restarts,
-            idle_minutes=idle_minutes,
-            observer=observer,
-            stopped=until,
         )
     except cancellation.Interrupted:
         if stopped.is_set():
@@ -162,135 +143,142 @@ def _join(
     return result
 
 
-class Search:
-    """The search of another machine, as far as the shared files tell of it.
+class RemoteSearch:
+    """The state of a search on another machine, read from the shared files.
 
     Args:
-        store: these.
-        orders: its orders.
-        observer: is told when it falls silent, and when it is back.
+        store: the shared files.
+        request: the search request they contained first.
+        observer: receives a warning when the search falls silent, and when it is back.
     """
 
     def __init__(
-        self, store: object_store.Store, orders: dict[str, Any], observer: Observer
+        self, store: object_store.Store, request: dict[str, Any], observer: Observer
     ) -> None:
         self._store = store
-        self.orders = orders
+        self.request = request
         self._observer = observer
-        self._sign = ""
-        self._heard = time.monotonic()
+        self._heartbeat = ""
+        self._last_heartbeat = time.monotonic()
         self._is_silent = False
 
-    def look(self) -> dict[str, Any] | None:
-        """What it says other than its orders: that it is over, or those of a search that has begun
-        again.
+    def poll(self) -> dict[str, Any] | None:
+        """Return a message other than the known request: its end, or the request of a new search.
 
         Raises:
-            EngineError: it has been silent for too long.
+            EngineError: the search has been silent for too long.
             MlopsError: the files cannot be reached.
         """
-        found = orders_in(self._store)
-        sign = self._store.sign(ALIVE)
-        if found not in (self.orders, {}):
-            return found
-        self._listen(sign)
+        message = read_request(self._store)
+        heartbeat = self._store.sign(ALIVE)
+        if message not in (self.request, {}):
+            return message
+        self._check_heartbeat(heartbeat)
         return None
 
-    def _listen(self, sign: str) -> None:
+    def _check_heartbeat(self, heartbeat: str) -> None:
         now = time.monotonic()
-        if sign != self._sign:
+        silent_s = now - self._last_heartbeat
+        if heartbeat != self._heartbeat:
             if self._is_silent:
-                self._tell("the machine of the search is back")
-            self._sign = sign
-            self._heard = now
+                self._warn("the machine of the search is back")
+            self._heartbeat = heartbeat
+            self._last_heartbeat = now
             self._is_silent = False
-        elif now - self._heard > WAIT_S:
+        elif silent_s > WAIT_S:
+            minutes = f"{WAIT_S / 60:.0f} minutes"
             raise EngineError(
-                f"the machine of the search has shown no sign of life for {WAIT_S / 60:.0f} minutes",
+                f"the machine of the search has shown no sign of life for {minutes}",
                 where=self._store.url,
-                remedy="Run the search again there, then `mlops work` here: what was trained is kept on both.",
+                remedy="Run the search again there, then `mlops work` here: finished trials are"
+                " kept on both.",
             )
-        elif now - self._heard > SILENT_S and not self._is_silent:
+        elif silent_s > SILENT_S and not self._is_silent:
             self._is_silent = True
-            self._tell(
+            self._warn(
                 f"the machine of the search has shown no sign of life for {SILENT_S:.0f} s:"
                 f" waiting {WAIT_S / 60:.0f} minutes for it"
             )
 
-    def _tell(self, message: str) -> None:
+    def _warn(self, message: str) -> None:
         self._observer(events.warning(message))
 
 
 @contextlib.contextmanager
-def _watching(search: Search, stopped: cancellation.Stop) -> Iterator[cancellation.Stop]:
-    """What ends the work: this program's own end, or that of the search, which a worker does not
-    hear of if its chief died.
+def _watching(search: RemoteSearch, stopped: cancellation.Stop) -> Iterator[cancellation.Stop]:
+    """Provide a stop signal that is set when this process or the search ends.
+
+    A worker in its container does not learn of the end if its chief died.
 
     Raises:
         EngineError: the search has been silent for too long.
     """
     until = cancellation.Stop()
     done = threading.Event()
-    trouble: list[MlopsError] = []
+    errors: list[MlopsError] = []
 
-    def look() -> None:
+    def poll() -> None:
         try:
-            while not (stopped.is_set() or done.wait(LOOK_S) or search.look()):
+            while not (stopped.is_set() or done.wait(POLL_S) or search.poll()):
                 pass
-        except MlopsError as error:  # without the files nothing that is trained here would be known
-            trouble.append(error)
+        except MlopsError as error:  # without the shared files, no result could be delivered
+            errors.append(error)
         until.leaves = stopped.leaves
         until.set()
 
-    thread = threading.Thread(target=look, name="mlops-joined", daemon=True)
+    thread = threading.Thread(target=poll, name="mlops-joined", daemon=True)
     thread.start()
     try:
         yield until
     finally:
         done.set()
         thread.join()
-    if trouble:
-        raise trouble[0]
+    if errors:
+        raise errors[0]
 
 
-def _is_joined_again(search: Search, stopped: cancellation.Stop) -> bool:
-    """Wait until the search says that it is over; whether it has begun again instead, by the orders
-    that it has then.
-    """
+def _has_restarted(search: RemoteSearch, stopped: cancellation.Stop) -> bool:
+    """Wait for the end of the search; return whether it began again with a new request instead."""
     deadline = math.inf
     while True:
-        found = search.look()
-        if found is not None and found.get("chief"):
-            search.orders = found
+        message = search.poll()
+        if message is not None and message.get("chief"):
+            search.request = message
             return True
-        if found is not None:
-            deadline = min(deadline, time.monotonic() + (LINGER_S if found.get("goes_on") else 0.0))
+        if message is not None:
+            linger_s = LINGER_S if message.get("goes_on") else 0.0
+            deadline = min(deadline, time.monotonic() + linger_s)
         if time.monotonic() >= deadline:
             return False
-        if stopped.wait(LOOK_S):
+        if stopped.wait(POLL_S):
             raise cancellation.Interrupted
 
 
-def orders_in(store: object_store.Store) -> dict[str, Any]:
-    """What the search says; nothing where there is none."""
+def read_request(store: object_store.Store) -> dict[str, Any]:
+    """Return the search request, or the end message in its place; {} if there is none."""
     try:
-        found = json.loads(store.get(protocol.SEARCH_REQUEST) or b"{}")
+        message = json.loads(store.get(protocol.SEARCH_REQUEST) or b"{}")
     except ValueError:
         return {}
-    return found if isinstance(found, dict) else {}
+    return message if isinstance(message, dict) else {}
 
 
-def _await(
+def _wait_for_request(
     store: object_store.Store, *, observer: Observer, stopped: cancellation.Stop
 ) -> dict[str, Any]:
-    """The orders of a search that is under way."""
-    told = False
+    """Wait for a running search of this run; return its request.
+
+    Raises:
+        UsageError: none appeared within `WAIT_S`.
+        Interrupted: `stopped` was set.
+    """
+    is_reported = False
     deadline = time.monotonic() + WAIT_S
     while time.monotonic() < deadline:
-        orders = orders_in(store)
-        if orders.get("chief"):
-            return orders
-        if not told:
+        request = read_request(store)
+        if request.get("chief"):
+            return request
+        if not is_reported:
             observer(
                 {
                     "event": protocol.EVENT_DECISION,
@@ -298,19 +286,20 @@ def _await(
                     "why": "no search of this run is under way yet",
                 }
             )
-            told = True
-        if stopped.wait(LOOK_S):
+            is_reported = True
+        if stopped.wait(POLL_S):
             raise cancellation.Interrupted
     raise UsageError(
-        "no search of this run has come",
+        "no search of this run has started",
         where=store.url,
-        remedy="Start it with the same project, arguments and --shared, and with --listen ADDRESS:PORT.",
+        remedy="Start it with the same project, arguments and --shared, and with --listen"
+        " ADDRESS:PORT.",
     )
 
 
 def _name(place: Path) -> str:
-    """What this worker is called: by its machine, and as long as its directory lives the same."""
-    named = place / "name"
-    if not named.exists():
-        named.write_text(f"{socket.gethostname()[:30]}-{uuid.uuid4().hex[:6]}")
-    return named.read_text()
+    """Return this worker's name: it contains the host name and is as durable as `place`."""
+    name_file = place / "name"
+    if not name_file.exists():
+        name_file.write_text(f"{socket.gethostname()[:30]}-{uuid.uuid4().hex[:6]}")
+    return name_file.read_text()

@@ -1,158 +1,177 @@
-"""The search from outside: start pass 2 on a rejected run, and read what it found.
+"""Start pass 2 on a rejected run, and read its result.
 
-The search itself happens in the container, inside the judged `fit` (mlops_lib/runner/search).
+The search itself runs in the container, inside the judged `fit` (mlops_lib/runner/search).
 """
 
 from __future__ import annotations
 
 from collections.abc import Mapping
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
 from mlops_lib import atomic, event_log, events, run_directory
-from mlops_lib.engine import Engine
 from mlops_lib.errors import SearchError, TrainingError, UsageError
 from mlops_lib.events import Observer
 from mlops_lib.gate import verdicts
-from mlops_lib.records import RunResult, RunSpec, SearchResult, Trial, Verdict
+from mlops_lib.records import Failure, RunResult, RunSpec, SearchResult, Trial, Verdict
 from mlops_lib.runner import protocol
-from mlops_lib.training import attempt_log, cancellation, supervision
+from mlops_lib.training import attempt_log
 from mlops_lib.tuning import local_workers
+from mlops_lib.tuning.options import Budget, Execution, Workers
 
 FOLDS = 3
-"""So many fits of the same model, each measured by itself, are a loop."""
+"""This many separately measured fits of one model count as cross-validation."""
 
 
 def search(
     spec: RunSpec,
     verdict: Verdict,
     *,
-    engine: Engine,
-    run_dir: Path,
-    trials: int,
-    minutes: float,
+    execution: Execution,
+    budget: Budget,
     limits: Mapping[str, Any] | None = None,
-    workers: int = 1,
-    listen: str = "",
-    shared: str = "",
-    on: str = "",
-    restarts: int = 5,
-    home: Path,
-    idle_minutes: float = supervision.IDLE_MINUTES,
-    taking_over: bool = False,
-    observer: Observer = lambda event: None,
-    stopped: cancellation.Stop | None = None,
+    workers: Workers = Workers(),  # noqa: B008 - frozen
 ) -> SearchResult:
-    """Tweak the judged model until it meets the bar or the budget is used.
+    """Search for a model that meets the bar, starting from the judged one (pass 2).
 
-    A search that had finished with at least this budget and this bar is returned as it is; a larger
-    budget continues it. Where no fit can be searched the result says so (`stopped` is "refused"):
-    the rejected model stays what it is. With several workers, each is a container that asks the
-    run's own for candidates; trials and minutes are counted over all.
+    A finished search with at least this budget and this bar is returned as it is; a larger budget
+    continues it. If no fit can be searched, the result has `stopped` "refused" and the rejected
+    model stays as it is. With several workers, each is a container that requests its candidates
+    from the run's own.
+
+    Args:
+        spec: the run.
+        verdict: the verdict on the model of pass 1, or on the winner of an earlier search.
+        execution: how the trainings are executed.
+        budget: when the search ends.
+        limits: what the search may change; the setting `search`.
+        workers: how many workers there are, and where.
 
     Raises:
         SearchError: the search itself failed.
         TrainingError: the script failed in pass 2.
+        UsageError: `workers` names an impossible set-up.
     """
+    run_dir = execution.run_dir
     fit, why = _judged_fit(run_dir, verdict)
     if fit is None:
-        refused = SearchResult(
-            metric=verdict.metric or "",
-            mode=verdict.mode,
-            selection="disjoint",
-            fit=verdict.judged_fit or 1,
-            score=verdict.value,
-            stopped="refused",
-            notes=(why,),
-        )
-        atomic.write_json(run_dir / protocol.SEARCH_REFUSED, refused.to_json())
-        observer(events.warning(f"not searched: {why}"))
-        return refused
+        return _refuse(run_dir, verdict, why, observer=execution.observer)
     (run_dir / protocol.SEARCH_REFUSED).unlink(missing_ok=True)
+    request = _request(spec, verdict, fit=fit, run_dir=run_dir, budget=budget, limits=limits or {})
+    _check_workers(workers, spec)
+    workers = _usable_workers(workers, run_dir, fit, observer=execution.observer)
+    request["workers"] = workers.count
+    result = _train(spec, request, execution=execution, workers=workers)
+    if result.state == "failed" and not request.get("own_only") and result.failure is not None:
+        request = _without_other_models(request, result.failure, observer=execution.observer)
+        result = _train(
+            spec, request, execution=replace(execution, taking_over=False), workers=workers
+        )
+    _require_finished(
+        result,
+        run_dir,
+        "the search was stopped",
+        remedy="Fix the script and run it again; finished trials are kept.",
+    )
+    outcome = read(run_dir)
+    if outcome is None:
+        raise _no_result(run_dir, request)
+    return outcome
+
+
+def _refuse(run_dir: Path, verdict: Verdict, why: str, *, observer: Observer) -> SearchResult:
+    """Record that this run cannot be searched."""
+    refused = SearchResult(
+        metric=verdict.metric or "",
+        mode=verdict.mode,
+        selection="disjoint",
+        fit=verdict.judged_fit or 1,
+        score=verdict.value,
+        stopped="refused",
+        notes=(why,),
+    )
+    atomic.write_json(run_dir / protocol.SEARCH_REFUSED, refused.to_json())
+    observer(events.warning(f"not searched: {why}"))
+    return refused
+
+
+def _request(
+    spec: RunSpec,
+    verdict: Verdict,
+    *,
+    fit: int,
+    run_dir: Path,
+    budget: Budget,
+    limits: Mapping[str, Any],
+) -> dict[str, Any]:
+    """Return the request that the runner executes: a new one, or the earlier one if it suffices."""
     request: dict[str, Any] = {
         "fit": fit,
         "metric": verdict.metric,
         "mode": verdict.mode,
         "target": verdict.target,
-        "trials": trials,
-        "minutes": minutes,
+        "trials": budget.trials,
+        "minutes": budget.minutes,
         "judged_digest": _judged_digest(run_dir, verdict),
         "judged_value": verdict.value,
         "reading": attempt_log.reading(spec),
-        "limits": dict(limits or {}),
+        "limits": dict(limits),
     }
     before = _read(run_dir / protocol.SEARCH_REQUEST)
-    if before is not None and before.get("fit") == fit and before.get("metric") == verdict.metric:
+    if before is None:
+        return {**request, "pass": 2}
+    if before.get("fit") == fit and before.get("metric") == verdict.metric:
         # The verdict may be about a winner by now; trial 0 stays what it was.
-        request.update(
-            {key: before[key] for key in ("judged_digest", "judged_value") if key in before}
-        )
-    if before is not None and _covers(before, request) and not _failed(run_dir, before):
-        request = _after_rejection(before, run_dir, verdict) or before
-    else:
-        request["pass"] = 2 if before is None else int(before.get("pass", 1)) + 1
-    _check(listen, shared, on, spec)
-    if (workers > 1 or listen) and not _has_workers(run_dir, fit):
-        asked = f"--workers {workers}" if workers > 1 else f"--listen {listen}"
-        observer(
-            events.warning(
-                f"{asked} has no effect: this fit is no Keras model's, and such a search tries one"
-                " candidate at a time, each on all processors"
-            )
-        )
-        workers = 1
-        listen = ""
-    request["workers"] = workers
-    opened = local_workers.Opened(listen, shared, on) if listen else None
+        kept_keys = [key for key in ("judged_digest", "judged_value") if key in before]
+        request.update({key: before[key] for key in kept_keys})
+    if _covers(before, request) and not _has_failed(run_dir, before):
+        return _after_rejection(before, run_dir, verdict) or before
+    return {**request, "pass": int(before.get("pass", 1)) + 1}
 
-    def train(request: dict[str, Any], *, taking_over: bool = False) -> RunResult:
-        atomic.write_json(run_dir / protocol.SEARCH_REQUEST, request)
-        return local_workers.train(
-            spec,
-            engine=engine,
-            run_dir=run_dir,
-            opened=opened,
-            restarts=restarts,
-            number_of_pass=int(request["pass"]),
-            search=request,
-            home=home,
-            idle_minutes=idle_minutes,
-            taking_over=taking_over,
-            observer=observer,
-            stopped=stopped,
-        )
 
-    result = train(request, taking_over=taking_over)
-    if result.state == "failed" and not request.get("own_only") and result.failure is not None:
-        # The winner may be another kind of estimator, or another network, which the rest of the
-        # script cannot handle (a plot of its tree, weights loaded into the old network): search
-        # again among what the script has.
-        failed = f"{result.failure.where}: {result.failure.message}".lstrip(": ")[
-            :200
-        ].splitlines()[0]
-        observer(
-            events.warning(
-                f"the script failed with the winner ({failed}):"
-                " searching again without another kind of model"
-            )
+def _usable_workers(workers: Workers, run_dir: Path, fit: int, *, observer: Observer) -> Workers:
+    """Return `workers`, or a single one with a warning if this fit cannot be searched by several."""
+    if (workers.count < 2 and not workers.are_remote) or _has_workers(run_dir, fit):
+        return workers
+    option = f"--workers {workers.count}" if workers.count > 1 else f"--listen {workers.listen}"
+    observer(
+        events.warning(
+            f"{option} has no effect: this fit is no Keras model's, and such a search"
+            " tries one candidate at a time, each on all processors"
         )
-        result = train(
-            {**request, "own_only": True, "failed_with": failed, "pass": int(request["pass"]) + 1}
-        )
-    _must_have_finished(
-        result,
-        run_dir,
-        "the search was stopped",
-        remedy="Mend the script and run it again; finished trials are kept.",
     )
-    found = read(run_dir)
-    if found is None:
-        raise _no_result(run_dir, request)
-    return found
+    return replace(workers, count=1, listen="")
 
 
-def _must_have_finished(result: RunResult, run_dir: Path, stopped: str, *, remedy: str) -> None:
-    """Raise TrainingError for a training that failed, or was stopped, before its end."""
+def _train(
+    spec: RunSpec, request: dict[str, Any], *, execution: Execution, workers: Workers
+) -> RunResult:
+    atomic.write_json(execution.run_dir / protocol.SEARCH_REQUEST, request)
+    return local_workers.train(spec, execution=execution, request=request, workers=workers)
+
+
+def _without_other_models(
+    request: dict[str, Any], failure: Failure, *, observer: Observer
+) -> dict[str, Any]:
+    """Return the request for another search that keeps the script's own kind of model.
+
+    The winner may be another kind of estimator, or another network, which the rest of the script
+    cannot use: it plots the tree, or loads weights into the old network.
+    """
+    message = f"{failure.where}: {failure.message}".lstrip(": ")[:200].splitlines()[0]
+    observer(
+        events.warning(
+            f"the script failed with the winner ({message}):"
+            " searching again without another kind of model"
+        )
+    )
+    number_of_pass = int(request["pass"]) + 1
+    return {**request, "own_only": True, "failed_with": message, "pass": number_of_pass}
+
+
+def _require_finished(result: RunResult, run_dir: Path, stopped: str, *, remedy: str) -> None:
+    """Raise TrainingError if the training failed or was stopped before its end."""
     if result.state == "finished":
         return
     failure = result.failure
@@ -165,143 +184,133 @@ def _must_have_finished(result: RunResult, run_dir: Path, stopped: str, *, remed
 
 
 def _no_result(run_dir: Path, request: Mapping[str, Any]) -> SearchError:
-    """Return what to say about a search that the script went past."""
-    trouble = _trouble(run_dir, int(request["pass"]))
-    if trouble:
-        remedy = f"Mend that, or see hook_error in {run_dir}/{protocol.INSIDE}/{protocol.EVENTS}."
-        return SearchError(f"it left no result{trouble}", where=str(run_dir), remedy=remedy)
+    """Return the error for a pass that ended without the result of a search."""
+    cause = _hook_error(run_dir, int(request["pass"]))
+    if cause:
+        place = f"{run_dir}/{protocol.INSIDE}/{protocol.EVENTS}"
+        remedy = f"Fix the cause; details are in the hook_error event in {place}."
+        return SearchError(f"it left no result{cause}", where=str(run_dir), remedy=remedy)
     return SearchError(
-        f"it never began: the script did not come to its fit {request['fit']} again, or that fit cannot be searched",
+        f"it never began: the script did not reach its fit {request['fit']} again,"
+        " or that fit cannot be searched",
         where=str(run_dir),
-        remedy="Let the script do the same each time it is run with the same arguments; `trials = 0` searches nothing.",
+        remedy="Let the script do the same in every run with the same arguments;"
+        " `trials = 0` turns the search off.",
     )
 
 
-def follow(
-    spec: RunSpec,
-    *,
-    of: Path,
-    engine: Engine,
-    run_dir: Path,
-    restarts: int = 5,
-    home: Path,
-    idle_minutes: float = supervision.IDLE_MINUTES,
-    taking_over: bool = False,
-    observer: Observer = lambda event: None,
-    stopped: cancellation.Stop | None = None,
-) -> SearchResult:
-    """Train the winner of another run's search as it came to be: the trials that lead to it, with
-    this run's seed.
+COPIED_REQUEST_KEYS = (
+    "fit",
+    "metric",
+    "mode",
+    "target",
+    "judged_digest",
+    "reading",
+    "limits",
+    "own_only",
+    "failed_with",
+)
+"""Keys of a search request that also hold for the winner's training with another seed."""
 
-    Nothing is chosen: the last of these trials is the winner, whatever it scores.
+
+def retrain_winner(spec: RunSpec, *, of: Path, execution: Execution) -> SearchResult:
+    """Train the winner of another run's search with the seed of this run.
+
+    The trials that lead to the winner are repeated in order. Nothing is selected: the last of them
+    wins whatever its score.
+
+    Args:
+        spec: this run.
+        of: directory of the run whose search found the winner.
+        execution: how the training is executed.
 
     Raises:
-        SearchError: there is no winner to follow, or it could not be trained with this seed.
+        SearchError: there is no winner, or it could not be trained with this seed.
         TrainingError: the script failed in pass 2.
     """
-    asked = _read(of / protocol.SEARCH_REQUEST)
-    found = read(of)
-    before = run_directory.read_record(of / protocol.SPEC, RunSpec)
-    if asked is None or found is None or not found.winner:
+    run_dir = execution.run_dir
+    earlier = _read(of / protocol.SEARCH_REQUEST)
+    outcome = read(of)
+    earlier_spec = run_directory.read_record(of / protocol.SPEC, RunSpec)
+    if earlier is None or outcome is None or not outcome.winner:
         raise SearchError(
             "there is no winner to train again", where=str(of), remedy="Search there first."
         )
-    kept = (
-        "fit",
-        "metric",
-        "mode",
-        "target",
-        "judged_digest",
-        "reading",
-        "limits",
-        "own_only",
-        "failed_with",
-    )
     request = {
-        **{key: asked[key] for key in kept if key in asked},
+        **{key: earlier[key] for key in COPIED_REQUEST_KEYS if key in earlier},
         "pass": 2,
         "workers": 1,
-        "trials": sum(one.number > 0 for one in found.trials),
-        "minutes": _FOLLOWED_MINUTES,
-        "follow": [one.to_json() for one in lineage(found)],
-        "followed": [one.to_json() for one in found.trials],
-        "search_seed": 0 if before is None else before.seed,
+        "trials": sum(trial.number > 0 for trial in outcome.trials),
+        "minutes": UNLIMITED_MINUTES,
+        "follow": [trial.to_json() for trial in lineage(outcome)],
+        "followed": [trial.to_json() for trial in outcome.trials],
+        "search_seed": 0 if earlier_spec is None else earlier_spec.seed,
     }
     atomic.write_json(run_dir / protocol.SEARCH_REQUEST, request)
-    result = supervision.train(
-        spec,
-        engine=engine,
-        run_dir=run_dir,
-        restarts=restarts,
-        number_of_pass=2,
-        search=request,
-        home=home,
-        idle_minutes=idle_minutes,
-        taking_over=taking_over,
-        observer=observer,
-        stopped=stopped,
-    )
-    _must_have_finished(
-        result, run_dir, "it was stopped", remedy="Mend the script and run it again."
-    )
-    made = read(run_dir)
-    if made is None or not made.winner:
-        notes = "; ".join(made.notes) if made is not None else _trouble(run_dir, 2).lstrip(": ")
+    result = execution.train(spec, request=request, number_of_pass=2)
+    _require_finished(result, run_dir, "it was stopped", remedy="Fix the script and run it again.")
+    repeated = read(run_dir)
+    if repeated is None or not repeated.winner:
+        notes = _hook_error(run_dir, 2).lstrip(": ")
+        if repeated is not None:
+            notes = "; ".join(repeated.notes)
         raise SearchError(
-            f"the winner could not be trained with seed {spec.seed}: {notes or 'it left no result'}",
+            f"the winner could not be trained with seed {spec.seed}:"
+            f" {notes or 'it left no result'}",
             where=str(run_dir),
             remedy="Set seeds = 1.",
         )
-    return made
+    return repeated
 
 
-_FOLLOWED_MINUTES = 1e6
-"""A winner that is trained again takes the time it takes."""
+UNLIMITED_MINUTES = 1e6
+"""Budget of a winner's training with another seed: nothing is searched, so nothing is cut short."""
 
 
-def lineage(found: SearchResult) -> list[Trial]:
-    """Return the trials that lead to the winner, the first one first; trial 0 is the script's own."""
-    trials = {one.number: one for one in found.trials}
+def lineage(outcome: SearchResult) -> list[Trial]:
+    """Return the trials that lead to the winner, oldest first, without the script's own trial 0."""
+    trials = {trial.number: trial for trial in outcome.trials}
     chain: list[Trial] = []
-    number: int | None = found.winner
+    number: int | None = outcome.winner
     while number and number in trials and len(chain) < len(trials):
         chain.insert(0, trials[number])
         number = trials[number].parent
     return chain
 
 
-def _trouble(run_dir: Path, number_of_pass: int) -> str:
-    """What the search fell over in this pass, in words; "" where it did not say."""
-    said = [
+def _hook_error(run_dir: Path, number_of_pass: int) -> str:
+    """Return ": MESSAGE" for the last failure of the search hook in this pass; "" without one."""
+    messages = [
         str(event.get("message"))[:500]
         for event in event_log.events(run_dir)
         if event["event"] == protocol.EVENT_HOOK_ERROR
         and event.get("hook") == "search"
         and event.get("pass") == number_of_pass
     ]
-    return f": {said[-1]}" if said else ""
+    return f": {messages[-1]}" if messages else ""
 
 
-def _check(listen: str, shared: str, on: str, spec: RunSpec) -> None:
-    """That other machines can work with this one, if they are to.
+def _check_workers(workers: Workers, spec: RunSpec) -> None:
+    """Check that workers of other machines can join, if they are to.
 
     Raises:
         UsageError: they cannot.
     """
-    host, _, port = listen.rpartition(":")
-    if bool(listen) != bool(shared) or (on and not listen):
+    host, _, port = workers.listen.rpartition(":")
+    is_incomplete = bool(workers.listen) != bool(workers.shared)
+    if is_incomplete or (workers.ray_address and not workers.listen):
         raise UsageError(
             "workers of other machines need both an address and shared files",
             where="listen, shared",
             remedy="Give --listen ADDRESS:PORT and --shared URL, or neither.",
         )
-    if listen and not (host and port.isdecimal()):
+    if workers.listen and not (host and port.isdecimal()):
         raise UsageError(
-            f"{listen!r} is no address",
+            f"{workers.listen!r} is no address",
             where="listen",
             remedy="Give ADDRESS:PORT, such as 10.0.0.5:7070.",
         )
-    if listen and spec.backend == "docker" and spec.limits.network == "none":
+    if workers.listen and spec.backend == "docker" and spec.limits.network == "none":
         raise UsageError(
             "a container without a network cannot listen",
             where="listen",
@@ -310,61 +319,53 @@ def _check(listen: str, shared: str, on: str, spec: RunSpec) -> None:
 
 
 def _has_workers(run_dir: Path, fit: int) -> bool:
-    """Whether a search around this fit can have several workers."""
-    events = event_log.events(run_dir)
+    """Return whether a search around this fit can have several workers: Keras fits only."""
     return any(
-        e["event"] == protocol.EVENT_FIT and e.get("fit") == fit and e.get("framework") == "keras"
-        for e in events
+        event["event"] == protocol.EVENT_FIT
+        and event.get("fit") == fit
+        and event.get("framework") == "keras"
+        for event in event_log.events(run_dir)
     )
 
 
 def read(run_dir: Path) -> SearchResult | None:
-    """What a search found, or why it left the script alone; None if there was none."""
+    """Return the result of the run's search, or its refusal; None if there was no search."""
     refused = run_directory.read_record(run_dir / protocol.SEARCH_REFUSED, SearchResult)
     return refused or run_directory.read_record(
         run_dir / protocol.INSIDE / protocol.SEARCH / protocol.RESULT, SearchResult, inside=run_dir
     )
 
 
-def goes_on(run_dir: Path, verdict: Verdict) -> bool:
-    """Whether a finished search has something to go on with: its winner was rejected, and its
-    budget is not used up.
-    """
+def can_continue(run_dir: Path, verdict: Verdict) -> bool:
+    """Return whether the gate rejected the search's winner and budget is left."""
     before = _read(run_dir / protocol.SEARCH_REQUEST)
     return before is not None and _after_rejection(before, run_dir, verdict) is not None
 
 
 def last_pass(run_dir: Path) -> int:
-    """Return the number of the last pass that came to its end: 1 as written, further ones are the
-    search's.
-    """
-    asked = int((_read(run_dir / protocol.SEARCH_REQUEST) or {}).get("pass", 1))
-    return next(
-        (
-            number
-            for number in range(asked, 1, -1)
-            if attempt_log.finished(run_dir, number) is not None
-        ),
-        1,
-    )
+    """Return the number of the last finished pass; 1 is the script as written."""
+    latest = int((_read(run_dir / protocol.SEARCH_REQUEST) or {}).get("pass", 1))
+    for number in range(latest, 1, -1):
+        if attempt_log.finished(run_dir, number) is not None:
+            return number
+    return 1
 
 
 def _after_rejection(
     before: dict[str, Any], run_dir: Path, verdict: Verdict
 ) -> dict[str, Any] | None:
-    """The orders of a search that goes on because the gate rejected its winner; None where there is
-    no reason to.
+    """Return the request that continues a search whose winner the gate rejected, or None.
 
-    All that comes back from the gate is that it said no: the bar on the selection examples is
-    raised, and what is tried is decided as before.
+    The rejection is the only thing the search learns from the gate: the bar on the selection
+    examples rises, and candidates are proposed as before.
     """
-    found = read(run_dir)
+    outcome = read(run_dir)
     rejected = list(before.get("rejected") or ())
     number = int(before.get("pass", 2))
     if (
-        found is None
-        or found.stopped != "bar"
-        or found.score is None
+        outcome is None
+        or outcome.stopped != "bar"
+        or outcome.score is None
         or attempt_log.finished(run_dir, number) is None
     ):
         return None
@@ -374,19 +375,11 @@ def _after_rejection(
         or verdict.looks >= protocol.MOST_LOOKS
     ):
         return None
-    used_s = sum(trial.seconds for trial in found.trials if trial.number)
-    tried = sum(trial.number > 0 for trial in found.trials)
+    used_s = sum(trial.seconds for trial in outcome.trials if trial.number)
+    tried = sum(trial.number > 0 for trial in outcome.trials)
     if tried >= before.get("trials", 0) or used_s >= 60 * before.get("minutes", 0):
         return None
-    return {**before, "rejected": [*rejected, found.score], "pass": number + 1}
-
-
-def unfinished(run_dir: Path) -> bool:
-    """Whether a search was asked for and is not at its end."""
-    request = _read(run_dir / protocol.SEARCH_REQUEST)
-    return (
-        request is not None and attempt_log.finished(run_dir, int(request.get("pass", 2))) is None
-    )
+    return {**before, "rejected": [*rejected, outcome.score], "pass": number + 1}
 
 
 def _read(path: Path) -> dict[str, Any] | None:
@@ -398,8 +391,8 @@ def _read(path: Path) -> dict[str, Any] | None:
 
 
 def _covers(before: dict[str, Any], now: dict[str, Any]) -> bool:
-    """Whether the earlier search was asked for at least as much, for the same bar."""
-    # What is missing in a request of an earlier version of this package is taken as equal.
+    """Return whether the earlier request had at least this budget, for the same bar."""
+    # A key that requests of earlier versions of this package lack counts as equal.
     same = all(
         before.get(key, now[key]) == now[key]
         for key in ("fit", "metric", "mode", "target", "reading", "limits")
@@ -411,25 +404,27 @@ def _covers(before: dict[str, Any], now: dict[str, Any]) -> bool:
     )
 
 
-def _failed(run_dir: Path, before: dict[str, Any]) -> bool:
-    """Whether that search came to its end without a result."""
+def _has_failed(run_dir: Path, before: dict[str, Any]) -> bool:
+    """Return whether that search ended without a result."""
     return (
         read(run_dir) is None
         and attempt_log.finished(run_dir, int(before.get("pass", 2))) is not None
     )
 
 
-def loop(events: list[dict[str, Any]]) -> str:
-    """Why a script with these events is left alone: it trains the same model again and again; ""
-    where it does not.
+def repeated_fits(journal: list[dict[str, Any]]) -> str:
+    """Return why a script that fits the same model again and again is not searched; else "".
+
+    Such a script cross-validates or searches by itself.
     """
-    made: dict[tuple[Any, Any], set[int]] = {}
     measured = {
-        e.get("fit")
-        for e in events
-        if e["event"] == protocol.EVENT_METRIC and not str(e.get("source")).startswith("fit.")
+        event.get("fit")
+        for event in journal
+        if event["event"] == protocol.EVENT_METRIC
+        and not str(event.get("source")).startswith("fit.")
     }
-    for event in events:
+    fits_of_model: dict[tuple[Any, Any], set[int]] = {}
+    for event in journal:
         if event.get("continues"):
             continue  # another phase of the same training
         if (
@@ -437,77 +432,71 @@ def loop(events: list[dict[str, Any]]) -> str:
             and event.get("fit") in measured
             and event.get("pass", 1) == 1
         ):
-            made.setdefault((event.get("model"), event.get("parameters")), set()).add(event["fit"])
-    most = max(map(len, made.values()), default=0)
+            model = (event.get("model"), event.get("parameters"))
+            fits_of_model.setdefault(model, set()).add(event["fit"])
+    most = max(map(len, fits_of_model.values()), default=0)
     if most < FOLDS:
         return ""
     return (
-        f"the script fits and measures the same model {most} times (cross-validation, or a search of its own): changing one"
-        " of them would mean nothing, so it is left alone"
+        f"the script fits and measures the same model {most} times (cross-validation, or a search"
+        " of its own): changing one of them would mean nothing, so it is left alone"
     )
 
 
 def _judged_fit(run_dir: Path, verdict: Verdict) -> tuple[int | None, str]:
-    """The fit whose model the verdict is about; None with the reason where there is none to search
-    in.
-    """
-    events = event_log.Events(run_dir).new()
-    repeated = loop(events)
+    """Return the fit that made the judged model, or None and why none can be searched."""
+    journal = event_log.Events(run_dir).new()
+    repeated = repeated_fits(journal)
     if repeated:
         return None, repeated
     if verdict.source.startswith("sklearn.model_selection."):
-        return (
-            None,
-            "the script only cross-validates, so no example is left to judge a tweak by: hold out a test set",
+        return None, (
+            "the script only cross-validates, so no example is left to judge a change by:"
+            " hold out a test set"
         )
-    boosters = {
-        e.get("fit")
-        for e in events
-        if e["event"] == protocol.EVENT_FIT and e.get("model") == "Booster"
-    }
-    fits = {
-        e["fit"] for e in events if e["event"] == protocol.EVENT_FIT and e.get("fit") is not None
-    }
-    judged = (
-        verdict.judged_fit
-        if verdict.judged_fit is not None or len(fits) != 1
-        else int(next(iter(fits)))
-    )
+    fit_events = [event for event in journal if event["event"] == protocol.EVENT_FIT]
+    boosters = {event.get("fit") for event in fit_events if event.get("model") == "Booster"}
+    fits = {event["fit"] for event in fit_events if event.get("fit") is not None}
+    judged = verdict.judged_fit
+    if judged is None and len(fits) == 1:
+        judged = int(next(iter(fits)))
     if judged in boosters:
-        return (
-            None,
-            "a booster trained by `train` is not searched: its estimator (XGBClassifier, LGBMClassifier …) is",
+        return None, (
+            "a booster trained by `train` is not searched: its estimator (XGBClassifier,"
+            " LGBMClassifier …) is"
         )
     if judged is not None:
         return judged, ""
     if not fits:
-        own_loop = any(
-            "train_on_batch" in str(e.get("message"))
-            for e in events
-            if e["event"] == protocol.EVENT_WARNING
-        )
-        why = "by train_on_batch, as GANs do" if own_loop else "if it trains at all"
-        return (
-            None,
-            f"no fit of Keras or scikit-learn was seen in the script: it trains in a loop of its own, {why}",
-        )
+        return None, _no_fits(journal)
     return None, (
-        f"the script has {len(fits)} fits and its number does not say which model it measures: let it evaluate its final"
-        " model with evaluate, score, or a metric of its predictions"
+        f"the script has {len(fits)} fits and its number does not say which model it measures:"
+        " let it evaluate its final model with evaluate, score, or a metric of its predictions"
+    )
+
+
+def _no_fits(journal: list[dict[str, Any]]) -> str:
+    own_loop = any(
+        "train_on_batch" in str(event.get("message"))
+        for event in journal
+        if event["event"] == protocol.EVENT_WARNING
+    )
+    why = "by train_on_batch, as GANs do" if own_loop else "if it trains at all"
+    return (
+        "no fit of Keras or scikit-learn was seen in the script:"
+        f" it trains in a loop of its own, {why}"
     )
 
 
 def _judged_digest(run_dir: Path, verdict: Verdict) -> str:
-    """Return the name of the judged examples; "" if they have none, or have another one whenever
-    they are read.
-    """
+    """Return the digest of the judged examples; "" without one, or if every read gives others."""
     listed = verdicts.read_claims(run_dir).get("evaluations")
     for evaluation in reversed(listed if isinstance(listed, list) else []):
         if not isinstance(evaluation, dict) or evaluation.get("source") != verdict.source:
             continue
-        name = str(evaluation.get("examples_digest") or "")
-        if verdict.examples_digest and name != verdict.examples_digest:
+        digest = str(evaluation.get("examples_digest") or "")
+        if verdict.examples_digest and digest != verdict.examples_digest:
             continue
         on = evaluation.get("measured_on")
-        return "" if isinstance(on, dict) and on.get("same_again") is False else name
+        return "" if isinstance(on, dict) and on.get("same_again") is False else digest
     return ""

@@ -37,8 +37,8 @@ from mlops_lib.runner.search.keras.candidates import Candidate, Recipe
 from mlops_lib.runner.search.keras.oracle import Trials
 from mlops_lib.runner.search.keras.oracle_log import Ledger
 from mlops_lib.runner.search.request import SearchRequest, trial_record
-from mlops_lib.training import cancellation
 from mlops_lib.tuning import mutual_tls, remote_worker
+from mlops_lib.tuning.options import Execution
 
 TOKEN = "0123456789abcdef"
 
@@ -609,7 +609,7 @@ def test_a_worker_of_another_machine_joins_by_the_shared_files(
 ) -> None:
     port = free_port()
     shared = f"file://{tmp_path}/shared"
-    thread = search.begin(workers=0, trials=2, listen=f"127.0.0.1:{port}", shared=shared)
+    thread = search.begin(count=0, trials=2, listen=f"127.0.0.1:{port}", shared=shared)
     elsewhere = tmp_path / "elsewhere"
     ended: list[RunResult] = []
 
@@ -617,14 +617,14 @@ def test_a_worker_of_another_machine_joins_by_the_shared_files(
         ended.append(
             remote_worker.work(
                 search.spec,
-                engine=search.engine,
+                execution=Execution(
+                    engine=search.engine,
+                    run_dir=elsewhere,
+                    home=search.home,
+                    restarts=2,
+                    idle_minutes=10,
+                ),
                 url=shared,
-                run_dir=elsewhere,
-                home=search.home,
-                restarts=2,
-                idle_minutes=10,
-                observer=lambda event: None,
-                stopped=cancellation.Stop(),
             )
         )
 

@@ -174,15 +174,15 @@ def test_a_search_that_falls_silent_is_told_of_waited_for_and_given_up(
     orders = {"chief": "10.0.0.5:7070", "token": "t", "pass": 2}
     store.put(protocol.SEARCH_REQUEST, json.dumps(orders).encode())
     store.show(remote_worker.ALIVE, "one")
-    search = remote_worker.Search(store, orders, lambda event: told.append(event["message"]))
-    until(lambda: search.look() is not None or told)
+    search = remote_worker.RemoteSearch(store, orders, lambda event: told.append(event["message"]))
+    until(lambda: search.poll() is not None or told)
     store.show(remote_worker.ALIVE, "two")
-    assert search.look() is None
+    assert search.poll() is None
     assert ["no sign of life" in told[0], told[1]] == [True, "the machine of the search is back"]
     elsewhere = {**orders, "chief": "10.0.0.6:7070"}
     store.put(protocol.SEARCH_REQUEST, json.dumps(elsewhere).encode())
-    assert search.look() == elsewhere
+    assert search.poll() == elsewhere
     store.remove()
-    assert search.look() is None, "somebody is about to write new orders"
+    assert search.poll() is None, "somebody is about to write new orders"
     with pytest.raises(EngineError, match="no sign of life"):
-        until(search.look)
+        until(search.poll)

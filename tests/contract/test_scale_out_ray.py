@@ -24,8 +24,8 @@ def test_a_killed_raylet_loses_no_trial(tmp_path: Path, monkeypatch: pytest.Monk
     nodes = [cluster.add_node(num_cpus=1) for _ in range(2)]
     try:
         thread = search.begin(
-            workers=2,
-            on=cluster.address,
+            count=2,
+            ray_address=cluster.address,
             listen=f"127.0.0.1:{free_port()}",
             shared=f"file://{tmp_path}/shared",
         )

@@ -84,15 +84,17 @@ def test_cross_validation_is_left_alone() -> None:
         ]
 
     folds = [event for number in range(1, 6) for event in fit(number)]
-    assert "5 times" in second_pass.loop(folds)
+    assert "5 times" in second_pass.repeated_fits(folds)
     assert (
-        second_pass.loop(
+        second_pass.repeated_fits(
             [event for number in range(1, 6) for event in fit(number, parameters=number)]
         )
         == ""
     )
     tuned_in_steps = [event for number in (1, 2, 3) for event in fit(number)[:1]] + fit(3)[1:]
-    assert second_pass.loop(tuned_in_steps) == "", "several fits of one model, measured at the end"
+    assert second_pass.repeated_fits(tuned_in_steps) == "", (
+        "several fits of one model, measured at the end"
+    )
 
 
 def test_the_search_table_is_checked(tmp_path: Path) -> None:

@@ -60,10 +60,10 @@ def verdict(kind: str = "rejected", selection: str = "split", looks: int = 2) ->
 
 def test_what_the_gate_rejected_is_searched_further(tmp_path: Path) -> None:
     run_dir = searched(tmp_path)
-    assert second_pass.goes_on(run_dir, verdict())
+    assert second_pass.can_continue(run_dir, verdict())
     assert second_pass.last_pass(run_dir) == 2
-    assert not second_pass.goes_on(run_dir, verdict("accepted"))
-    assert not second_pass.goes_on(run_dir, verdict(selection="")), (
+    assert not second_pass.can_continue(run_dir, verdict("accepted"))
+    assert not second_pass.can_continue(run_dir, verdict(selection="")), (
         "this verdict is about the model before the search"
     )
 
@@ -81,13 +81,15 @@ def test_what_the_gate_rejected_is_searched_further(tmp_path: Path) -> None:
 def test_when_it_does_not_go_on(
     request_: dict[str, Any], result: dict[str, Any], tmp_path: Path
 ) -> None:
-    assert not second_pass.goes_on(searched(tmp_path, request=request_, result=result), verdict())
+    assert not second_pass.can_continue(
+        searched(tmp_path, request=request_, result=result), verdict()
+    )
 
 
 def test_the_gate_looks_at_its_examples_three_times_at_most(tmp_path: Path) -> None:
     run_dir = searched(tmp_path)
-    assert second_pass.goes_on(run_dir, verdict(looks=protocol.MOST_LOOKS - 1))
-    assert not second_pass.goes_on(run_dir, verdict(looks=protocol.MOST_LOOKS))
+    assert second_pass.can_continue(run_dir, verdict(looks=protocol.MOST_LOOKS - 1))
+    assert not second_pass.can_continue(run_dir, verdict(looks=protocol.MOST_LOOKS))
 
 
 @pytest.mark.parametrize(

@@ -1,0 +1,95 @@
+"""Options of a search: its budget, its workers, and how its trainings are executed."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any
+
+from mlops_lib.engine import Engine
+from mlops_lib.events import Observer
+from mlops_lib.records import RunResult, RunSpec
+from mlops_lib.training import cancellation, supervision
+
+
+def ignore(event: dict[str, Any]) -> None:
+    """Discard an event."""
+
+
+@dataclass(frozen=True, kw_only=True)
+class Execution:
+    """How the trainings of one run directory are executed and supervised."""
+
+    engine: Engine
+    run_dir: Path
+    home: Path
+    """Folder of mlops' own files."""
+    restarts: int = 5
+    """Restarts without progress in between, after which a training has failed."""
+    idle_minutes: float = supervision.IDLE_MINUTES
+    """Minutes without any activity, after which a script that makes no steps counts as hung."""
+    taking_over: bool = False
+    """Whether the process that drove this run before has died."""
+    observer: Observer = ignore
+    stopped: cancellation.Stop = field(default_factory=cancellation.Stop)
+
+    def train(
+        self,
+        spec: RunSpec,
+        *,
+        request: dict[str, Any],
+        number_of_pass: int,
+        shared: Path | None = None,
+        publish: str = "",
+    ) -> RunResult:
+        """Run `supervision.train` for a pass with a search.
+
+        Args:
+            spec: the run.
+            request: the search request.
+            number_of_pass: 2 or higher.
+            shared: `inside/` of the run that this worker belongs to; None for the run itself.
+            publish: ADDRESS:PORT at which the container can be reached; or "".
+        """
+        return supervision.train(
+            spec,
+            engine=self.engine,
+            run_dir=self.run_dir,
+            restarts=self.restarts,
+            number_of_pass=number_of_pass,
+            search=request,
+            shared=shared,
+            publish=publish,
+            home=self.home,
+            idle_minutes=self.idle_minutes,
+            taking_over=self.taking_over,
+            observer=self.observer,
+            stopped=self.stopped,
+        )
+
+
+@dataclass(frozen=True, kw_only=True)
+class Budget:
+    """The limits at which a search ends; counted over all workers."""
+
+    trials: int
+    minutes: float
+    """Minutes of training."""
+
+
+@dataclass(frozen=True, kw_only=True)
+class Workers:
+    """The workers of a search, and the way by which other machines may join it."""
+
+    count: int = 1
+    listen: str = ""
+    """ADDRESS:PORT of this machine at which the chief listens; or "" if no other machine joins."""
+    shared: str = ""
+    """URL of the files that the machines share."""
+    ray_address: str = ""
+    """Address of the Ray cluster that runs the workers; or "" for this machine."""
+
+    @property
+    def are_remote(self) -> bool:
+        """Return whether workers on other machines may join."""
+        return bool(self.listen)
