@@ -1,5 +1,6 @@
-"""Completion scripts for shells, made from the command's own tables: static text, so that a key
-press starts nothing.
+"""Completion scripts for shells, generated from the command's tables.
+
+They are static text: completing a word starts no process.
 """
 
 from __future__ import annotations
@@ -18,16 +19,16 @@ def script(
     flags: Mapping[str, Sequence[str]],
     words: Mapping[str, Sequence[str]],
 ) -> str:
-    """The script that a shell sources.
+    """Return the script for a shell to source.
 
     Args:
         shell: one of `SHELLS`.
-        verbs: verb to what it does.
+        verbs: verb to its description.
         flags: verb to its options, with their dashes.
-        words: verb to the words it takes in place of a project.
+        words: verb to the words that it accepts in place of a project.
 
     Raises:
-        UsageError: there is none for this shell.
+        UsageError: the shell is not supported.
     """
     if shell not in SHELLS:
         raise UsageError(

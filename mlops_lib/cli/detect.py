@@ -1,6 +1,4 @@
-"""`mlops detect`: what was found, said to people or to programs, without waiting for the rest of
-the program to load.
-"""
+"""The fast path of `mlops detect`: it answers before the rest of the program is loaded."""
 
 from __future__ import annotations
 
@@ -18,39 +16,41 @@ PROJECT_SETTINGS = ("mlops.toml", "pyproject.toml")
 
 
 def quickly(words: Sequence[str]) -> int | None:
-    """Run `detect PROJECT [--entry FILE] [--json]` where nothing else has a say in it.
+    """Run `detect PROJECT [--entry FILE] [--json]` if no setting can influence it.
 
     Returns:
-        The exit code, or None where settings, options or the project ask for the whole command.
+        The exit code, or None if other options or any settings are present: the whole command has
+        to run then.
     """
-    asked = _asked(words)
-    if asked is None or _is_configured(asked[0]):
+    arguments = _parse(words)
+    if arguments is None or _has_settings(arguments[0]):
         return None
-    project, entry, as_json = asked
+    project, entry, as_json = arguments
     from mlops_lib.detection.project import look
     from mlops_lib.errors import DetectionError
 
     try:
-        found = look(project, entry=entry or None)
+        detection = look(project, entry=entry or None)
     except DetectionError as error:
-        from mlops_lib.cli.answers import failed
+        from mlops_lib.cli.answers import report_error
 
-        return failed(error, as_json=as_json)
+        return report_error(error, as_json=as_json)
     if as_json:
         import json
 
-        said = json.dumps(found) + "\n"
+        answer = json.dumps(detection) + "\n"
     else:
-        said = told(found)
+        answer = describe(detection)
     try:
-        sys.stdout.write(said)
+        sys.stdout.write(answer)
         sys.stdout.flush()
     except BrokenPipeError:
         os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
     return 0
 
 
-def _asked(words: Sequence[str]) -> tuple[str, str, bool] | None:
+def _parse(words: Sequence[str]) -> tuple[str, str, bool] | None:
+    """Return project, entry and `--json`, or None if there is any other argument."""
     project = ""
     entry = ""
     as_json = False
@@ -70,8 +70,8 @@ def _asked(words: Sequence[str]) -> tuple[str, str, bool] | None:
     return (project, entry, as_json) if project else None
 
 
-def _is_configured(project: str) -> bool:
-    """Whether anything but the arguments may decide."""
+def _has_settings(project: str) -> bool:
+    """Return whether a variable or a settings file may influence the detection."""
     if any(name.startswith("MLOPS_") for name in os.environ):
         return True
     if os.path.exists(os.path.expanduser("~/.config/mlops/mlops.toml")):
@@ -82,23 +82,24 @@ def _is_configured(project: str) -> bool:
     return any(os.path.exists(os.path.join(folder, name)) for name in PROJECT_SETTINGS)
 
 
-def told(found: dict[str, Any]) -> str:
-    """What was found, for people: the conclusions, then for each what was seen and where."""
-    families = ", ".join(found["families"]) or found["family"]
+def describe(detection: dict[str, Any]) -> str:
+    """Return a detection's JSON as text: the conclusions, then the evidence for each."""
+    families = ", ".join(detection["families"]) or detection["family"]
+    environment = detection["environment"]["name"]
     lines = [
-        f"{found['entry']}: {found['framework']}, {families}; environment {found['environment']['name']}"
+        f"{detection['entry']}: {detection['framework']}, {families}; environment {environment}"
     ]
-    evidence = found["evidence"]
-    places = [f"{one['file']}:{one['line']}" for one in evidence]
+    evidence = detection["evidence"]
+    places = [f"{item['file']}:{item['line']}" for item in evidence]
     width = min(max(map(len, places), default=0), 40)
-    saw = min(max((len(one["saw"]) for one in evidence), default=0), 56)
-    for place, one in zip(places, evidence, strict=True):
-        lines.append(f"  {place:<{width}}  {one['saw']:<{saw}}  →  {one['means']}")
-    if found["optional_imports"]:
-        lines.append(f"  optional: {', '.join(found['optional_imports'])}")
-    if found["args_needed"]:
-        lines.append(f"  needs {found['args_needed']} argument(s): --args")
-    if found["data_paths"]:
-        lines.append(f"  reads {', '.join(found['data_paths'][:8])}")
-    lines += [f"  warning: {warning}" for warning in found["warnings"]]
+    saw_width = min(max((len(item["saw"]) for item in evidence), default=0), 56)
+    for place, item in zip(places, evidence, strict=True):
+        lines.append(f"  {place:<{width}}  {item['saw']:<{saw_width}}  →  {item['means']}")
+    if detection["optional_imports"]:
+        lines.append(f"  optional: {', '.join(detection['optional_imports'])}")
+    if detection["args_needed"]:
+        lines.append(f"  needs {detection['args_needed']} argument(s): --args")
+    if detection["data_paths"]:
+        lines.append(f"  reads {', '.join(detection['data_paths'][:8])}")
+    lines += [f"  warning: {warning}" for warning in detection["warnings"]]
     return "".join(one_line(line) + "\n" for line in lines)

@@ -1,4 +1,4 @@
-"""What can be said to the `mlops` command: its verbs, their options and the settings."""
+"""The command line grammar: verbs, their options and the settings."""
 
 from __future__ import annotations
 
@@ -11,13 +11,13 @@ from mlops_lib.cli.verbs import EXAMPLES, OWN, VERBS, WITHOUT_PROJECT
 
 
 def parse(arguments: Sequence[str]) -> dict[str, Any]:
-    """The words of a command as the verb, its options and settings; None for what was not given."""
+    """Return verb, options and settings of a command line; None for those that are not given."""
     words = list(arguments)
     return vars(parser(words).parse_args(words))
 
 
 def parser(words: Sequence[str]) -> argparse.ArgumentParser:
-    """The whole grammar; only a verb among the words gets its settings."""
+    """Return the parser of all verbs; only the verbs among `words` get their settings."""
     whole = argparse.ArgumentParser(
         prog="mlops",
         description="Push ML code, get a model that meets its bar.",
@@ -27,7 +27,7 @@ def parser(words: Sequence[str]) -> argparse.ArgumentParser:
     whole.add_argument("--version", action="version", version=f"mlops {__version__}")
     verbs = whole.add_subparsers(dest="verb", metavar="VERB", required=True)
     for verb, text in VERBS.items():
-        one = verbs.add_parser(
+        verb_parser = verbs.add_parser(
             verb,
             help=text,
             description=text[0].upper() + text[1:] + ".",
@@ -36,11 +36,11 @@ def parser(words: Sequence[str]) -> argparse.ArgumentParser:
             epilog="examples:\n" + "\n".join(f"  {line}" for line in EXAMPLES.get(verb, ())),
             formatter_class=argparse.RawDescriptionHelpFormatter,
         )
-        _add_own(one, verb)
-        # Start-up counts: only the verb that is asked for gets its options.
+        _add_own(verb_parser, verb)
+        # Forty settings on each of the verbs would slow every start down.
         if verb in words:
-            settings = one.add_argument_group(
-                "settings", "What is not given here comes from elsewhere: `mlops config`."
+            settings = verb_parser.add_argument_group(
+                "settings", "`mlops config` shows where values come from that are not given here."
             )
             for setting in config.SETTINGS:
                 _add(settings, setting)
@@ -48,29 +48,31 @@ def parser(words: Sequence[str]) -> argparse.ArgumentParser:
 
 
 def _usage(verb: str) -> str:
-    """The verb with what it is about; its options and forty settings are listed below it."""
-    own = [how for names, how in OWN.get(verb, ()) if not names[0].startswith("-")]
-    words = [
-        f"[{how['metavar']}]" if how.get("nargs") == "?" else how.get("metavar", "ACTION")
-        for how in own
-    ]
-    project = "[PROJECT|RUN]" if verb in ("watch", "config") else "PROJECT|RUN"
-    about = words or ([] if verb in WITHOUT_PROJECT else [project])
-    return " ".join(["mlops", verb, *(2 * about if verb == "compare" else about), "[options]"])
+    """Return the usage line: the verb and its positional arguments."""
+    words = []
+    for names, keywords in OWN.get(verb, ()):
+        if not names[0].startswith("-"):
+            word = keywords.get("metavar", "ACTION")
+            words.append(f"[{word}]" if keywords.get("nargs") == "?" else word)
+    if not words and verb not in WITHOUT_PROJECT:
+        words = ["[PROJECT|RUN]" if verb in ("watch", "config") else "PROJECT|RUN"]
+    if verb == "compare":
+        words = 2 * words
+    return " ".join(["mlops", verb, *words, "[options]"])
 
 
-def _add_own(one: argparse.ArgumentParser, verb: str) -> None:
-    """What only this verb takes."""
+def _add_own(verb_parser: argparse.ArgumentParser, verb: str) -> None:
+    """Add the project and the options that only this verb has."""
     if verb not in WITHOUT_PROJECT:
-        one.add_argument(
+        verb_parser.add_argument(
             "project",
             nargs="?",
             metavar="PROJECT|RUN",
             help="folder, script, notebook or run directory",
         )
-    one.add_argument("--json", action="store_true", help="print one JSON record")
-    for names, how in OWN.get(verb, ()):
-        one.add_argument(*names, **how)
+    verb_parser.add_argument("--json", action="store_true", help="print one JSON record")
+    for names, keywords in OWN.get(verb, ()):
+        verb_parser.add_argument(*names, **keywords)
 
 
 def _add(parser: argparse._ActionsContainer, setting: config.Setting) -> None:

@@ -1,32 +1,39 @@
-"""The verbs that show or change what is kept: runs, models, environments, settings."""
+"""The verbs that list or change stored things: runs, models, environments, settings."""
 
 from __future__ import annotations
 
+import contextlib
 import json
 import os
 import sys
-from collections.abc import Callable
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 from mlops_lib import config
-from mlops_lib.cli.answers import made_ready, print_json, say, say_line
+from mlops_lib.cli.answers import open_job, print_json, say, say_line
 from mlops_lib.cli.verbs import ACTIONS, OWN, VERBS
 from mlops_lib.errors import UsageError
 from mlops_lib.formatting import one_line
 from mlops_lib.runner import protocol
 
+if TYPE_CHECKING:
+    from pathlib import Path
 
-def _show_run(
-    project: str, settings: dict[str, Any], options: dict[str, Any], as_json: bool
-) -> int:
+    from mlops_lib.cli.command import Command, Handler, Options
+    from mlops_lib.pipeline.job import Job
+    from mlops_lib.records import ModelVersion
+
+
+def _show_run(command: Command) -> int:
     from mlops_lib import run_directory
     from mlops_lib.pipeline import origin
     from mlops_lib.records import RunResult, Verdict
 
-    job = made_ready(project, settings, quiet=True)
-    if not as_json:
-        say(_described(job))
+    with open_job(command.project, command.settings, quiet=True) as job:
+        pass  # only what the job knows is shown
+    if not command.as_json:
+        say(_describe(job))
         return 0
+    files = origin.read(job.run_dir)
     verdict = run_directory.read_record(job.run_dir / protocol.VERDICT, Verdict)
     result = run_directory.read_record(job.run_dir / protocol.TRAINING, RunResult)
     print_json(
@@ -38,14 +45,14 @@ def _show_run(
             "state": None if result is None else result.state,
             "judged": None if verdict is None else verdict.to_json(),
             "new_because": list(origin.changes(job.run_dir, home=job.home)),
-            "left_out": [] if (kept := origin.read(job.run_dir)) is None else list(kept.left_out),
+            "left_out": [] if files is None else list(files.left_out),
         }
     )
     return 0
 
 
-def _described(job: Any) -> str:
-    """A run for a person at a terminal."""
+def _describe(job: Job) -> str:
+    """Return the description of a run for a person at a terminal."""
     from mlops_lib.pipeline import origin
     from mlops_lib.reporting import sentences
     from mlops_lib.reporting.view import read_run
@@ -62,184 +69,185 @@ def _described(job: Any) -> str:
         f"  {sentences.headline(view)}",
     ]
     lines += [f"  {label:14} {value}" for label, value in rows]
-    lines += [
-        f"  {'New because' if number == 0 else '':14} {one}" for number, one in enumerate(changes)
-    ]
+    labels = ["New because", *[""] * len(changes)]
+    lines += [f"  {label:14} {change}" for label, change in zip(labels, changes, strict=False)]
     return "\n".join(map(one_line, lines)) + "\n"
 
 
-def _runs(project: Any, settings: dict[str, Any], options: dict[str, Any], as_json: bool) -> int:
+def _runs(command: Command) -> int:
     from mlops_lib.pipeline import runs
 
-    state = options.get("state", "")
+    state = command.options.get("state", "")
     if state and state not in runs.STATES:
         raise UsageError(
             f"no state {state!r}", where="--state", remedy=f"Give one of {', '.join(runs.STATES)}."
         )
-    found = runs.runs(
-        config.resolve(None, settings).home, state=state, name=settings.get("name", "")
-    )
-    if as_json:
-        print_json({"schema": 1, "runs": [one.to_json() for one in found]})
-    for one in found if not as_json else ():
-        value = "-" if one.value is None else f"{one.value:.4g}"
-        say_line(f"{one.name:24} {one.state:10} {value:>8}  {one.run_dir}")
+    home = config.resolve(None, command.settings).home
+    rows = runs.runs(home, state=state, name=command.settings.get("name", ""))
+    if command.as_json:
+        print_json({"schema": 1, "runs": [row.to_json() for row in rows]})
+        return 0
+    for row in rows:
+        value = "-" if row.value is None else f"{row.value:.4g}"
+        say_line(f"{row.name:24} {row.state:10} {value:>8}  {row.run_dir}")
     return 0
 
 
-def _compare(project: Any, settings: dict[str, Any], options: dict[str, Any], as_json: bool) -> int:
+def _compare(command: Command) -> int:
     from mlops_lib.pipeline import runs
 
-    places = [made_ready(place, settings, quiet=True).run_dir for place in options.get("runs", ())]
+    places = []
+    for project in command.options.get("runs", ()):
+        with open_job(project, command.settings, quiet=True) as job:
+            places.append(job.run_dir)
     for place in places:
         if not place.is_dir():
             raise UsageError(
                 "there is no such run yet",
                 where=str(place),
-                remedy="`mlops runs` lists those there are.",
+                remedy="`mlops runs` lists the existing ones.",
             )
-    found = runs.compare(*places)
-    if as_json:
-        print_json(found.to_json())
+    comparison = runs.compare(*places)
+    if command.as_json:
+        print_json(comparison.to_json())
         return 0
-    width = min(48, max((len(row.first) for row in found.rows), default=0))
-    for row in found.rows:
+    width = min(48, max((len(row.first) for row in comparison.rows), default=0))
+    for row in comparison.rows:
         sign = " " if row.same else "*"
         say_line(f"{sign} {row.what:16} {row.first:{width}}  {'' if row.same else row.second}")
-    for line in found.layers:
+    for line in comparison.layers:
         say_line(f"  {line}")
     return 0
 
 
-def _warned(event: dict[str, Any]) -> None:
+def _print_warning(event: dict[str, Any]) -> None:
     sys.stderr.write(f"mlops: {one_line(str(event.get('message', '')))}\n")
 
 
-def _registry(
-    project: Any, settings: dict[str, Any], options: dict[str, Any], as_json: bool
-) -> int:
+def _registry(command: Command) -> int:
     from mlops_lib.registry import mlflow as mlflow_registry
-    from mlops_lib.registry import model_store
 
-    home = config.resolve(None, settings).home
-    action = options["action"]
-    name = options.get("model", "")
-    which = options.get("version", "")
+    home = config.resolve(None, command.settings).home
+    action = command.options["action"]
+    name = command.options.get("model", "")
     if action != "list" and not name:
         raise UsageError(
             "no model named",
             where=f"mlops registry {action}",
             remedy=f"mlops registry {action} NAME",
         )
+    versions = _act_on_registry(action, name, command.options, home=home)
+    if action in ("rollback", "champion", "alias"):
+        mlflow_registry.try_to_log_aliases(name, home=home, observer=_print_warning)
+    if command.as_json:
+        records = [version.to_json() for version in versions]
+        print_json({"schema": 1, "action": action, "versions": records})
+        return 0
+    if action == "gc":
+        say_line(f"removed {len(versions)} version(s)")
+    for version in versions:
+        _show_version(version, home=home)
+    return 0
+
+
+def _act_on_registry(action: str, name: str, options: Options, *, home: Path) -> list[ModelVersion]:
+    """Execute an action of `mlops registry`; return the versions that it is about."""
+    from mlops_lib.registry import model_store
+
     if action == "list":
-        found = [
-            v
-            for one in ([name] if name else model_store.names(home=home))
-            for v in model_store.versions(one, home=home)
-        ]
-    elif action == "rollback":
-        found = [model_store.rollback(name, home=home)]
-    elif action == "gc":
-        found = model_store.collect_garbage(name, home=home, keep=options.get("keep", 5))
-    elif action == "alias" and not (which and options.get("alias")):
+        names = [name] if name else model_store.names(home=home)
+        return [version for name in names for version in model_store.versions(name, home=home)]
+    if action == "rollback":
+        return [model_store.rollback(name, home=home)]
+    if action == "gc":
+        return model_store.collect_garbage(name, home=home, keep=options.get("keep", 5))
+    reference = options.get("version", "")
+    if action == "alias" and not (reference and options.get("alias")):
         raise UsageError(
             "a version and an alias are needed",
             where="mlops registry alias",
             remedy="mlops registry alias NAME VERSION ALIAS",
         )
-    else:
-        found = [model_store.version(name, which or model_store.CHAMPION, home=home)]
-        alias = model_store.CHAMPION if action == "champion" else options["alias"]
-        if which:
-            found = [model_store.set_alias(name, alias, found[0].version, home=home)]
-    if action in ("rollback", "champion", "alias"):
-        mlflow_registry.try_to_log_aliases(name, home=home, observer=_warned)
-    if as_json:
-        print_json({"schema": 1, "action": action, "versions": [one.to_json() for one in found]})
-        return 0
-    if action == "gc":
-        say_line(f"removed {len(found)} version(s)")
-    for one in found:
-        names = [
-            alias
-            for alias, number in model_store.aliases(one.name, home=home).items()
-            if number == one.version
-        ]
-        value = "-" if one.value is None else f"{one.metric} {one.value:.4g}"
-        say_line(f"{one.name:24} {one.version:>4}  {value:20} {', '.join(names):20} {one.model}")
-    return 0
+    version = model_store.version(name, reference or model_store.CHAMPION, home=home)
+    if not reference:
+        return [version]
+    alias = model_store.CHAMPION if action == "champion" else options["alias"]
+    return [model_store.set_alias(name, alias, version.version, home=home)]
 
 
-def _replay(project: Any, settings: dict[str, Any], options: dict[str, Any], as_json: bool) -> int:
+def _show_version(version: ModelVersion, *, home: Path) -> None:
+    from mlops_lib.registry import model_store
+
+    numbers = model_store.aliases(version.name, home=home)
+    aliases = ", ".join(alias for alias, number in numbers.items() if number == version.version)
+    value = "-" if version.value is None else f"{version.metric} {version.value:.4g}"
+    say_line(f"{version.name:24} {version.version:>4}  {value:20} {aliases:20} {version.model}")
+
+
+def _replay(command: Command) -> int:
     from mlops_lib.display import terminal
     from mlops_lib.pipeline import replay
 
-    observer = terminal.observer(quiet=False)
-    try:
-        found = replay.replay(options["version"], observer=observer, **settings)
-    finally:
-        observer.close()
-    if as_json:
-        print_json(found.to_json())
+    with contextlib.closing(terminal.observer(quiet=False)) as view:
+        result = replay.replay(command.options["version"], observer=view, **command.settings)
+    if command.as_json:
+        print_json(result.to_json())
         return 0
-    say_line(f"{found.name} version {found.version}: {found.answer}")
-    for line in found.notes:
-        say_line(f"  {line}")
-    say_line(f"  run_dir  {found.run_dir}")
+    say_line(f"{result.name} version {result.version}: {result.answer}")
+    for note in result.notes:
+        say_line(f"  {note}")
+    say_line(f"  run_dir  {result.run_dir}")
     return 0
 
 
-def _completion(
-    project: Any, settings: dict[str, Any], options: dict[str, Any], as_json: bool
-) -> int:
+def _completion(command: Command) -> int:
     from mlops_lib.cli import completion
 
-    flags = {
-        verb: [
-            "--json",
-            *(name for names, _ in OWN.get(verb, ()) for name in names if name.startswith("--")),
-        ]
-        for verb in VERBS
-    }
-    for verb in flags:
-        flags[verb] += ["--" + setting.key.replace("_", "-") for setting in config.SETTINGS]
+    settings = ["--" + setting.key.replace("_", "-") for setting in config.SETTINGS]
+    flags = {}
+    for verb in VERBS:
+        names = [name for names, _ in OWN.get(verb, ()) for name in names]
+        flags[verb] = ["--json", *(name for name in names if name.startswith("--")), *settings]
     words = {"registry": ACTIONS, "completion": completion.SHELLS}
-    sys.stdout.write(completion.script(options["shell"], verbs=VERBS, flags=flags, words=words))
+    shell = command.options["shell"]
+    sys.stdout.write(completion.script(shell, verbs=VERBS, flags=flags, words=words))
     return 0
 
 
-def _images(project: Any, settings: dict[str, Any], options: dict[str, Any], as_json: bool) -> int:
+def _images(command: Command) -> int:
     from mlops_lib.engine import choose
     from mlops_lib.provisioning import cache
 
-    resolved = config.resolve(None, settings)
+    resolved = config.resolve(None, command.settings)
     engine = choose(resolved["backend"], home=str(resolved.home))
-    kept, gone = cache.take(engine, home=resolved.home, prune=bool(options.get("prune")))
-    if as_json:
+    prune = bool(command.options.get("prune"))
+    remaining, removed = cache.take(engine, home=resolved.home, prune=prune)
+    if command.as_json:
         print_json(
             {
                 "schema": 1,
-                "images": [one.to_json() for one in kept],
-                "removed": [one.to_json() for one in gone],
+                "images": [image.to_json() for image in remaining],
+                "removed": [image.to_json() for image in removed],
             }
         )
         return 0
-    for one, word in [*((one, "") for one in kept), *((one, "removed ") for one in gone)]:
-        say_line(word + cache.described(one))
+    for image in remaining:
+        say_line(cache.described(image))
+    for image in removed:
+        say_line(f"removed {cache.described(image)}")
     return 0
 
 
-def _config(
-    project: str | None, settings: dict[str, Any], options: dict[str, Any], as_json: bool
-) -> int:
+def _config(command: Command) -> int:
     from pathlib import Path
 
-    place = Path(project).expanduser() if project else None
-    resolved = config.resolve(place if place is not None and place.is_dir() else None, settings)
+    place = Path(command.project).expanduser() if command.project else None
+    has_folder = place is not None and place.is_dir()
+    resolved = config.resolve(place if has_folder else None, command.settings)
     secrets = {
         name: "set (hidden)" if os.environ.get(name) else "not set" for name in config.SECRETS
     }
-    if as_json:
+    if command.as_json:
         table = {
             key: {"value": value.value, "origin": value.origin}
             for key, value in resolved.values.items()
@@ -254,11 +262,11 @@ def _config(
     return 0
 
 
-def _doctor(project: Any, settings: dict[str, Any], options: dict[str, Any], as_json: bool) -> int:
+def _doctor(command: Command) -> int:
     from mlops_lib.cli import doctor_checks
 
-    findings = doctor_checks.checks(home=config.resolve(None, settings).home)
-    if as_json:
+    findings = doctor_checks.checks(home=config.resolve(None, command.settings).home)
+    if command.as_json:
         print_json({"schema": 1, "findings": [finding.to_json() for finding in findings]})
         return 0
     for finding in findings:
@@ -268,41 +276,49 @@ def _doctor(project: Any, settings: dict[str, Any], options: dict[str, Any], as_
     return 0
 
 
-def _init(project: str, settings: dict[str, Any], options: dict[str, Any], as_json: bool) -> int:
+def _init(command: Command) -> int:
     from pathlib import Path
 
     from mlops_lib.project import files, places
 
-    folder = Path(project).expanduser()
+    folder = Path(command.project).expanduser()
     if not folder.is_dir():
-        raise UsageError("no such folder", where=project, remedy="Give the folder of a project.")
+        raise UsageError(
+            "no such folder", where=command.project, remedy="Give the folder of a project."
+        )
     files.require_in_checkout(folder)
-    rows = [s for s in config.SETTINGS if not s.operator]
-    toml = "# Settings of mlops for this project; `mlops config` shows all of them.\n\n" + "".join(
-        f"# {s.help}\n# {s.key} = {json.dumps(list(s.default) if isinstance(s.default, tuple) else s.default)}\n\n"
-        for s in rows
-    )
-    wanted = {
+    contents = {
         folder / "Jenkinsfile": "@Library('mlops') _\n\nmlopsPipeline()\n",
-        folder / "mlops.toml": toml,
+        folder / "mlops.toml": _settings_template(),
     }
-    there = [path for path in wanted if os.path.lexists(path)]
-    if there:
+    existing = [path for path in contents if os.path.lexists(path)]
+    if existing:
         raise UsageError(
             "it exists and is not overwritten",
-            where=str(there[0]),
+            where=str(existing[0]),
             remedy="Remove or rename it first.",
         )
-    for path, text in wanted.items():
+    for path, text in contents.items():
         places.create(path.name, text.encode(), root=folder)
-    if as_json:
-        print_json({"schema": 1, "written": [str(path) for path in wanted]})
+    if command.as_json:
+        print_json({"schema": 1, "written": [str(path) for path in contents]})
     else:
-        say("".join(f"wrote {one_line(str(path))}\n" for path in wanted))
+        say("".join(f"wrote {one_line(str(path))}\n" for path in contents))
     return 0
 
 
-HANDLERS: dict[str, Callable[..., int]] = {
+def _settings_template() -> str:
+    """Return an mlops.toml with every setting of a project, commented out."""
+    lines = ["# Settings of mlops for this project; `mlops config` shows all of them.\n\n"]
+    for setting in config.SETTINGS:
+        if not setting.operator:
+            default = setting.default
+            value = json.dumps(list(default) if isinstance(default, tuple) else default)
+            lines.append(f"# {setting.help}\n# {setting.key} = {value}\n\n")
+    return "".join(lines)
+
+
+HANDLERS: dict[str, Handler] = {
     "images": _images,
     "runs": _runs,
     "compare": _compare,

@@ -1,209 +1,219 @@
-"""The verbs that do something with a project: the stages, and watching over them."""
+"""The verbs that work on a project: the stages, and `watch`."""
 
 from __future__ import annotations
 
+import contextlib
 import os
 import sys
 from collections.abc import Callable
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 from mlops_lib import config
 from mlops_lib.cli.answers import (
-    failed,
-    interrupted,
-    made_ready,
+    interrupted_exit_code,
+    open_job,
     print_json,
+    report_error,
     say,
     say_line,
-    stopped_by_signal,
+    stop_on_signal,
 )
 from mlops_lib.errors import MlopsError, UsageError
 from mlops_lib.formatting import one_line
-from mlops_lib.records import Seeds
+from mlops_lib.records import Record, Seeds
 from mlops_lib.runner import protocol
 
+if TYPE_CHECKING:
+    from mlops_lib.cli.command import Command, Handler, Options
+    from mlops_lib.notification import Delivery
+    from mlops_lib.pipeline.job import Job
+    from mlops_lib.records import Image
 
-def _detect(project: str, settings: dict[str, Any], options: dict[str, Any], as_json: bool) -> int:
+Answer = Record | dict[str, Any] | str
+
+
+def _detect(command: Command) -> int:
     from pathlib import Path
 
-    from mlops_lib.cli.detect import told
+    from mlops_lib.cli.detect import describe
     from mlops_lib.detection import detect
 
-    place = Path(project).expanduser()
-    resolved = config.resolve(place if place.is_dir() else None, settings)
-    found = detect(project, entry=resolved["entry"] or None)
-    if options.get("sarif"):
+    place = Path(command.project).expanduser()
+    resolved = config.resolve(place if place.is_dir() else None, command.settings)
+    detection = detect(command.project, entry=resolved["entry"] or None)
+    if command.options.get("sarif"):
         from mlops_lib.ci import sarif
 
-        print_json(sarif.log(found))
-        return 0
-    if as_json:
-        print_json(found.to_json())
-        return 0
-    say(told(found.to_json()))
+        print_json(sarif.log(detection))
+    elif command.as_json:
+        print_json(detection.to_json())
+    else:
+        say(describe(detection.to_json()))
     return 0
 
 
-def _staged(
-    call: Callable[[Any], Any],
-) -> Callable[[str, dict[str, Any], dict[str, Any], bool], int]:
-    """A verb that works on a job and answers with a record."""
+def _on_job(stage: Callable[[Job, Options], Answer]) -> Handler:
+    """Return the handler of a verb that runs a stage on a job and prints its answer."""
 
-    def handler(
-        project: str, settings: dict[str, Any], options: dict[str, Any], as_json: bool
-    ) -> int:
+    def handle(command: Command) -> int:
         from mlops_lib.pipeline import publishing
         from mlops_lib.training.cancellation import Interrupted
 
-        job = made_ready(project, settings, quiet=bool(options.pop("quiet", False)))
-        try:
-            answer = call(job, **options)
-        except Interrupted:
-            job.observer.close()
-            sys.stderr.write(
-                f"mlops: stopped; the run is kept and goes on when started again: {one_line(str(job.run_dir))}\n"
-            )
-            if as_json:
-                print_json({"schema": 1, "stopped": True, "run_dir": str(job.run_dir)})
-            return interrupted()
-        finally:
-            job.observer.close()
+        answer: Answer | None = None
+        quiet = bool(command.options.get("quiet"))
+        # An interruption is reported below, once the progress display is closed.
+        with (
+            open_job(command.project, command.settings, quiet=quiet) as job,
+            contextlib.suppress(Interrupted),
+        ):
+            answer = stage(job, command.options)
+        if answer is None:
+            return _report_interruption(job, as_json=command.as_json)
         publishing.flush(job)
-        return _answer(answer, as_json=as_json)
+        return _print_answer(answer, as_json=command.as_json)
 
-    return handler
+    return handle
 
 
-def _answer(answer: Any, *, as_json: bool) -> int:
-    record = answer.to_json() if hasattr(answer, "to_json") else answer
+def _report_interruption(job: Job, *, as_json: bool) -> int:
+    sys.stderr.write(
+        "mlops: stopped; the run is kept and goes on when started again:"
+        f" {one_line(str(job.run_dir))}\n"
+    )
+    if as_json:
+        print_json({"schema": 1, "stopped": True, "run_dir": str(job.run_dir)})
+    return interrupted_exit_code()
+
+
+def _print_answer(answer: Answer, *, as_json: bool) -> int:
+    """Print a stage's answer; return the exit code of the verdict in it."""
+    record = answer.to_json() if isinstance(answer, Record) else answer
     if as_json:
         print_json(record)
     else:
         _show(record)
     verdict = record.get("verdict") if isinstance(record, dict) else None
-    return {"rejected": protocol.EXIT_REJECTED, "undecided": protocol.EXIT_UNDECIDED}.get(
-        str(verdict), protocol.EXIT_ACCEPTED
-    )
+    exit_codes = {"rejected": protocol.EXIT_REJECTED, "undecided": protocol.EXIT_UNDECIDED}
+    return exit_codes.get(str(verdict), protocol.EXIT_ACCEPTED)
 
 
-def _show(record: Any) -> None:
-    if isinstance(record, dict) and "verdict" in record:
-        interval = record.get("interval")
-        shown = f" [{interval[0]:.3f}, {interval[1]:.3f}]" if interval else ""
-        value = record.get("value")
-        number = f"{value:.4g}{shown}" if isinstance(value, float) else "no number"
-        if record.get("seeds"):
-            number += f", mean {Seeds.from_json(record['seeds']).in_words}"
-        say_line(
-            f"{record['verdict']}: {record.get('metric') or 'metric'} {number}, bar {record['target']:g}"
-        )
-        for reason in record.get("reasons") or ():
-            say_line(f"  {reason}")
-    elif not isinstance(record, dict):
+SHOWN_KEYS = (
+    "run_dir",
+    "model",
+    "report",
+    "patch",
+    "tag",
+    "path",
+    "state",
+    "stopped",
+    "winner",
+    "score",
+)
+"""Keys of a record that are shown to a person, in this order."""
+
+
+def _show(record: dict[str, Any] | str) -> None:
+    if isinstance(record, str):
         say(f"{record}\n")
         return
-    for key in (
-        "run_dir",
-        "model",
-        "report",
-        "patch",
-        "tag",
-        "path",
-        "state",
-        "stopped",
-        "winner",
-        "score",
-    ):
+    if "verdict" in record:
+        _show_verdict(record)
+    for key in SHOWN_KEYS:
         if record.get(key) is not None:
             say_line(f"  {key:8} {record[key]}")
 
 
-def _stage(name: str) -> Callable[..., Any]:
-    def call(job: Any, **options: Any) -> Any:
+def _show_verdict(record: dict[str, Any]) -> None:
+    interval = record.get("interval")
+    shown = f" [{interval[0]:.3f}, {interval[1]:.3f}]" if interval else ""
+    value = record.get("value")
+    number = f"{value:.4g}{shown}" if isinstance(value, float) else "no number"
+    if record.get("seeds"):
+        number += f", mean {Seeds.from_json(record['seeds']).in_words}"
+    metric = record.get("metric") or "metric"
+    say_line(f"{record['verdict']}: {metric} {number}, bar {record['target']:g}")
+    for reason in record.get("reasons") or ():
+        say_line(f"  {reason}")
+
+
+def _pipeline_stage(name: str) -> Callable[[Job, Options], Answer]:
+    """Return the stage of that name, imported at its first use."""
+
+    def stage(job: Job, options: Options) -> Answer:
         from mlops_lib.pipeline import stages
 
-        return getattr(stages, name)(job, **options)
+        answer: Record = getattr(stages, name)(job)
+        return answer
 
-    return call
+    return stage
 
 
-def _build(job: Any, *, print_dockerfile: bool = False, with_code: bool = False) -> Any:
+def _build(job: Job, options: Options) -> Image | str:
     from mlops_lib.engine import project_image
     from mlops_lib.environments import images
     from mlops_lib.pipeline import stages
 
-    if print_dockerfile:
+    with_code = bool(options.get("with_code"))
+    if options.get("print_dockerfile"):
         return project_image.dockerfile(job.spec) if with_code else images.shown(job.spec.image)
     return stages.build(job, with_code=with_code)
 
 
-def _report(project: str, settings: dict[str, Any], options: dict[str, Any], as_json: bool) -> int:
+def _report(command: Command) -> int:
     try:
-        return _staged(_write_report)(project, settings, options, as_json)
+        return _on_job(_write_report)(command)
     except MlopsError as error:
-        if options.get(
-            "artifacts"
-        ):  # a build that failed before there was a run has a test report all the same
+        folder = command.options.get("artifacts")
+        if folder:  # a build that failed before it made a run still needs its test report
             from pathlib import Path
 
             from mlops_lib.ci import artifacts
 
-            place = Path(project).expanduser()
-            artifacts.gather(
-                None, Path(options["artifacts"]), project=place if place.is_dir() else place.parent
-            )
-            error.answer = {"artifacts": options["artifacts"]}
+            place = Path(command.project).expanduser()
+            artifacts.gather(None, Path(folder), project=place if place.is_dir() else place.parent)
+            error.answer = {"artifacts": folder}
         raise
 
 
-def _write_report(
-    job: Any,
-    *,
-    artifacts: str = "",
-    open: bool = False,
-    markdown: bool = False,
-    tensorboard: str = "",
-) -> Any:
+def _write_report(job: Job, options: Options) -> dict[str, Any] | str:
     from pathlib import Path
 
     from mlops_lib import reporting
-    from mlops_lib.ci import artifacts as gathered
-    from mlops_lib.ci import checks
+    from mlops_lib.ci import artifacts, checks
     from mlops_lib.pipeline import publishing
     from mlops_lib.project import places
 
-    if markdown:
+    if options.get("markdown"):
         if not job.run_dir.is_dir():
             raise UsageError(
                 "there is no such run yet", where=str(job.run_dir), remedy="`mlops train` first."
             )
-        return reporting.markdown(
-            job.run_dir, against=gathered.rival(job.run_dir, home=job.home)
-        ).rstrip("\n")
-    page = publishing.report(job, artifacts=artifacts)
-    if tensorboard:
-        place = places.require_own(Path(tensorboard), project=Path(job.spec.project))
+        rival = artifacts.rival(job.run_dir, home=job.home)
+        return reporting.markdown(job.run_dir, against=rival).rstrip("\n")
+    folder = options.get("artifacts", "")
+    page = publishing.report(job, artifacts=folder)
+    if options.get("tensorboard"):
+        place = places.require_own(Path(options["tensorboard"]), project=Path(job.spec.project))
         reporting.tensorboard(job.run_dir, place)
-    if open:
+    if options.get("open"):
         import webbrowser
 
         webbrowser.open(page.as_uri())
-    against = gathered.rival(job.run_dir, home=job.home)
-    made = {"artifacts": artifacts} if artifacts else {}
+    rival = artifacts.rival(job.run_dir, home=job.home)
     return {
         "schema": 1,
         "report": str(page),
-        **made,
-        **checks.of_build(job.run_dir, against=against, environ=os.environ),
+        **({"artifacts": folder} if folder else {}),
+        **checks.of_build(job.run_dir, against=rival, environ=os.environ),
     }
 
 
-def _judge(job: Any) -> Any:
+def _judge(job: Job, options: Options) -> dict[str, Any]:
     from mlops_lib.ci import builds
     from mlops_lib.pipeline import stages
 
     verdict = stages.judge(job)
-    # A build server shows these in its log as they are.
+    # A build server writes these to its log without escaping them.
     reasons = [one_line(reason) for reason in verdict.reasons]
     return {
         **verdict.to_json(),
@@ -212,67 +222,69 @@ def _judge(job: Any) -> Any:
     }
 
 
-def _notified(project: str, settings: dict[str, Any]) -> list[Any]:
+def _notify_of(command: Command) -> list[Delivery]:
+    """Send the notification about the project's run, or about a build that made no run."""
     from mlops_lib.ci import builds
     from mlops_lib.pipeline import publishing
 
-    try:
-        job = made_ready(project, settings)
-    except MlopsError:
-        if builds.failure() is None:
-            raise
-        return publishing.notify_of_build(project, **settings)
-    try:
+    with contextlib.ExitStack() as stack:
+        try:
+            job = stack.enter_context(open_job(command.project, command.settings))
+        except MlopsError:
+            if builds.failure() is None:
+                raise
+            return publishing.notify_of_build(command.project, **command.settings)
         return publishing.notify(job)
-    finally:
-        job.observer.close()
 
 
-def _notify(project: str, settings: dict[str, Any], options: dict[str, Any], as_json: bool) -> int:
+def _notify(command: Command) -> int:
     from mlops_lib import notification
     from mlops_lib.pipeline import publishing
 
-    deliveries = (
-        publishing.try_channels(**settings) if options.get("test") else _notified(project, settings)
-    )
-    if as_json:
-        print_json({"schema": 1, "deliveries": [one.to_json() for one in deliveries]})
-    for one in deliveries if not as_json else ():
-        again = " (may stand there twice)" if one.uncertain else ""
-        say_line(f"{one.channel:10} {one.state}{again}{': ' + one.reason if one.reason else ''}")
+    is_test = bool(command.options.get("test"))
+    deliveries = publishing.try_channels(**command.settings) if is_test else _notify_of(command)
+    if command.as_json:
+        print_json({"schema": 1, "deliveries": [delivery.to_json() for delivery in deliveries]})
+    else:
+        for delivery in deliveries:
+            _show_delivery(delivery)
     try:
         notification.check(deliveries)
     except MlopsError as error:
-        return failed(error, as_json=False)
+        return report_error(error, as_json=False)
     return 0
 
 
-def _stop(job: Any) -> Any:
+def _show_delivery(delivery: Delivery) -> None:
+    doubt = " (may have been delivered twice)" if delivery.uncertain else ""
+    reason = f": {delivery.reason}" if delivery.reason else ""
+    say_line(f"{delivery.channel:10} {delivery.state}{doubt}{reason}")
+
+
+def _stop(job: Job, options: Options) -> dict[str, Any]:
     from mlops_lib.pipeline import stages
     from mlops_lib.training import resumption
 
-    stopped = stages.stop(job)
-    summary = (
-        resumption.words(job.run_dir) if job.run_dir.is_dir() else "stopped before there was a run"
-    )
-    return {"schema": 1, "stopped": stopped, "run_dir": str(job.run_dir), "summary": summary}
+    count = stages.stop(job)
+    summary = "stopped before there was a run"
+    if job.run_dir.is_dir():
+        summary = resumption.words(job.run_dir)
+    return {"schema": 1, "stopped": count, "run_dir": str(job.run_dir), "summary": summary}
 
 
-def _watch(
-    project: str | None, settings: dict[str, Any], options: dict[str, Any], as_json: bool
-) -> int:
+def _watch(command: Command) -> int:
     from mlops_lib.monitoring import status_board, watch
 
-    observer = status_board.watcher(as_json=as_json)
-    until_done = bool(options.get("until_done"))
-    stopped = stopped_by_signal()
-    try:
+    stopped = stop_on_signal()
+    with contextlib.closing(status_board.watcher(as_json=command.as_json)) as view:
         result = watch.watch(
-            project, until_done=until_done, observer=observer, stopped=stopped, **settings
+            command.project or None,
+            until_done=bool(command.options.get("until_done")),
+            observer=view,
+            stopped=stopped,
+            **command.settings,
         )
-    finally:
-        observer.close()
-    if as_json:
+    if command.as_json:
         print_json(
             {
                 "schema": 1,
@@ -281,16 +293,19 @@ def _watch(
                 "restarts": None if result is None else result.restarts,
             }
         )
-    return interrupted() if stopped.is_set() else 0
+    return interrupted_exit_code() if stopped.is_set() else 0
 
 
-HANDLERS: dict[str, Callable[..., int]] = {
+HANDLERS: dict[str, Handler] = {
     "detect": _detect,
-    "build": _staged(_build),
+    "build": _on_job(_build),
     "report": _report,
-    "judge": _staged(_judge),
+    "judge": _on_job(_judge),
     "notify": _notify,
-    "stop": _staged(_stop),
+    "stop": _on_job(_stop),
     "watch": _watch,
-    **{name: _staged(_stage(name)) for name in ("run", "train", "search", "work", "register")},
+    **{
+        name: _on_job(_pipeline_stage(name))
+        for name in ("run", "train", "search", "work", "register")
+    },
 }

@@ -1,10 +1,10 @@
-"""The verbs of the `mlops` command, what each takes beside settings, and examples of it: tables for
-its parser and its help.
-"""
+"""Tables for the parser and its help: the verbs, their own options, and examples."""
 
 from __future__ import annotations
 
 from typing import Any
+
+from mlops_lib.cli.command import Options
 
 VERBS = {
     "run": "the whole chain: detect, build, train, judge, search if needed, register, report, notify",
@@ -13,11 +13,11 @@ VERBS = {
     "train": "run the script as it is written, resumable",
     "judge": "the verdict on the trained model",
     "search": "tweak a rejected model until it meets the bar",
-    "work": "try candidates for the search of this project's run on another machine, until it is over",
+    "work": "try candidates for the search of this project's run on another machine, until it ends",
     "register": "make an accepted model a version in the registry",
     "report": "write the HTML report",
     "notify": "tell people how the run ended",
-    "watch": "watch a run, or all of them, and go on with those whose program died",
+    "watch": "watch a run, or all of them, and resume those whose process died",
     "stop": "stop a run's containers; the run stays resumable",
     "images": "list the environments kept on this machine, or remove what no run needs",
     "runs": "list the runs",
@@ -26,37 +26,17 @@ VERBS = {
     "registry": "registered models: list them, name the champion, roll it back, remove old versions",
     "replay": "make a registered model again from its lineage, and say whether it is identical",
     "config": "every setting, its value and where it comes from",
-    "doctor": "what is missing on this machine and how to mend it",
+    "doctor": "what is missing on this machine and how to fix it",
     "init": "write a Jenkinsfile and an mlops.toml into a project",
     "completion": "print the completion script for a shell",
 }
 WITHOUT_PROJECT = {"images", "runs", "doctor", "compare", "registry", "replay", "completion"}
-OPTIONS = {
-    "until_done",
-    "artifacts",
-    "print_dockerfile",
-    "test",
-    "verb",
-    "open",
-    "markdown",
-    "tensorboard",
-    "runs",
-    "state",
-    "action",
-    "model",
-    "version",
-    "alias",
-    "shell",
-    "keep",
-    "quiet",
-    "with_code",
-    "prune",
-    "sarif",
-}
+OPTIONS = {*Options.__annotations__, "verb"}
 """Keys of MLOPS_PARAMS that are options of a verb, not settings."""
 PIPELINE = ("label", "hours", "worker_label", "comment")
-"""Keys of MLOPS_PARAMS that the Jenkins pipeline itself reads: known here, so that a slip of one is
-refused.
+"""Keys of MLOPS_PARAMS that the Jenkins pipeline itself reads.
+
+They are listed so that a misspelt one is refused.
 """
 
 ACTIONS = ("list", "champion", "rollback", "gc", "alias")

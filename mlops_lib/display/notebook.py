@@ -9,14 +9,11 @@ from __future__ import annotations
 import sys
 import time
 from collections.abc import Mapping
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
 from mlops_lib.display.html import LINES, Fragment, escaped, meter, trials_table
-from mlops_lib.display.terminal import Plain, Terminal, describe, numbers
+from mlops_lib.display.terminal import Plain, Terminal, View, describe, numbers
 from mlops_lib.runner import protocol
-
-if TYPE_CHECKING:
-    pass
 
 REFRESH_S = 0.3
 """A cell's output is replaced no more often than this."""
@@ -34,8 +31,8 @@ def _shell() -> Any:
     return module.get_ipython() if module is not None else None
 
 
-def view() -> Any:
-    """The live view that suits: in a cell's output, in a terminal, else none."""
+def view() -> View:
+    """Return a live view for the cell's output or the terminal, or else one that shows nothing."""
     if is_running():
         return Page()
     return Terminal() if sys.stderr.isatty() else Plain(_Nowhere())  # type: ignore[arg-type]
@@ -130,7 +127,3 @@ class Page:
         self._now = ""
         if self._display is not None:
             self._show(now=True)
-
-
-# The magic
-# -------------------------------------------------------------------------------------------------------------

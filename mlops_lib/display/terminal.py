@@ -7,13 +7,23 @@ from __future__ import annotations
 import math
 import sys
 import time
-from typing import Any, TextIO
+from typing import Any, Protocol, TextIO
 
 from mlops_lib.formatting import one_line, printable
 from mlops_lib.runner import protocol
 
 EPOCH_S = 10.0
-"""A log gets one epoch in so long, and the last one in any case."""
+"""Seconds between two epochs in a log; the last one is always written."""
+
+
+class View(Protocol):
+    """An observer that shows events to a person until it is closed."""
+
+    def __call__(self, event: dict[str, Any]) -> None:
+        """Show an event."""
+
+    def close(self) -> None:
+        """Leave the last state on display; may be called twice."""
 
 
 class Plain:
@@ -234,8 +244,8 @@ def sparkline(values: list[float]) -> str:
     )
 
 
-def observer(*, quiet: bool = False) -> Any:
-    """The view that suits stderr."""
+def observer(*, quiet: bool = False) -> View:
+    """Return the view for stderr: live on a terminal, lines in a log, nothing if `quiet`."""
     if quiet:
         return Plain(_Nowhere())  # type: ignore[arg-type]
     return Terminal() if sys.stderr.isatty() else Plain()

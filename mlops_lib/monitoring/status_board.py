@@ -7,7 +7,7 @@ import sys
 from pathlib import Path
 from typing import Any, TextIO
 
-from mlops_lib.display.terminal import describe
+from mlops_lib.display.terminal import View, describe
 from mlops_lib.formatting import one_line, printable
 from mlops_lib.runner import protocol
 
@@ -143,7 +143,7 @@ def row(standing: Any) -> tuple[str, ...]:
     return tuple(one_line(cell)[:60] for cell in cells)
 
 
-def watcher(*, as_json: bool) -> Any:
+def watcher(*, as_json: bool) -> View:
     """The view of a watchdog that suits stderr; with `as_json` its decisions go to stdout, one a
     line.
     """
