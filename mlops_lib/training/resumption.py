@@ -64,7 +64,7 @@ def _trained(point: Mapping[str, Any], events: list[dict[str, Any]]) -> str:
     if step:
         begun = f"stopped in epoch {epoch + 2}{of}{which}"
         return f"{begun}; goes on at its step {step + 1} next time"
-    return f"stopped after epoch {epoch + 1}{of}{which}; goes on at epoch {epoch + 2} next time"
+    return f"stopped after epoch {epoch + 1}{of}{which}; continues at epoch {epoch + 2} next time"
 
 
 def _whole(event: Mapping[str, Any], key: str) -> int | None:

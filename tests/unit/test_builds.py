@@ -242,7 +242,7 @@ def test_an_aborted_build_says_where_its_run_goes_on(
     builds.note("train", exit_code=143, seconds=1.0, what="")
     monkeypatch.setenv(builds.OUTCOME, json.dumps({"result": "ABORTED", "reason": None}))
     assert cli.main(["stop", str(project), "--backend", "process", "--json"]) == 0
-    standing = "stopped after epoch 60 of 100; goes on at epoch 61 next time"
+    standing = "stopped after epoch 60 of 100; continues at epoch 61 next time"
     assert json.loads(capsys.readouterr().out)["summary"] == standing
     path = artifacts.write_junit(job.run_dir, tmp_path / "junit.xml")
     suite = ElementTree.parse(path).getroot()

@@ -142,7 +142,7 @@ class PipelineTest extends DeclarativeTest {
         run('Jenkinsfile')
         assertEquals('SUCCESS', build.currentResult)
         assertTrue(journal*.trim().containsAll(['echo: Nobody is told before the end: no entry slack',
-                                                'caught: Nobody was told: no entry slack']), journal.join('\n'))
+                                                'caught: Could not send notifications: no entry slack']), journal.join('\n'))
     }
 
     @Test
