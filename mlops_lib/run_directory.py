@@ -9,20 +9,129 @@ from __future__ import annotations
 
 import hashlib
 import os
+from collections.abc import Callable, Sequence
 from contextlib import suppress
 from dataclasses import replace
 from pathlib import Path
-from typing import Any, TypeVar
+from typing import Any, TypeVar, cast
 
-from mlops_lib import atomic
+from mlops_lib import atomic, event_log
 from mlops_lib.errors import UsageError
-from mlops_lib.records import Record, RunSpec
+from mlops_lib.events import Event, from_json
+from mlops_lib.records import (
+    Detection,
+    PipelineResult,
+    Record,
+    RunResult,
+    RunSpec,
+    SearchResult,
+    Verdict,
+)
 from mlops_lib.runner import protocol
 
 WORKERS = "workers"
 """Folder with a directory for each worker of the run's search."""
 
 R = TypeVar("R", bound=Record)
+T = TypeVar("T")
+
+
+class RunDirectory:
+    """Typed access to the files of one run, each parsed once for each state of it on disk.
+
+    Functions hand this object along instead of reading files again that their caller has read. It
+    holds no state of the run: a file that changed, whichever process changed it, is read anew.
+
+    Args:
+        path: the run directory; need not exist.
+    """
+
+    def __init__(self, path: Path) -> None:
+        self.path = path
+        self._parsed: dict[str, tuple[_FileState, Any]] = {}
+
+    @property
+    def spec(self) -> RunSpec | None:
+        """What was asked of the run; None if the directory holds no run."""
+        return self._record(protocol.SPEC, RunSpec)
+
+    @property
+    def detection(self) -> Detection | None:
+        """What was concluded from the project's code."""
+        return self._record(protocol.DETECTION, Detection)
+
+    @property
+    def training(self) -> RunResult | None:
+        """How the training ended, None if it has not."""
+        return self._record(protocol.TRAINING, RunResult)
+
+    @property
+    def verdict(self) -> Verdict | None:
+        """The gate's newest answer."""
+        return self._record(protocol.VERDICT, Verdict)
+
+    @property
+    def result(self) -> PipelineResult | None:
+        """The answer of `mlops run`."""
+        return self._record(protocol.RESULT, PipelineResult)
+
+    @property
+    def search(self) -> SearchResult | None:
+        """The result of the search, or why it left the script alone; None if there was no search."""
+        return self._record(protocol.SEARCH_REFUSED, SearchResult) or self.search_result
+
+    @property
+    def search_result(self) -> SearchResult | None:
+        """The result that a search of this run wrote, a container's claim."""
+        place = f"{protocol.INSIDE}/{protocol.SEARCH}/{protocol.RESULT}"
+        return self._read(place, lambda path: read_record(path, SearchResult, inside=self.path))
+
+    @property
+    def attempts(self) -> Sequence[Event]:
+        """Starts, exits and decisions, in order: the host's own journal."""
+        return self._read(protocol.ATTEMPTS, _read_attempts)
+
+    @property
+    def events(self) -> Sequence[Event]:
+        """The runner's events so far, a container's claims; of very many the first and the last."""
+        place = f"{protocol.INSIDE}/{protocol.EVENTS}"
+        return self._read(place, lambda path: self._claimed_events())
+
+    def _record(self, name: str, record: type[R]) -> R | None:
+        return self._read(name, lambda path: read_record(path, record))
+
+    def _claimed_events(self) -> tuple[Event, ...]:
+        return tuple(from_json(claim) for claim in event_log.events(self.path))
+
+    def _read(self, name: str, read: Callable[[Path], T]) -> T:
+        path = self.path / name
+        # Taken before the file is read: if it changes meanwhile, the next access reads it again.
+        state = _file_state(path)
+        before, value = self._parsed.get(name, (None, None))
+        if before is None or state is None or before != state:
+            value = read(path)
+            if state is not None:
+                self._parsed[name] = (state, value)
+        return cast("T", value)
+
+
+_FileState = tuple[int, int, int]
+
+
+def _file_state(path: Path) -> _FileState | None:
+    """Return what changes whenever the file is replaced or written, None if there is no file.
+
+    A container can set a file's modification time, but not its change time.
+    """
+    try:
+        status = path.lstat()
+    except OSError:
+        return None
+    return status.st_ino, status.st_ctime_ns, status.st_size
+
+
+def _read_attempts(path: Path) -> tuple[Event, ...]:
+    return tuple(from_json(line) for line in event_log.read_lines(path))
 
 
 def write_spec(run_dir: Path, spec: RunSpec) -> RunSpec:

@@ -18,12 +18,13 @@ from pathlib import Path
 from typing import Literal
 from xml.etree import ElementTree
 
-from mlops_lib import atomic, run_directory
+from mlops_lib import atomic
 from mlops_lib.ci import builds, sarif
 from mlops_lib.formatting import one_line, printable
 from mlops_lib.gate import second_measurement
 from mlops_lib.project import places
-from mlops_lib.records import Detection, RunResult, RunSpec, Verdict
+from mlops_lib.records import RunSpec, Verdict
+from mlops_lib.run_directory import RunDirectory
 from mlops_lib.runner import protocol
 from mlops_lib.training import resumption
 
@@ -83,11 +84,7 @@ def gather(
     folder = places.fresh_folder(folder, project=project, names=_WRITTEN)
     against = None if run_dir is None or home is None else rival(run_dir, home=home)
     written = [write_junit(run_dir, folder / "junit.xml", against=against)]
-    detection = (
-        None
-        if run_dir is None
-        else run_directory.read_record(run_dir / protocol.DETECTION, Detection)
-    )
+    detection = None if run_dir is None else RunDirectory(run_dir).detection
     verdict = None if run_dir is None else _verdict(run_dir)
     atomic.write_json(
         folder / WARNINGS, sarif.empty() if detection is None else sarif.log(detection, verdict)
@@ -181,7 +178,7 @@ def _training(run_dir: Path) -> Case:
     name = "the training ends well"
     if (run_dir / protocol.INSIDE / protocol.METRICS).is_file():
         return Case(name=name, outcome="passed")
-    result = run_directory.read_record(run_dir / protocol.TRAINING, RunResult)
+    result = RunDirectory(run_dir).training
     if result is not None and result.failure is not None:
         return Case(
             name=name,
@@ -230,11 +227,11 @@ def _cases(run_dir: Path, against: builds.Branch | None) -> Iterator[Case]:
 
 
 def _verdict(run_dir: Path) -> Verdict | None:
-    return run_directory.read_record(run_dir / protocol.VERDICT, Verdict)
+    return RunDirectory(run_dir).verdict
 
 
 def _spec(run_dir: Path) -> RunSpec | None:
-    return run_directory.read_record(run_dir / protocol.SPEC, RunSpec)
+    return RunDirectory(run_dir).spec
 
 
 def _name(run_dir: Path) -> str:

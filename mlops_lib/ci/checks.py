@@ -11,9 +11,9 @@ from collections.abc import Iterator, Mapping
 from pathlib import Path, PurePosixPath
 from typing import Any
 
-from mlops_lib import run_directory
 from mlops_lib.ci import builds, sarif
-from mlops_lib.records import RunSpec, Verdict
+from mlops_lib.records import Verdict
+from mlops_lib.run_directory import RunDirectory
 from mlops_lib.runner import protocol
 
 TEXT_LIMIT = 60_000
@@ -34,8 +34,9 @@ def check(run_dir: Path, *, against: builds.Branch | None) -> dict[str, Any]:
     """
     from mlops_lib.reporting import markdown
 
-    spec = run_directory.read_record(run_dir / protocol.SPEC, RunSpec)
-    verdict = run_directory.read_record(run_dir / protocol.VERDICT, Verdict)
+    run = RunDirectory(run_dir)
+    spec = run.spec
+    verdict = run.verdict
     conclusion, title = _outcome(verdict, against)
     found: dict[str, Any] = {
         "name": f"mlops / {spec.name if spec else run_dir.name}",

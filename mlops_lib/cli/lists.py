@@ -24,9 +24,7 @@ if TYPE_CHECKING:
 
 
 def _show_run(command: Command) -> int:
-    from mlops_lib import run_directory
     from mlops_lib.pipeline import origin
-    from mlops_lib.records import RunResult, Verdict
 
     with open_job(command.project, command.settings, quiet=True) as job:
         pass  # only what the job knows is shown
@@ -34,8 +32,8 @@ def _show_run(command: Command) -> int:
         say(_describe(job))
         return 0
     files = origin.read(job.run_dir)
-    verdict = run_directory.read_record(job.run_dir / protocol.VERDICT, Verdict)
-    result = run_directory.read_record(job.run_dir / protocol.TRAINING, RunResult)
+    verdict = job.directory.verdict
+    result = job.directory.training
     print_json(
         {
             "schema": 1,

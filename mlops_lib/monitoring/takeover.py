@@ -13,10 +13,11 @@ import time
 from collections.abc import Callable
 from pathlib import Path
 
-from mlops_lib import event_log, run_directory, run_lock
+from mlops_lib import event_log, run_lock
 from mlops_lib.errors import EngineLostError, MlopsError
 from mlops_lib.events import Observer
 from mlops_lib.records import RunResult
+from mlops_lib.run_directory import RunDirectory
 from mlops_lib.runner import protocol
 from mlops_lib.training import attempt_log, cancellation
 from mlops_lib.training.requests import Asked, asked
@@ -153,4 +154,4 @@ class Watch:
 
 def result(run_dir: Path) -> RunResult | None:
     """How the run's training ended, None if it has not."""
-    return run_directory.read_record(run_dir / protocol.TRAINING, RunResult)
+    return RunDirectory(run_dir).training

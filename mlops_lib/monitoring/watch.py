@@ -18,10 +18,10 @@ from mlops_lib.events import Observer
 from mlops_lib.monitoring import takeover
 from mlops_lib.pipeline import publishing, stages
 from mlops_lib.pipeline.job import Job, prepare, prepared, silent
-from mlops_lib.records import RunResult, RunSpec, Verdict
+from mlops_lib.records import RunResult
+from mlops_lib.run_directory import RunDirectory
 from mlops_lib.runner import protocol
 from mlops_lib.training import attempt_log, cancellation, requests
-from mlops_lib.tuning import second_pass
 
 if TYPE_CHECKING:
     from typing import Unpack
@@ -129,10 +129,9 @@ def _is_settled(run_dir: Path) -> bool:
         or attempt_log.finished(run_dir, 1) is None
     ):
         return False
-    verdict = run_directory.read_record(run_dir / protocol.VERDICT, Verdict)
-    return verdict is not None and (
-        verdict.verdict != "rejected" or second_pass.read(run_dir) is not None
-    )
+    run = RunDirectory(run_dir)
+    verdict = run.verdict
+    return verdict is not None and (verdict.verdict != "rejected" or run.search is not None)
 
 
 def _take_over(
@@ -160,7 +159,7 @@ def _prepared_anew(
     directory says of it.
     """
     known: dict[str, Any] = {"observer": observer, "stopped": stopped}
-    spec = run_directory.read_record(run_dir / protocol.SPEC, RunSpec)
+    spec = RunDirectory(run_dir).spec
     if spec is not None and Path(spec.project).is_dir():
         with contextlib.suppress(MlopsError):
             job = prepare(spec.project, **known, **{**settings, "entry": spec.entry})

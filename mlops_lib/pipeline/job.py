@@ -9,6 +9,7 @@ import re
 import time
 from collections.abc import Sequence
 from dataclasses import dataclass, replace
+from functools import cached_property
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -21,6 +22,7 @@ from mlops_lib.pipeline import origin
 from mlops_lib.project import fingerprint, git_history, places, trust
 from mlops_lib.provisioning import resolution
 from mlops_lib.records import Detection, Environment, Image, Limits, Mount, RunSpec
+from mlops_lib.run_directory import RunDirectory
 from mlops_lib.runner import protocol
 from mlops_lib.settings_arguments import SettingsArguments
 from mlops_lib.training import cancellation
@@ -64,6 +66,11 @@ class Job:
     """How many models of the project's other arguments were judged on the same examples before."""
     taking_over: bool = False
     """A watchdog goes on with what somebody asked whose program died."""
+
+    @cached_property
+    def directory(self) -> RunDirectory:
+        """The run's files, as records."""
+        return RunDirectory(self.run_dir)
 
     @property
     def home(self) -> Path:

@@ -10,6 +10,7 @@ from mlops_lib import run_directory
 from mlops_lib.detection import relevance
 from mlops_lib.project import fingerprint
 from mlops_lib.records import Record, RunSpec
+from mlops_lib.run_directory import RunDirectory
 from mlops_lib.runner import protocol
 
 SHOWN = 10
@@ -65,7 +66,7 @@ def changes(run_dir: Path, *, home: Path) -> tuple[str, ...]:
     """Say what makes a run another one than the one before it of the same project; empty if there
     is none before it.
     """
-    spec = run_directory.read_record(run_dir / protocol.SPEC, RunSpec)
+    spec = RunDirectory(run_dir).spec
     mine = read(run_dir)
     before = None if spec is None else _before(run_dir, spec, home)
     if spec is None or before is None:
@@ -85,10 +86,7 @@ def changes(run_dir: Path, *, home: Path) -> tuple[str, ...]:
 
 
 def _before(run_dir: Path, spec: RunSpec, home: Path) -> tuple[Path, RunSpec] | None:
-    runs = [
-        (place, run_directory.read_record(place / protocol.SPEC, RunSpec))
-        for place in run_directory.known(home)
-    ]
+    runs = [(place, RunDirectory(place).spec) for place in run_directory.known(home)]
     earlier = [
         (other.created, place, other)
         for place, other in runs

@@ -9,7 +9,7 @@ from dataclasses import replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from mlops_lib import config, events, notification, run_directory
+from mlops_lib import config, events, notification
 from mlops_lib.ci import builds
 from mlops_lib.errors import NotificationError, UsageError
 from mlops_lib.events import Observer
@@ -18,7 +18,6 @@ from mlops_lib.project import git_history
 from mlops_lib.records import Failure, Link, ModelVersion, RunResult, RunSpec, Verdict
 from mlops_lib.registry import model_store
 from mlops_lib.runner import protocol
-from mlops_lib.tuning import second_pass
 
 if TYPE_CHECKING:
     from typing import Unpack
@@ -76,7 +75,7 @@ def notify(
         spec=job.spec,
         verdict=verdict,
         result=result,
-        search=second_pass.read(job.run_dir),
+        search=job.directory.search,
         champion=_champion_before(job, version),
         version=version,
         links=_links(job, version),
@@ -144,8 +143,8 @@ def _failed(stage: builds.Stage, *, run_dir: str) -> RunResult:
 
 def _outcome(job: Job) -> tuple[Verdict | None, RunResult | None]:
     """How the run stands; in a build that failed of which the run does not know why, that."""
-    verdict = run_directory.read_record(job.run_dir / protocol.VERDICT, Verdict)
-    result = run_directory.read_record(job.run_dir / protocol.TRAINING, RunResult)
+    verdict = job.directory.verdict
+    result = job.directory.training
     stage = builds.failure()
     if stage is not None and not (
         stage.verb == "train" and result is not None and result.state == "failed"

@@ -19,13 +19,13 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from mlops_lib import atomic, config, run_directory
+from mlops_lib import atomic, config
 from mlops_lib.errors import UsageError
 from mlops_lib.events import Observer
 from mlops_lib.pipeline import stages
 from mlops_lib.pipeline.job import Job, prepare
 from mlops_lib.project import fingerprint, places, repository
-from mlops_lib.records import ModelVersion, Record, RunSpec, Verdict
+from mlops_lib.records import ModelVersion, Record, RunSpec
 from mlops_lib.registry import model_store
 from mlops_lib.runner import protocol
 
@@ -209,7 +209,7 @@ def _trained(job: Job, *, is_searched: bool) -> Job:
 
 
 def _compared(model: ModelVersion, job: Job) -> Replay:
-    verdict = run_directory.read_record(job.run_dir / protocol.VERDICT, Verdict)
+    verdict = job.directory.verdict
     made = job.run_dir / protocol.INSIDE / Path(model.model).name
     notes = []
     if job.spec.image.tag != model.image:

@@ -28,7 +28,6 @@ from mlops_lib.records import (
     PipelineResult,
     Remeasured,
     RunResult,
-    RunSpec,
     SearchResult,
     Verdict,
 )
@@ -229,8 +228,8 @@ def _judge(job: Job, *, is_alone: bool = False) -> Verdict:
         job: the run.
         is_alone: judge its own seed only, however many are asked for.
     """
-    found = second_pass.read(job.run_dir)
-    before = run_directory.read_record(job.run_dir / protocol.VERDICT, Verdict)
+    found = job.directory.search
+    before = job.directory.verdict
     remeasured = _remeasured(job)
     verdict = _judged(job, before, remeasured)
     if job.settings["seeds"] > 1 and not is_alone:
@@ -254,7 +253,7 @@ def _remeasured(job: Job) -> Remeasured | None:
     if evaluation is None:
         return None
     # The image may be one that was repaired while the run trained.
-    spec = run_directory.read_record(job.run_dir / protocol.SPEC, RunSpec) or job.spec
+    spec = job.directory.spec or job.spec
     return remeasurement.measure(
         job.run_dir, spec, evaluation, engine=job.engine, observer=job.observer
     )
@@ -264,7 +263,7 @@ def _judged(
     job: Job, before: Verdict | None, remeasured: Remeasured | None, *, target: float | None = None
 ) -> Verdict:
     """Return the verdict on a run's own seed, against another target if one is given."""
-    found = second_pass.read(job.run_dir)
+    found = job.directory.search
     return verdicts.judge(
         job.run_dir,
         target=job.settings["target"] if target is None else target,
@@ -383,9 +382,9 @@ def search(project: str | Path | Job, **settings: Unpack[JobArguments]) -> Searc
         SearchError, TrainingError: the search failed.
     """
     job = prepared(project, **settings)
-    verdict = run_directory.read_record(job.run_dir / protocol.VERDICT, Verdict) or judge(job)
+    verdict = job.directory.verdict or judge(job)
     if not verdicts.is_searched(verdict):
-        found = second_pass.read(job.run_dir)
+        found = job.directory.search
         if found is not None:
             return found
         raise UsageError(
@@ -517,7 +516,7 @@ def register(project: str | Path | Job, **settings: Unpack[JobArguments]) -> Mod
         UsageError: it was not accepted.
     """
     job = prepared(project, **settings)
-    verdict = run_directory.read_record(job.run_dir / protocol.VERDICT, Verdict)
+    verdict = job.directory.verdict
     if verdict is None or verdict.verdict != "accepted":
         raise UsageError(
             "only an accepted model is registered",
@@ -590,7 +589,7 @@ def _decided(job: Job, begin: Callable[[], None]) -> tuple[Job, Verdict, SearchR
             _search(job, verdict)
             verdict = _judge(job, is_alone=True)
         verdict = _repeat(job, verdict)
-    return job, verdict, second_pass.read(job.run_dir)
+    return job, verdict, job.directory.search
 
 
 def _result(

@@ -7,10 +7,10 @@ from collections.abc import Collection, Iterable, Mapping
 from dataclasses import dataclass
 from pathlib import Path
 
-from mlops_lib import run_directory
 from mlops_lib.engine import Engine
 from mlops_lib.engine.image_store import Stored, name_of_home
 from mlops_lib.records import Record, RunSpec
+from mlops_lib.run_directory import RunDirectory
 from mlops_lib.runner import protocol
 
 
@@ -34,7 +34,7 @@ class Kept(Record):
 def _runs(home: Path) -> list[tuple[Path, RunSpec]]:
     root = home / "runs"
     places = sorted(root.iterdir()) if root.is_dir() else []
-    read = ((place, run_directory.read_record(place / protocol.SPEC, RunSpec)) for place in places)
+    read = ((place, RunDirectory(place).spec) for place in places)
     return [(place, spec) for place, spec in read if spec is not None]
 
 

@@ -21,7 +21,8 @@ from mlops_lib import events, run_directory
 from mlops_lib.engine import choose
 from mlops_lib.errors import MlopsError, TrainingError
 from mlops_lib.events import Observer
-from mlops_lib.records import Failure, RunResult, RunSpec, SearchResult
+from mlops_lib.records import Failure, RunResult, RunSpec
+from mlops_lib.run_directory import RunDirectory
 from mlops_lib.runner import protocol
 from mlops_lib.training import attempt_log, cancellation
 from mlops_lib.tuning import mutual_tls, object_store, remote_worker
@@ -181,9 +182,7 @@ def _open(
 
 def _may_continue(run_dir: Path) -> bool:
     """Return whether the gate may reject the winner, so that another search follows."""
-    outcome = run_directory.read_record(
-        run_dir / protocol.INSIDE / protocol.SEARCH / protocol.RESULT, SearchResult, inside=run_dir
-    )
+    outcome = RunDirectory(run_dir).search_result
     return outcome is not None and outcome.stopped == "bar"
 
 

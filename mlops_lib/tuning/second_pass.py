@@ -10,11 +10,12 @@ from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
-from mlops_lib import atomic, event_log, events, run_directory
+from mlops_lib import atomic, event_log, events
 from mlops_lib.errors import SearchError, TrainingError, UsageError
 from mlops_lib.events import Observer
 from mlops_lib.gate import verdicts
 from mlops_lib.records import Failure, RunResult, RunSpec, SearchResult, Trial, Verdict
+from mlops_lib.run_directory import RunDirectory
 from mlops_lib.runner import protocol
 from mlops_lib.training import attempt_log
 from mlops_lib.tuning import local_workers
@@ -231,7 +232,7 @@ def retrain_winner(spec: RunSpec, *, of: Path, execution: Execution) -> SearchRe
     run_dir = execution.run_dir
     earlier = _read(of / protocol.SEARCH_REQUEST)
     outcome = read(of)
-    earlier_spec = run_directory.read_record(of / protocol.SPEC, RunSpec)
+    earlier_spec = RunDirectory(of).spec
     if earlier is None or outcome is None or not outcome.winner:
         raise SearchError(
             "there is no winner to train again", where=str(of), remedy="Search there first."
@@ -330,10 +331,7 @@ def _has_workers(run_dir: Path, fit: int) -> bool:
 
 def read(run_dir: Path) -> SearchResult | None:
     """Return the result of the run's search, or its refusal; None if there was no search."""
-    refused = run_directory.read_record(run_dir / protocol.SEARCH_REFUSED, SearchResult)
-    return refused or run_directory.read_record(
-        run_dir / protocol.INSIDE / protocol.SEARCH / protocol.RESULT, SearchResult, inside=run_dir
-    )
+    return RunDirectory(run_dir).search
 
 
 def can_continue(run_dir: Path, verdict: Verdict) -> bool:
