@@ -39,6 +39,7 @@ from mlops_lib.engine import LABEL_RUN_DIR, Container, Engine, choose
 from mlops_lib.errors import EngineLostError
 from mlops_lib.gate import verdicts
 from mlops_lib.monitoring import takeover
+from mlops_lib.run_directory import RunDirectory
 from mlops_lib.runner import protocol
 from mlops_lib.training import attempt_log, requests
 
@@ -572,7 +573,7 @@ def _make_room(trial: Trial) -> None:
     """What a person does about a run that was given up because its disk was full: room was made, it
     goes on.
     """
-    failure = attempt_log.given_up(event_log.read_lines(trial.run_dir / protocol.ATTEMPTS))
+    failure = attempt_log.given_up(RunDirectory(trial.run_dir).attempts)
     if (
         trial.state == "failed"
         and trial.hits["full disk"]

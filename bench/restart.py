@@ -71,7 +71,7 @@ def watched(site: Site, kills: int) -> list[float]:
     )
     # The pause before later restarts is a choice, not a cost: without progress in between it would
     # be measured.
-    supervision.watchdog.BACK_OFF_S = (0.0,)
+    supervision.restart_policy.BACK_OFF_S = (0.0,)
     attending.start()
     seconds = []
     one = until(lambda: _running(site, spec, other_than=""))

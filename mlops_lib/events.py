@@ -32,7 +32,7 @@ LIST_LIMIT = 1_000
 """Items of a list field that are kept."""
 
 
-@dataclass(frozen=True, kw_only=True)
+@dataclass(frozen=True, kw_only=True, slots=True)
 class Event:
     """Any event; of this very class if its kind has no class of its own."""
 
@@ -50,7 +50,7 @@ class Event:
 # --- The runner's, in events.jsonl
 
 
-@dataclass(frozen=True, kw_only=True)
+@dataclass(frozen=True, kw_only=True, slots=True)
 class Start(Event):
     """The runner is about to execute the script."""
 
@@ -61,7 +61,7 @@ class Start(Event):
     resumed: bool = False
 
 
-@dataclass(frozen=True, kw_only=True)
+@dataclass(frozen=True, kw_only=True, slots=True)
 class FitStarted(Event):
     """A fit begins, continues or is restored."""
 
@@ -81,7 +81,7 @@ class FitStarted(Event):
     """The earlier fit of the same model."""
 
 
-@dataclass(frozen=True, kw_only=True)
+@dataclass(frozen=True, kw_only=True, slots=True)
 class Epoch(Event):
     """An epoch is complete, and a checkpoint holds it."""
 
@@ -95,7 +95,7 @@ class Epoch(Event):
     seconds: float | None = None
 
 
-@dataclass(frozen=True, kw_only=True)
+@dataclass(frozen=True, kw_only=True, slots=True)
 class Checkpoint(Event):
     """A checkpoint is durable."""
 
@@ -112,7 +112,7 @@ class Checkpoint(Event):
     """Whether the fit is complete."""
 
 
-@dataclass(frozen=True, kw_only=True)
+@dataclass(frozen=True, kw_only=True, slots=True)
 class FitEnded(Event):
     """A fit is complete."""
 
@@ -123,7 +123,7 @@ class FitEnded(Event):
     metrics: Mapping[str, Any] = field(default_factory=dict)
 
 
-@dataclass(frozen=True, kw_only=True)
+@dataclass(frozen=True, kw_only=True, slots=True)
 class Metric(Event):
     """An evaluation, as in metrics.json; `fields` has the whole of it."""
 
@@ -134,7 +134,7 @@ class Metric(Event):
     fit: int | None = None
 
 
-@dataclass(frozen=True, kw_only=True)
+@dataclass(frozen=True, kw_only=True, slots=True)
 class Measured(Event):
     """A number that the saved and reloaded model gave for an evaluation."""
 
@@ -145,7 +145,7 @@ class Measured(Event):
     fit: int | None = None
 
 
-@dataclass(frozen=True, kw_only=True)
+@dataclass(frozen=True, kw_only=True, slots=True)
 class TrialEvent(Event):
     """The state of one candidate of the search."""
 
@@ -154,7 +154,7 @@ class TrialEvent(Event):
     """A `records.Trial` as JSON, unchecked."""
 
 
-@dataclass(frozen=True, kw_only=True)
+@dataclass(frozen=True, kw_only=True, slots=True)
 class Note(Event):
     """A remark on something that was done, for example by the search."""
 
@@ -162,7 +162,7 @@ class Note(Event):
     message: str = ""
 
 
-@dataclass(frozen=True, kw_only=True)
+@dataclass(frozen=True, kw_only=True, slots=True)
 class RunWarning(Event):
     """A problem that the developer should know about."""
 
@@ -170,7 +170,7 @@ class RunWarning(Event):
     message: str = ""
 
 
-@dataclass(frozen=True, kw_only=True)
+@dataclass(frozen=True, kw_only=True, slots=True)
 class HookError(Event):
     """A failure of injected code; the script went on without it."""
 
@@ -180,7 +180,7 @@ class HookError(Event):
     traceback: str = ""
 
 
-@dataclass(frozen=True, kw_only=True)
+@dataclass(frozen=True, kw_only=True, slots=True)
 class Output(Event):
     """A file that the script wrote."""
 
@@ -188,7 +188,7 @@ class Output(Event):
     path: str = ""
 
 
-@dataclass(frozen=True, kw_only=True)
+@dataclass(frozen=True, kw_only=True, slots=True)
 class End(Event):
     """The script has ended."""
 
@@ -202,7 +202,7 @@ class End(Event):
 # --- The host's, in attempts.jsonl
 
 
-@dataclass(frozen=True, kw_only=True)
+@dataclass(frozen=True, kw_only=True, slots=True)
 class Attempt(Event):
     """A container was started."""
 
@@ -214,7 +214,7 @@ class Attempt(Event):
     """Size of the log in bytes when it was started."""
 
 
-@dataclass(frozen=True, kw_only=True)
+@dataclass(frozen=True, kw_only=True, slots=True)
 class Exit(Event):
     """A container has ended."""
 
@@ -226,7 +226,7 @@ class Exit(Event):
     """The script's exception: `type`, `file`, `line`, `kind`."""
 
 
-@dataclass(frozen=True, kw_only=True)
+@dataclass(frozen=True, kw_only=True, slots=True)
 class Decision(Event):
     """A decision of the watchdog."""
 
@@ -246,7 +246,7 @@ class Decision(Event):
 # --- For observers only
 
 
-@dataclass(frozen=True, kw_only=True)
+@dataclass(frozen=True, kw_only=True, slots=True)
 class Stage(Event):
     """A stage of the pipeline begins."""
 
@@ -254,7 +254,7 @@ class Stage(Event):
     stage: str = ""
 
 
-@dataclass(frozen=True, kw_only=True)
+@dataclass(frozen=True, kw_only=True, slots=True)
 class BuildOutput(Event):
     """A line that the build of an image printed."""
 
@@ -262,7 +262,7 @@ class BuildOutput(Event):
     line: str = ""
 
 
-@dataclass(frozen=True, kw_only=True)
+@dataclass(frozen=True, kw_only=True, slots=True)
 class VerdictGiven(Event):
     """The gate has judged."""
 
@@ -271,7 +271,7 @@ class VerdictGiven(Event):
     """A `records.Verdict` as JSON."""
 
 
-@dataclass(frozen=True, kw_only=True)
+@dataclass(frozen=True, kw_only=True, slots=True)
 class Heartbeat(Event):
     """The runner's heartbeat, as the supervisor saw it; `fields` has the whole of it."""
 
@@ -284,7 +284,7 @@ class Heartbeat(Event):
     progress: int | None = None
 
 
-@dataclass(frozen=True, kw_only=True)
+@dataclass(frozen=True, kw_only=True, slots=True)
 class Look(Event):
     """A watch is about to look at these runs."""
 
@@ -293,13 +293,27 @@ class Look(Event):
 
 
 CLASSES: dict[str, type[Event]] = {
-    str(one.kind): one
-    for one in (
-        *(Start, FitStarted, Epoch, Checkpoint, FitEnded, Metric, Measured, TrialEvent),
-        *(Note, RunWarning, HookError, Output, End),
-        *(Attempt, Exit, Decision),
-        *(Stage, BuildOutput, VerdictGiven, Heartbeat, Look),
-    )
+    protocol.EVENT_START: Start,
+    protocol.EVENT_FIT: FitStarted,
+    protocol.EVENT_EPOCH: Epoch,
+    protocol.EVENT_CHECKPOINT: Checkpoint,
+    protocol.EVENT_FIT_END: FitEnded,
+    protocol.EVENT_METRIC: Metric,
+    protocol.EVENT_MEASURED: Measured,
+    protocol.EVENT_TRIAL: TrialEvent,
+    protocol.EVENT_NOTE: Note,
+    protocol.EVENT_WARNING: RunWarning,
+    protocol.EVENT_HOOK_ERROR: HookError,
+    protocol.EVENT_OUTPUT: Output,
+    protocol.EVENT_END: End,
+    protocol.EVENT_ATTEMPT: Attempt,
+    protocol.EVENT_EXIT: Exit,
+    protocol.EVENT_DECISION: Decision,
+    protocol.EVENT_STAGE: Stage,
+    protocol.EVENT_BUILD: BuildOutput,
+    protocol.EVENT_VERDICT: VerdictGiven,
+    protocol.EVENT_HEARTBEAT: Heartbeat,
+    protocol.EVENT_LOOK: Look,
 }
 """The class for each kind of event."""
 

@@ -3,174 +3,165 @@
 from __future__ import annotations
 
 import time
+from collections.abc import Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
-from typing import Any, Literal, TypeGuard
+from typing import Any, Literal
 
 from mlops_lib import atomic, event_log, run_directory, run_lock
-from mlops_lib.records import Record, RunSpec
+from mlops_lib.events import Attempt, Decision, Event, Exit
+from mlops_lib.records import Record
+from mlops_lib.run_directory import RunDirectory
 from mlops_lib.runner import protocol
 from mlops_lib.training import attempt_log
 from mlops_lib.training.requests import asked
 
 OLD_S = 30.0
-"""What has not been renewed for so long tells nothing: there is no chief."""
-
-
+"""A list of workers that is older than this many seconds has no chief any more."""
 SILENT_S = 10.0
-"""A worker that has not been heard of for so long is shown as such; they call twice a second."""
-
-
+"""A worker that has not called for this many seconds is shown as silent; they call twice a second."""
 MOST_SHOWN = 1000
-
-
+"""Workers of other machines that are shown."""
 WORKERS_BYTES = 1 << 20
+"""Largest list of workers that is read."""
+State = Literal[
+    "absent", "training", "searching", "deciding", "waiting", "stopped", "failed", "finished"
+]
 
 
 @dataclass(frozen=True, kw_only=True)
 class Standing(Record):
-    """How a run stands now."""
+    """The state of a run, or of a worker of its search."""
 
     run_dir: str
     name: str = ""
-    state: Literal[
-        "absent", "training", "searching", "deciding", "waiting", "stopped", "failed", "finished"
-    ]
-    """"waiting": somebody asked for it and nobody sees to it."""
+    state: State
+    """"waiting": it was requested, and no program drives it."""
     attempt: int = 0
     fit: int | None = None
     epoch: int | None = None
-    """From 0, as the script's framework counts."""
+    """From 0."""
     epochs: int | None = None
     step: int | None = None
     steps: int | None = None
     trial: int | None = None
-    """Of a search: the candidate under way."""
+    """The candidate under way, in a search."""
     steps_per_s: float | None = None
     memory_bytes: int | None = None
     restarts: int = 0
     trouble: str = ""
-    """The last decision that something was wrong led to, in words."""
+    """The newest decision about a problem, in words."""
     workers: tuple[Standing, ...] = ()
-    """How the workers of its search stand, in their order: first those of this machine."""
+    """The workers of its search: first those of this machine."""
     where: str = ""
-    """Of a worker on another machine: its address, as the chief sees it."""
+    """Address of a worker on another machine, as the chief sees it."""
     silent_s: float | None = None
-    """Of a worker on another machine: seconds since the chief heard of it."""
+    """Seconds since a worker on another machine last called the chief."""
 
 
 def standing(run_dir: Path) -> Standing:
-    """Read how a run stands."""
-    spec = run_directory.read_record(run_dir / protocol.SPEC, RunSpec)
-    if spec is None:
+    """Return the state of a run, and of the workers of its search."""
+    run = RunDirectory(run_dir)
+    if run.spec is None:
         return Standing(run_dir=str(run_dir), state="absent")
-    lines = event_log.read_lines(run_dir / protocol.ATTEMPTS)
-    state = _state(run_dir, lines, under_way=_is_under_way(lines))
     driven = run_lock.is_driven(run_dir)
-    workers = tuple(_worker(place, driven=driven) for place in run_directory.workers(run_dir))
+    state = _state(run, driven=driven)
+    workers = tuple(
+        _local_worker(RunDirectory(place), driven=driven)
+        for place in run_directory.workers(run_dir)
+    )
     if state == "searching":
         workers += elsewhere(run_dir)
-    return replace(_shown(run_dir, lines), name=spec.name, state=state, workers=workers)
+    return replace(_progress(run), name=run.spec.name, state=state, workers=workers)
 
 
 def elsewhere(run_dir: Path) -> tuple[Standing, ...]:
-    """The workers of other machines, as the search's chief has written down what it hears of them."""
+    """Return the state of the workers on other machines, as the search's chief last wrote it."""
     place = run_dir / protocol.INSIDE / protocol.SEARCH / protocol.SEARCH_WORKERS
     try:
         if time.time() - place.lstat().st_mtime > OLD_S:
             return ()
-        found = atomic.read_json(place, inside=run_dir, limit=WORKERS_BYTES)["workers"][:MOST_SHOWN]
-        own = {one.name for one in run_directory.workers(run_dir)}
-        return tuple(_of_another_machine(one) for one in found if one["name"] not in own)
+        workers = atomic.read_json(place, inside=run_dir, limit=WORKERS_BYTES)["workers"]
+        local = {path.name for path in run_directory.workers(run_dir)}
+        return tuple(
+            _remote_worker(worker) for worker in workers[:MOST_SHOWN] if worker["name"] not in local
+        )
     except (OSError, ValueError, TypeError, KeyError):
         return ()
 
 
-def _of_another_machine(one: dict[str, Any]) -> Standing:
-    whole = {
-        key: one.get(key) if _is_whole(one.get(key)) else None
-        for key in ("trial", "epoch", "epochs", "begun")
-    }
-    silent_s = float(one["silent_s"])
+def _remote_worker(claim: dict[str, Any]) -> Standing:
+    silent_s = float(claim["silent_s"])
+    is_silent = silent_s >= SILENT_S
     return Standing(
         run_dir="",
-        name=f"worker {str(one['name'])[:60]}",
-        state="searching" if silent_s < SILENT_S else "waiting",
-        trial=whole["trial"],
-        epoch=whole["epoch"],
-        epochs=whole["epochs"],
-        where=str(one["where"])[:60],
+        name=f"worker {str(claim['name'])[:60]}",
+        state="waiting" if is_silent else "searching",
+        trial=_integer(claim.get("trial")),
+        epoch=_integer(claim.get("epoch")),
+        epochs=_integer(claim.get("epochs")),
+        where=str(claim["where"])[:60],
         silent_s=silent_s,
-        trouble="" if silent_s < SILENT_S else f"not heard of for {silent_s:.0f} s",
+        trouble=f"not heard of for {silent_s:.0f} s" if is_silent else "",
     )
 
 
-def _worker(place: Path, *, driven: bool) -> Standing:
-    """How a worker stands; its run's program sees to it."""
-    lines = event_log.read_lines(place / protocol.ATTEMPTS)
-    state: Any = "finished" if attempt_log.given_up(lines) is None else "failed"
-    if (place / attempt_log.STOP).exists():
+def _local_worker(run: RunDirectory, *, driven: bool) -> Standing:
+    """Return the state of a worker, which the program that drives its run drives as well."""
+    state: State = "finished" if attempt_log.given_up(run.attempts) is None else "failed"
+    if (run.path / attempt_log.STOP).exists():
         state = "stopped"
-    elif _is_under_way(lines):
+    elif _is_under_way(run.attempts):
         state = "searching" if driven else "waiting"
-    return replace(_shown(place, lines), name=f"worker {place.name}", state=state)
+    return replace(_progress(run), name=f"worker {run.path.name}", state=state)
 
 
-def _is_under_way(lines: list[dict[str, Any]]) -> bool:
-    """Whether the last attempt has not ended."""
-    known = [
-        line["event"]
-        for line in lines
-        if line.get("event") in (protocol.EVENT_ATTEMPT, protocol.EVENT_EXIT)
-    ]
-    return known[-1:] == ["attempt"]
+def _is_under_way(attempts: Sequence[Event]) -> bool:
+    """Return whether the last attempt has not ended."""
+    last = next((event for event in reversed(attempts) if isinstance(event, (Attempt, Exit))), None)
+    return isinstance(last, Attempt)
 
 
-def _shown(run_dir: Path, lines: list[dict[str, Any]]) -> Standing:
-    """What its attempts and its heartbeat show."""
-    starts = [line for line in lines if line.get("event") == protocol.EVENT_ATTEMPT]
-    under_way = _is_under_way(lines)
-    heartbeat = event_log.heartbeat(run_dir) if under_way else {}
+def _last_attempt(attempts: Sequence[Event]) -> Attempt | None:
+    return next((event for event in reversed(attempts) if isinstance(event, Attempt)), None)
+
+
+def _progress(run: RunDirectory) -> Standing:
+    """Return what the journal and the heartbeat say; the caller knows the name and the state."""
+    attempts = run.attempts
+    last = _last_attempt(attempts)
+    heartbeat = event_log.heartbeat(run.path) if _is_under_way(attempts) else {}
     step_s = heartbeat.get("step_s")
-    memory = heartbeat.get("rss")
-    epochs = heartbeat.get("epochs")
-    trial = heartbeat.get("trial")
+    troubles = [event for event in attempts if isinstance(event, Decision) and event.trouble]
     return Standing(
-        run_dir=str(run_dir),
+        run_dir=str(run.path),
         state="deciding",
-        trial=trial if _is_whole(trial) else None,
-        attempt=int(starts[-1].get("attempt") or 0) if starts else 0,
+        trial=_integer(heartbeat.get("trial")),
+        attempt=0 if last is None else last.attempt or 0,
         fit=heartbeat.get("fit"),
         epoch=heartbeat.get("epoch"),
-        epochs=epochs if _is_whole(epochs) else None,
+        epochs=_integer(heartbeat.get("epochs")),
         step=heartbeat.get("step"),
         steps=heartbeat.get("steps"),
         steps_per_s=round(1 / step_s, 2) if step_s else None,
-        memory_bytes=memory if _is_whole(memory) else None,
-        restarts=attempt_log.count_restarts(run_dir),
-        trouble=next((str(one.get("why")) for one in reversed(lines) if one.get("trouble")), ""),
+        memory_bytes=_integer(heartbeat.get("rss")),
+        restarts=attempt_log.count_restarts(attempts),
+        trouble=troubles[-1].why if troubles else "",
     )
 
 
-def _is_whole(value: Any) -> TypeGuard[int]:
-    return isinstance(value, int) and not isinstance(value, bool)
+def _integer(value: Any) -> int | None:
+    return value if isinstance(value, int) and not isinstance(value, bool) else None
 
 
-def _state(run_dir: Path, lines: list[dict[str, Any]], *, under_way: bool) -> Any:
-    if (run_dir / attempt_log.STOP).exists():
+def _state(run: RunDirectory, *, driven: bool) -> State:
+    if (run.path / attempt_log.STOP).exists():
         return "stopped"
-    if not run_lock.is_driven(run_dir):
-        if asked(run_dir) is not None:
+    if not driven:
+        if asked(run.path) is not None:
             return "waiting"
-        return "finished" if attempt_log.given_up(lines) is None else "failed"
-    if not under_way:
+        return "finished" if attempt_log.given_up(run.attempts) is None else "failed"
+    if not _is_under_way(run.attempts):
         return "deciding"
-    number = next(
-        (
-            one.get("number_of_pass")
-            for one in reversed(lines)
-            if one.get("event") == protocol.EVENT_ATTEMPT
-        ),
-        1,
-    )
-    return "training" if number == 1 else "searching"
+    last = _last_attempt(run.attempts)
+    return "training" if last is None or last.number_of_pass == 1 else "searching"

@@ -123,13 +123,13 @@ def _is_settled(run_dir: Path) -> bool:
     """Whether nobody has anything more to do for the run: it is judged, and searched where that was
     called for.
     """
+    run = RunDirectory(run_dir)
     if (
         requests.asked(run_dir) is not None
         or run_lock.is_driven(run_dir)
-        or attempt_log.finished(run_dir, 1) is None
+        or attempt_log.finished(run, 1) is None
     ):
         return False
-    run = RunDirectory(run_dir)
     verdict = run.verdict
     return verdict is not None and (verdict.verdict != "rejected" or run.search is not None)
 

@@ -117,7 +117,7 @@ def _train(job: Job, begin: Callable[[], None]) -> RunResult:
     if job.detection is not None:
         atomic.write_json(job.run_dir / protocol.DETECTION, job.detection.to_json())
         remember_files(job)
-    if attempt_log.finished(job.run_dir, 1) is None:
+    if attempt_log.finished(job.directory, 1) is None:
         (job.run_dir / protocol.TRAINING).unlink(missing_ok=True)
         publishing.step(job, "started")
     with alerts.telling(
@@ -175,7 +175,7 @@ def _repaired(job: Job, result: RunResult) -> Job | None:
 def _check_data(job: Job) -> None:
     from mlops_lib.detection import missing_data
 
-    if job.detection is None or attempt_log.finished(job.run_dir, 1) is not None:
+    if job.detection is None or attempt_log.finished(job.directory, 1) is not None:
         return
     pointers = missing_data.pointers(job.detection)
     if pointers:
@@ -214,7 +214,7 @@ def judge(project: str | Path | Job, **settings: Unpack[JobArguments]) -> Verdic
         UsageError: the run has not finished.
     """
     job = prepared(project, **settings)
-    if attempt_log.finished(job.run_dir, 1) is None:
+    if attempt_log.finished(job.directory, 1) is None:
         raise UsageError(
             "there is no finished training", where=str(job.run_dir), remedy="`mlops train` first."
         )
@@ -621,7 +621,7 @@ def _result(
         target=verdict.target,
         examples=verdict.examples,
         trials=retrained + (0 if found is None else sum(t.number > 0 for t in found.trials)),
-        restarts=attempt_log.count_restarts(job.run_dir),
+        restarts=attempt_log.count_restarts(job.directory.attempts),
         model=place if version is None else version.model,
         report=str(job.run_dir / protocol.REPORT),
         patch=None if patch is None else str(patch),

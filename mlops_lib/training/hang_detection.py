@@ -1,4 +1,4 @@
-"""Detect a training that makes no progress, or a process that outlives its script."""
+"""Detection of trainings that make no progress, and of processes that outlive their script."""
 
 from __future__ import annotations
 
@@ -14,93 +14,110 @@ from mlops_lib.runner import protocol
 from mlops_lib.training import progress
 
 ACTIVITY_S = 5.0
-"""How often a training that shows no progress is asked for other signs of life."""
-
-
+"""Interval between two measurements of the activity of a training that shows no progress."""
 END_S = 10.0
-"""How long a container whose script has ended may do nothing: a server left running, a thread that
-nobody ends.
+"""How long a container whose script has ended may be idle: a server left running, a thread that is
+never joined.
 """
-
-
 END_BUSY_S = 900.0
-"""… and how long it may go on doing something: threads that finish their work."""
+"""How long it may stay busy: threads that finish their work."""
 
 
 class HangDetector:
-    """What one container shows of itself while it runs."""
+    """Watches the heartbeat and the activity of one container.
+
+    Args:
+        run_dir: the run directory.
+        attempt: the container's attempt.
+        hangs: how often the run was killed for hanging since its last progress.
+        idle_s: how long the script may be idle outside of steps, in seconds.
+    """
 
     def __init__(self, run_dir: Path, *, attempt: int, hangs: int, idle_s: float) -> None:
-        self.run_dir = run_dir
-        self.attempt = attempt
-        self.hangs = hangs
-        self.idle_s = idle_s
-        self.paces = read_paces(run_dir)
-        self.heartbeat: dict[str, Any] = {}
-        self.progressed = self.lived = time.monotonic()
-        """When it last made progress; when it last did anything."""
-        self._ended: float | None = None
-        self._activity: tuple[float, Activity] | None = None
+        self._run_dir = run_dir
+        self._attempt = attempt
+        self._hangs = hangs
+        self._idle_s = idle_s
+        self._paces = read_paces(run_dir)
+        self._heartbeat: dict[str, Any] = {}
+        self._progress_time = time.monotonic()
+        self._activity_time = self._progress_time
+        self._end_time: float | None = None
+        self._measurement: tuple[float, Activity] | None = None
+        # When the activity was measured last, and the measurement.
 
-    def look(self, container: Container) -> dict[str, Any]:
-        """Take in the heartbeat, and return it."""
+    def observe(self, container: Container) -> dict[str, Any]:
+        """Read the heartbeat, learn from it, and return it."""
         now = time.monotonic()
-        before = self.heartbeat
-        heartbeat = event_log.heartbeat(self.run_dir)
-        if (
-            heartbeat.get("attempt", self.attempt) == self.attempt
-        ):  # an earlier attempt's says nothing
-            self.heartbeat = heartbeat
-        if self.heartbeat.get("progress") != before.get("progress") or container.paused:
-            fit = str(self.heartbeat.get("fit"))
+        before = self._heartbeat
+        heartbeat = event_log.heartbeat(self._run_dir)
+        # That of an earlier attempt says nothing about this one.
+        if heartbeat.get("attempt", self._attempt) == self._attempt:
+            self._heartbeat = heartbeat
+        if self._heartbeat.get("progress") != before.get("progress") or container.paused:
             if before and not container.paused:
-                self.paces[fit] = self.paces.get(fit, progress.Pace()).learn(
-                    before, self.heartbeat, now - self.progressed
-                )
-            self.progressed = self.lived = now
-            self._activity = None
-        return self.heartbeat
+                self._learn_pace(before, now - self._progress_time)
+            self._progress_time = self._activity_time = now
+            self._measurement = None
+        return self._heartbeat
 
-    def outlives_its_script(self, activity: Callable[[], Activity | None]) -> bool:
-        """Whether the container has nothing to do any more and yet does not end."""
-        now = time.monotonic()
-        self._ended = self._ended or now
-        self._ask_for_life(now, activity)
-        return now - max(self.lived, self._ended) > END_S or now - self._ended > END_BUSY_S
+    def _learn_pace(self, before: dict[str, Any], gap_s: float) -> None:
+        fit = str(self._heartbeat.get("fit"))
+        pace = self._paces.get(fit, progress.Pace())
+        self._paces[fit] = pace.learn(before, self._heartbeat, gap_s)
 
-    def hangs_because(self, activity: Callable[[], Activity | None]) -> str:
-        """Why it hangs, "" if it does not."""
-        fit = self.paces.get(str(self.heartbeat.get("fit")))
-        allowed = progress.allowance(self.heartbeat, fit, hangs=self.hangs, idle_s=self.idle_s)
+    def lingers_after_exit(self, activity: Callable[[], Activity | None]) -> bool:
+        """Return whether the container should have ended: its script has, and nothing is left to do.
+
+        Args:
+            activity: measures the container's activity, None if that is impossible.
+        """
         now = time.monotonic()
-        if allowed.idle and now - self.progressed > ACTIVITY_S:
-            self._ask_for_life(now, activity)
-        if now - (self.lived if allowed.idle else self.progressed) <= allowed.seconds:
+        self._end_time = self._end_time or now
+        self._measure_activity(now, activity)
+        idle_since = max(self._activity_time, self._end_time)
+        return now - idle_since > END_S or now - self._end_time > END_BUSY_S
+
+    def hang_reason(self, activity: Callable[[], Activity | None]) -> str:
+        """Return why the training is considered hung, in words; "" if it is not.
+
+        Args:
+            activity: measures the container's activity, None if that is impossible.
+        """
+        pace = self._paces.get(str(self._heartbeat.get("fit")))
+        allowed = progress.allowance(self._heartbeat, pace, hangs=self._hangs, idle_s=self._idle_s)
+        now = time.monotonic()
+        if allowed.idle and now - self._progress_time > ACTIVITY_S:
+            self._measure_activity(now, activity)
+        since = self._activity_time if allowed.idle else self._progress_time
+        if now - since <= allowed.seconds:
             return ""
         what = "it did nothing at all" if allowed.idle else "it made no step"
-        return f"{what} for {allowed.seconds:.0f} s in phase {self.heartbeat.get('phase', 'start')}"
+        phase = self._heartbeat.get("phase", "start")
+        return f"{what} for {allowed.seconds:.0f} s in phase {phase}"
 
-    def _ask_for_life(self, now: float, activity: Callable[[], Activity | None]) -> None:
-        when, before = self._activity or (0.0, None)
+    def _measure_activity(self, now: float, activity: Callable[[], Activity | None]) -> None:
+        when, before = self._measurement or (0.0, None)
         if now - when < ACTIVITY_S:
             return
-        used = activity()
-        if used is None or before is None or progress.is_busy(before, used, now - when):
-            self.lived = now
-        self._activity = None if used is None else (now, used)
+        measured = activity()
+        # Without two measurements nothing can be said, and a training is not killed for that.
+        if measured is None or before is None or progress.is_busy(before, measured, now - when):
+            self._activity_time = now
+        self._measurement = None if measured is None else (now, measured)
 
-    def keep(self) -> None:
-        """Let later attempts know what was learned."""
-        learned = {fit: one.to_json() for fit, one in self.paces.items() if one.step_s}
+    def save_paces(self) -> None:
+        """Keep the learned paces for later attempts."""
+        learned = {fit: pace.to_json() for fit, pace in self._paces.items() if pace.step_s}
         if learned:
             with contextlib.suppress(OSError):
-                atomic.write_json(self.run_dir / protocol.PACE, learned)
+                atomic.write_json(self._run_dir / protocol.PACE, learned)
 
 
 def read_paces(run_dir: Path) -> dict[str, progress.Pace]:
-    """What was learned about each fit's steps in this run."""
+    """Return the learned pace of each fit of the run, by the fit's number as text."""
     try:
-        found = atomic.read_json(run_dir / protocol.PACE)
-        return {str(fit): progress.Pace.from_json(one) for fit, one in found.items()}
+        paces = atomic.read_json(run_dir / protocol.PACE)
+        return {str(fit): progress.Pace.from_json(pace) for fit, pace in paces.items()}
     except (OSError, ValueError, AttributeError):
         return {}

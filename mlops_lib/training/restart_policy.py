@@ -1,8 +1,8 @@
-"""The watchdog: what to do about a container that ended or stands still.
+"""The restart policy: what to do about a container that ended or hangs.
 
-Everything here is pure: from what is known to what is done. The loop around it is `training`, which
-holds the run's lease. A watchdog keeps no state of its own: what it has to remember is in the run's
-`attempts.jsonl`.
+Everything here is pure, from what is known to what is done; the loop around it is `supervision`.
+What the policy has to remember of earlier attempts is in the run's `attempts.jsonl`, so that any
+program can continue with the run.
 """
 
 from __future__ import annotations
@@ -11,17 +11,20 @@ import random
 import re
 import signal
 from collections.abc import Callable, Iterable, Mapping
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from typing import Any, Literal
 
 from mlops_lib.engine import Container
+from mlops_lib.events import Attempt, Decision, End, Event, Exit
 from mlops_lib.records import Failure, FailureKind
 from mlops_lib.runner import protocol
 
 BACK_OFF_S = (0.0, 2.0, 4.0, 8.0, 16.0, 30.0)
+"""Seconds before each restart without progress; the last one for all further."""
 JITTER = 0.25
+"""Share of the delay by which it is made longer or shorter at random."""
 LOST = 255
-"""What Docker says of a container that was gone when the engine came back."""
+"""Docker's exit code of a container that had disappeared when the daemon came back."""
 
 Trouble = Literal[
     "stopped",
@@ -44,45 +47,46 @@ Trouble = Literal[
 
 @dataclass(frozen=True, kw_only=True)
 class Past:
-    """What the attempts before have shown, since a person last asked for this pass."""
+    """Summary of the attempts since a person last requested this pass."""
 
     restarts: int = 0
     """Restarts since the last progress."""
     hangs: int = 0
-    """How many of them killed a container that stood still."""
+    """How many of them killed a container that hung."""
     errors: tuple[tuple[Any, ...], ...] = ()
-    """Where the script's exceptions came from (`place`), since the last progress."""
+    """Places of the script's exceptions (`place`) since the last progress."""
     smaller: bool = False
-    """Whether it runs with a smaller memory footprint already."""
+    """Whether it already runs with the smaller memory footprint."""
 
 
 @dataclass(frozen=True, kw_only=True)
 class Situation:
-    """What is known when a container has ended."""
+    """All that is known when a container has ended."""
 
     container: Container
-    end: Mapping[str, Any] | None = None
-    """The attempt's own `end` event, None if it died without one."""
+    end: End | None = None
+    """The attempt's own end, None if it died without one."""
     past: Past = field(default_factory=Past)
     budget: int
-    """Restarts without progress in between."""
+    """Allowed restarts without progress in between."""
     asked_to_stop: bool = False
     """A person stopped the run."""
     hung: str = ""
-    """Why it was killed as hanging, "" if it was not."""
+    """Why it was killed for hanging, "" if it was not."""
     nan: str = ""
-    """Where the training's loss was no number at its end, "" if it was one."""
+    """Where the loss was not a number at the end, "" if it was one."""
     disk_full: bool = False
     stepped: bool = True
-    """Whether the attempt came as far as its first fit, or worked for a while."""
+    """Whether the attempt reached its first fit, or worked for a while."""
     log: str = ""
+    """End of the script's output."""
     crash: str = ""
-    """More of the log's end, in which a crash in native code may be described."""
+    """More of it, in which a crash in native code may be described."""
 
 
 @dataclass(frozen=True, kw_only=True)
 class Action:
-    """What is done."""
+    """A decision about a run whose container has ended."""
 
     do: Literal["finish", "restart", "give up", "stay stopped"]
     why: str
@@ -94,37 +98,36 @@ class Action:
 
 
 @dataclass(frozen=True)
-class Answer:
-    """The answer to one kind of trouble."""
+class Response:
+    """The response to one kind of trouble."""
 
     kind: FailureKind
     words: str
     restarts: bool = False
-    """Whether it is started again, within the budget; else a person must do something first."""
+    """Whether it is started again, within the budget; if not, a person must do something first."""
 
 
-ANSWERS: dict[Trouble, Answer] = {
-    "bad start": Answer("bug", "the runner cannot start"),
-    "import": Answer("import", "a package is missing"),
-    "disk": Answer("disk", "the disk is full or read-only"),
-    "nan": Answer("nan", "the training diverged"),
-    "bug": Answer("bug", "the script failed"),
-    "repeated": Answer("bug", "the script failed twice at the same place"),
-    "early": Answer("bug", "the script failed before its first step"),
-    "exception": Answer("bug", "the script failed, perhaps by accident", restarts=True),
-    "oom": Answer("oom", "out of memory", restarts=True),
-    "network": Answer("network", "the script could not reach something", restarts=True),
-    "hang": Answer("hang", "it stood still", restarts=True),
-    "crash": Answer("crash", "it died", restarts=True),
-    "reclaimed": Answer(
+RESPONSES: dict[Trouble, Response] = {
+    "bad start": Response("bug", "the runner cannot start"),
+    "import": Response("import", "a package is missing"),
+    "disk": Response("disk", "the disk is full or read-only"),
+    "nan": Response("nan", "the training diverged"),
+    "bug": Response("bug", "the script failed"),
+    "repeated": Response("bug", "the script failed twice at the same place"),
+    "early": Response("bug", "the script failed before its first step"),
+    "exception": Response("bug", "the script failed, perhaps by accident", restarts=True),
+    "oom": Response("oom", "out of memory", restarts=True),
+    "network": Response("network", "the script could not reach something", restarts=True),
+    "hang": Response("hang", "it stood still", restarts=True),
+    "crash": Response("crash", "it died", restarts=True),
+    "reclaimed": Response(
         "crash", "it was asked to end by a signal and has kept its state", restarts=True
     ),
-    "grown": Answer("crash", "it asked for a fresh process to go on in", restarts=True),
+    "grown": Response("crash", "it asked for a fresh process to go on in", restarts=True),
 }
-"""Every trouble with its answer; `decide` adds that memory is tried for once only, and the budget.
-"""
+"""The response to each trouble; `decide` adds the budget, and one restart only for memory."""
 
-PASSING = frozenset(
+TRANSIENT = frozenset(
     (
         "OSError",
         "BlockingIOError",
@@ -139,8 +142,8 @@ PASSING = frozenset(
         "AcceleratorError",
     )
 )
-"""Exceptions of the machine, which may be over at the next try, wherever they come."""
-_SAID: dict[str, Trouble] = {
+"""Exceptions of the machine: the next attempt may not meet them, wherever they were raised."""
+_BY_RUNNER: dict[str, Trouble] = {
     "import": "import",
     "disk": "disk",
     "oom": "oom",
@@ -148,20 +151,19 @@ _SAID: dict[str, Trouble] = {
     "bug": "bug",
     "stopped": "stopped",
 }
-"""The runner's word for an exception; one that it cannot place is tried once more."""
+"""The trouble for each kind of exception that the runner knows; any other is tried once more."""
 
 
 def triage(situation: Situation) -> Trouble | None:
-    """What the matter is; None if the script ended well."""
+    """Return what went wrong; None if the script ended well."""
     end = situation.end
     container = situation.container
-    error = end.get("error") if end is not None else None
     if situation.asked_to_stop:
         return "stopped"
-    if end is not None and end.get("exit_code") == 0:
-        return None
-    if isinstance(error, Mapping):
-        return _exception(situation, error)
+    if end is not None and end.exit_code == 0:
+        return None  # even if its container was killed afterwards
+    if end is not None and end.error is not None:
+        return _classify_exception(situation, end.error)
     if container.exit_code == protocol.BAD_START:
         return "bad start"
     if container.asked_to_end:
@@ -177,32 +179,32 @@ def triage(situation: Situation) -> Trouble | None:
     return "oom" if container.out_of_memory else "crash"
 
 
-def _exception(situation: Situation, error: Mapping[str, Any]) -> Trouble:
-    said = _SAID.get(str(error.get("kind")), "exception")
-    if said in ("bug", "exception") and situation.nan:
+def _classify_exception(situation: Situation, error: Mapping[str, Any]) -> Trouble:
+    trouble = _BY_RUNNER.get(str(error.get("kind")), "exception")
+    if trouble in ("bug", "exception") and situation.nan:
         return "nan"
-    if said == "exception" and situation.container.out_of_memory:
-        return "oom"  # a worker was killed, and the script fell over that
-    if said != "exception" or str(error.get("type")) in PASSING:
-        return said
+    if trouble == "exception" and situation.container.out_of_memory:
+        return "oom"  # the kernel killed a worker process, and the script failed because of that
+    if trouble != "exception" or str(error.get("type")) in TRANSIENT:
+        return trouble
     if place(error) in situation.past.errors:
         return "repeated"
-    # What has read no data and drawn no number yet does the same again: a second try shows the same
-    # traceback later.
-    return said if situation.stepped or situation.past.restarts else "early"
+    # Code that has neither read data nor drawn random numbers is deterministic: a second attempt
+    # would only show the same traceback later.
+    return trouble if situation.stepped or situation.past.restarts else "early"
 
 
 def place(error: Mapping[str, Any]) -> tuple[Any, ...]:
-    """What makes two tracebacks the same: the exception's type and where it was raised."""
+    """Return the exception's type and where it was raised; the same for the same failure."""
     return (error.get("type"), error.get("file"), error.get("line"))
 
 
 def decide(situation: Situation, *, chance: Callable[[], float] = random.random) -> Action:
-    """What to do about a container that has ended.
+    """Decide about a run whose container has ended.
 
     Args:
         situation: what is known.
-        chance: a number from 0 to 1, for the jitter.
+        chance: returns a number from 0 to 1, for the jitter.
     """
     trouble = triage(situation)
     past = situation.past
@@ -210,14 +212,14 @@ def decide(situation: Situation, *, chance: Callable[[], float] = random.random)
         return Action(do=protocol.DO_FINISH, why="the script ended well")
     if trouble == "stopped":
         return Action(do=protocol.DO_STAY_STOPPED, why="stopped by a person", trouble=trouble)
-    answer = ANSWERS[trouble]
+    response = RESPONSES[trouble]
     why = _why(trouble, situation)
-    if not answer.restarts or (trouble == "oom" and past.smaller):
+    if not response.restarts or (trouble == "oom" and past.smaller):
         return Action(
             do=protocol.DO_GIVE_UP,
             why=why,
             trouble=trouble,
-            failure=_failure(answer.kind, why, situation),
+            failure=_failure(response.kind, why, situation),
         )
     if past.restarts >= situation.budget:
         why = f"{why}; that was restart {past.restarts} of {situation.budget} without progress"
@@ -225,7 +227,7 @@ def decide(situation: Situation, *, chance: Callable[[], float] = random.random)
             do=protocol.DO_GIVE_UP,
             why=why,
             trouble=trouble,
-            failure=_failure(answer.kind, why, situation),
+            failure=_failure(response.kind, why, situation),
         )
     delay_s = back_off(past.restarts, chance=chance)
     return Action(
@@ -234,15 +236,13 @@ def decide(situation: Situation, *, chance: Callable[[], float] = random.random)
 
 
 def back_off(restarts: int, *, chance: Callable[[], float] = random.random) -> float:
-    """Seconds before the next restart: the first at once, later ones capped exponential with
-    jitter.
-    """
+    """Return the seconds before the next restart: none at first, then capped exponential growth."""
     base = BACK_OFF_S[min(restarts, len(BACK_OFF_S) - 1)]
     return base * (1 + JITTER * (2 * chance() - 1))
 
 
 def _why(trouble: Trouble, situation: Situation) -> str:
-    words = ANSWERS[trouble].words
+    words = RESPONSES[trouble].words
     code = situation.container.exit_code
     if trouble == "hang":
         return situation.hung
@@ -262,11 +262,11 @@ def _why(trouble: Trouble, situation: Situation) -> str:
 
 
 SIGNALS = 128
-"""A process that a signal ended has an exit code above this, by as much as the signal's number."""
+"""Exit code of a process that a signal ended, minus the signal's number."""
 
 
 def signal_name(number: int) -> str:
-    """Return a signal as people know it.
+    """Return a signal's number, name and meaning.
 
     Example:
         >>> signal_name(11)
@@ -284,33 +284,34 @@ _FATAL = re.compile(
     r"^Fatal Python error: (?P<what>[^\n]{1,200})\n(?P<stack>(?:.*\n?){0,200})", re.MULTILINE
 )
 _FRAME = re.compile(r'^  File "(?P<file>[^"\n]{1,500})", line (?P<line>\d+) in ', re.MULTILINE)
-_OF_THE_PROJECT = "/inside/work/"
-"""Part of the path of a file in the working directory."""
+_PROJECT_FOLDER = "/inside/work/"
+"""Part of the path of every file in the working directory."""
 
 
 def native_crash(log: str) -> tuple[str, str]:
-    """Return what Python's `faulthandler` wrote about a crash in native code.
+    """Return what Python's `faulthandler` reported of a crash in native code.
 
     Args:
         log: the end of the script's output.
 
     Returns:
-        what happened, and the file and line of the project that was being executed; "" for what is
-        not known.
+        The error, and the file and line of the project that was being executed; each "" if unknown.
     """
     reports = list(_FATAL.finditer(log))
     if not reports:
         return "", ""
-    found = reports[-1]
-    frames = [(frame["file"], frame["line"]) for frame in _FRAME.finditer(found["stack"])]
-    own = [one for one in frames if _OF_THE_PROJECT in one[0]] or frames[:1]
-    where = f"{own[0][0].rpartition(_OF_THE_PROJECT)[2]}:{own[0][1]}" if own else ""
-    return found["what"].strip(), where
+    report = reports[-1]
+    frames = [(frame["file"], frame["line"]) for frame in _FRAME.finditer(report["stack"])]
+    own_frames = [(file, line) for file, line in frames if _PROJECT_FOLDER in file]
+    if not frames:
+        return report["what"].strip(), ""
+    file, line = (own_frames or frames)[0]
+    return report["what"].strip(), f"{file.rpartition(_PROJECT_FOLDER)[2]}:{line}"
 
 
 def _failure(kind: FailureKind, why: str, situation: Situation) -> Failure:
-    error = situation.end.get("error") if situation.end is not None else None
-    if not isinstance(error, Mapping):
+    error = situation.end.error if situation.end is not None else None
+    if error is None:
         what, where = (
             native_crash(situation.crash or situation.log) if kind == "crash" else ("", "")
         )
@@ -323,43 +324,40 @@ def _failure(kind: FailureKind, why: str, situation: Situation) -> Failure:
     return Failure(kind=kind, message=message[:2000], where=where[:500], log=situation.log)
 
 
-def recall(lines: Iterable[Mapping[str, Any]], *, number_of_pass: int, progress: int) -> Past:
-    """What a run's `attempts.jsonl` says about the attempts before this one.
+def recall(attempts: Iterable[Event], *, number_of_pass: int, progress: int) -> Past:
+    """Summarize the attempts before this one.
 
     Args:
-        lines: its lines.
+        attempts: the run's journal of attempts.
         number_of_pass: the pass under way.
-        progress: how much progress there is now (the `progress` of a decision, when it was taken).
+        progress: how much progress there is now, to be compared with the `progress` of a decision:
+            restarts before the newest progress do not count.
     """
-    restarts = 0
-    hangs = 0
-    smaller = False
-    errors: list[tuple[Any, ...]] = []
-    error: Any = None
-    for line in lines:
-        if (
-            line.get("event") == protocol.EVENT_ATTEMPT
-            and line.get("number_of_pass") != number_of_pass
-        ):
-            restarts = 0
-            hangs = 0
-            smaller = False
-            errors = []
-        elif line.get("event") == protocol.EVENT_EXIT:
-            error = line.get("error")
-        elif line.get("event") == protocol.EVENT_DECISION and line.get("do") in (
-            protocol.DO_GIVE_UP,
-            protocol.DO_FINISH,
-            protocol.DO_STAY_STOPPED,
-        ):
-            restarts = 0
-            hangs = 0
-            errors = []
-            smaller = smaller and line.get("do") == protocol.DO_STAY_STOPPED
-        elif line.get("event") == protocol.EVENT_DECISION and line.get("do") == protocol.DO_RESTART:
-            smaller = smaller or line.get("smaller") is True
-            if line.get("progress") == progress:
-                restarts += 1
-                hangs += line.get("trouble") == "hang"
-                errors += [place(error)] if isinstance(error, Mapping) else []
-    return Past(restarts=restarts, hangs=hangs, errors=tuple(errors), smaller=smaller)
+    past = Past()
+    error: Mapping[str, Any] | None = None
+    for event in attempts:
+        if isinstance(event, Attempt) and event.number_of_pass != number_of_pass:
+            past = Past()
+        elif isinstance(event, Exit):
+            error = event.error
+        elif isinstance(event, Decision) and event.do in _FINAL:
+            # A person who stops and starts a run has not given it more memory, so that is kept.
+            past = Past(smaller=past.smaller and event.do == protocol.DO_STAY_STOPPED)
+        elif isinstance(event, Decision) and event.do == protocol.DO_RESTART:
+            past = replace(past, smaller=past.smaller or event.smaller)
+            if event.progress == progress:
+                past = _with_restart(past, event, error)
+    return past
+
+
+_FINAL = (protocol.DO_GIVE_UP, protocol.DO_FINISH, protocol.DO_STAY_STOPPED)
+"""Decisions after which only a person starts the run again."""
+
+
+def _with_restart(past: Past, decision: Decision, error: Mapping[str, Any] | None) -> Past:
+    return replace(
+        past,
+        restarts=past.restarts + 1,
+        hangs=past.hangs + (decision.trouble == "hang"),
+        errors=past.errors if error is None else (*past.errors, place(error)),
+    )

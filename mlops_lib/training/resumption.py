@@ -1,72 +1,62 @@
-"""Where a run goes on when it is started again, in words: what an aborted build shows."""
+"""Where a run continues when it is started again, in words, for an aborted build."""
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
-from mlops_lib import event_log
-from mlops_lib.runner import protocol
+from mlops_lib.events import Attempt, Checkpoint, Event, FitStarted, TrialEvent
+from mlops_lib.run_directory import RunDirectory
 from mlops_lib.training import attempt_log
 
 BEGINNING = "stopped before its first checkpoint; starts at its beginning next time"
 
 
 def words(run_dir: Path) -> str:
-    """Say how far a run has come and where it goes on.
+    """Describe how far a run has come and where it continues.
 
     The run's events are a claim of the script's container, so only numbers are taken from them.
     """
-    events = event_log.events(run_dir)
-    if attempt_log.finished(run_dir, 2) is not None:
+    run = RunDirectory(run_dir)
+    if attempt_log.finished(run, 2) is not None:
         return "the search had ended; nothing is trained again next time"
-    attempts = [
-        line
-        for line in event_log.read_lines(run_dir / protocol.ATTEMPTS)
-        if line.get("event") == protocol.EVENT_ATTEMPT
-    ]
-    if attempts and attempts[-1].get("number_of_pass") == 2:
-        return _searched(events)
-    if attempt_log.finished(run_dir, 1) is not None:
+    attempts = [event for event in run.attempts if isinstance(event, Attempt)]
+    if attempts and attempts[-1].number_of_pass == 2:
+        return _describe_search(run.events)
+    if attempt_log.finished(run, 1) is not None:
         return "the training had ended; it is judged next time, without training again"
-    points = [
-        event
-        for event in events
-        if event["event"] == protocol.EVENT_CHECKPOINT and _whole(event, "epoch") is not None
+    checkpoints = [
+        event for event in run.events if isinstance(event, Checkpoint) and event.epoch is not None
     ]
-    return _trained(points[-1], events) if points else BEGINNING
+    return _describe_training(checkpoints[-1], run.events) if checkpoints else BEGINNING
 
 
-def _searched(events: list[dict[str, Any]]) -> str:
-    trials = [
-        event["trial"]
-        for event in events
-        if event["event"] == protocol.EVENT_TRIAL and isinstance(event.get("trial"), dict)
-    ]
-    ended = {_whole(one, "number") for one in trials if one.get("state") != "running"} - {None, 0}
-    done = f"{len(ended)} trial{'' if len(ended) == 1 else 's'}"
-    return f"stopped in the search, after {done}; goes on there next time"
+def _describe_search(events: Sequence[Event]) -> str:
+    trials = [event.trial for event in events if isinstance(event, TrialEvent)]
+    numbers = {_integer(trial.get("number")) for trial in trials if trial.get("state") != "running"}
+    count = len(numbers - {None, 0})  # trial 0 is the developer's own model
+    ended = f"{count} trial{'' if count == 1 else 's'}"
+    return f"stopped in the search, after {ended}; goes on there next time"
 
 
-def _trained(point: Mapping[str, Any], events: list[dict[str, Any]]) -> str:
-    fit = _whole(point, "fit")
-    epoch = int(point["epoch"])
-    step = _whole(point, "step") or 0
-    fits = [event for event in events if event["event"] == protocol.EVENT_FIT]
-    planned = next(
-        (_whole(one, "epochs") for one in reversed(fits) if _whole(one, "fit") == fit), None
-    )
-    which = f" of fit {fit}" if len({_whole(one, "fit") for one in fits}) > 1 else ""
-    if point.get("done"):
-        return f"stopped after fit {fit}; goes on behind it next time"
+def _describe_training(checkpoint: Checkpoint, events: Sequence[Event]) -> str:
+    if checkpoint.done:
+        return f"stopped after fit {checkpoint.fit}; goes on behind it next time"
+    fits = [event for event in events if isinstance(event, FitStarted)]
+    same_fit = [event for event in fits if event.fit == checkpoint.fit]
+    planned = same_fit[-1].epochs if same_fit else None
+    which = f" of fit {checkpoint.fit}" if len({event.fit for event in fits}) > 1 else ""
     of = f" of {planned}" if planned else ""
-    if step:
-        begun = f"stopped in epoch {epoch + 2}{of}{which}"
-        return f"{begun}; goes on at its step {step + 1} next time"
-    return f"stopped after epoch {epoch + 1}{of}{which}; continues at epoch {epoch + 2} next time"
+    # Epochs count from 0 in events and from 1 in words.
+    completed = (checkpoint.epoch or 0) + 1
+    if checkpoint.step:
+        where = f"stopped in epoch {completed + 1}{of}{which}"
+        return f"{where}; goes on at its step {checkpoint.step + 1} next time"
+    return (
+        f"stopped after epoch {completed}{of}{which}; continues at epoch {completed + 1} next time"
+    )
 
 
-def _whole(event: Mapping[str, Any], key: str) -> int | None:
-    value = event.get(key)
+def _integer(value: Any) -> int | None:
     return value if isinstance(value, int) and not isinstance(value, bool) else None

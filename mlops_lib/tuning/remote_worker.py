@@ -23,6 +23,7 @@ from mlops_lib import events, run_directory
 from mlops_lib.errors import EngineError, MlopsError, TrainingError, UsageError
 from mlops_lib.events import Observer
 from mlops_lib.records import RunResult, RunSpec
+from mlops_lib.run_directory import RunDirectory
 from mlops_lib.runner import protocol
 from mlops_lib.training import attempt_log, cancellation
 from mlops_lib.tuning import object_store
@@ -128,7 +129,9 @@ def _join(
         if stopped.is_set():
             raise
         return RunResult(
-            run_dir=str(place), state="stopped", restarts=attempt_log.count_restarts(place)
+            run_dir=str(place),
+            state="stopped",
+            restarts=attempt_log.count_restarts(RunDirectory(place).attempts),
         )
     finally:
         mirror.stop()

@@ -343,8 +343,9 @@ def can_continue(run_dir: Path, verdict: Verdict) -> bool:
 def last_pass(run_dir: Path) -> int:
     """Return the number of the last finished pass; 1 is the script as written."""
     latest = int((_read(run_dir / protocol.SEARCH_REQUEST) or {}).get("pass", 1))
+    run = RunDirectory(run_dir)
     for number in range(latest, 1, -1):
-        if attempt_log.finished(run_dir, number) is not None:
+        if attempt_log.finished(run, number) is not None:
             return number
     return 1
 
@@ -364,7 +365,7 @@ def _after_rejection(
         outcome is None
         or outcome.stopped != "bar"
         or outcome.score is None
-        or attempt_log.finished(run_dir, number) is None
+        or attempt_log.finished(RunDirectory(run_dir), number) is None
     ):
         return None
     if (
@@ -406,7 +407,7 @@ def _has_failed(run_dir: Path, before: dict[str, Any]) -> bool:
     """Return whether that search ended without a result."""
     return (
         read(run_dir) is None
-        and attempt_log.finished(run_dir, int(before.get("pass", 2))) is not None
+        and attempt_log.finished(RunDirectory(run_dir), int(before.get("pass", 2))) is not None
     )
 
 

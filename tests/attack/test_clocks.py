@@ -9,6 +9,7 @@ from pathlib import Path
 
 import pytest
 
+from mlops_lib.events import from_json
 from mlops_lib.reporting.view import read_run
 from mlops_lib.runner import protocol
 from mlops_lib.training import attempt_log
@@ -48,7 +49,7 @@ def test_no_time_is_negative(tmp_path: Path) -> None:
         {"event": "attempt", "time": 1001.0, "attempt": 2, "number_of_pass": 1},
         {"event": "exit", "time": 1011.0},
     ]
-    assert attempt_log.training_seconds(lines) == 10.0
+    assert attempt_log.training_seconds([from_json(line) for line in lines]) == 10.0
     (tmp_path / protocol.INSIDE).mkdir()
     (tmp_path / protocol.ATTEMPTS).write_text("".join(json.dumps(line) + "\n" for line in lines))
     assert read_run(tmp_path).seconds >= 0.0

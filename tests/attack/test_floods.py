@@ -15,7 +15,8 @@ import pytest
 
 from mlops_lib import atomic, event_log, run_directory
 from mlops_lib.reporting.untrusted_files import Reader
-from mlops_lib.training import supervision
+from mlops_lib.runner import protocol
+from mlops_lib.training import attempt_log, event_follower
 from mlops_lib.tuning import second_pass
 
 pytestmark = pytest.mark.attack
@@ -51,13 +52,14 @@ import json, resource, sys, time
 from pathlib import Path
 from mlops_lib import event_log, reporting
 from mlops_lib.monitoring import status
+from mlops_lib.run_directory import RunDirectory
 from mlops_lib.training import attempt_log
 from mlops_lib.tuning import second_pass
 for place in sys.argv[1:]:
     run_dir, before = Path(place), resource.getrusage(resource.RUSAGE_SELF).ru_maxrss
     began = time.process_time()
     events = event_log.events(run_dir)
-    assert attempt_log.finished(run_dir, 1) is not None
+    assert attempt_log.finished(RunDirectory(run_dir), 1) is not None
     status.standing(run_dir)
     second_pass._has_workers(run_dir, 1)
     page = reporting.report(run_dir)
@@ -168,12 +170,9 @@ def test_a_loss_that_comes_and_goes_fills_no_record_of_the_hosts(tmp_path: Path)
             file.write(
                 json.dumps({"event": "epoch", "fit": 1, "epoch": number, "metrics": metrics}) + "\n"
             )
-    attendance = supervision._Attendance.__new__(supervision._Attendance)
     seen: list[dict[str, object]] = []
-    attendance.run_dir, attendance.observer = run_dir, seen.append
-    attendance.events, attendance.progress, attendance.losses = event_log.Events(run_dir), set(), {}
-    attendance.troubled, attendance.shown, attendance.warned = False, 0, 0
-    attendance._read_events()
-    written = event_log.read_lines(run_dir / supervision.protocol.ATTEMPTS)
-    assert 0 < len(written) <= supervision.MOST_FITS
+    journal = attempt_log.AttemptJournal(run_dir, seen.append)
+    event_follower.EventFollower(run_dir, journal=journal, observer=seen.append).read()
+    written = event_log.read_lines(run_dir / protocol.ATTEMPTS)
+    assert 0 < len(written) <= event_follower.MOST_FITS
     assert sum(one["event"] == "epoch" for one in seen) == 3000

@@ -13,6 +13,7 @@ from pathlib import Path
 import pytest
 
 from mlops_lib.engine import Container
+from mlops_lib.events import End
 from mlops_lib.runner import protocol
 from mlops_lib.training.restart_policy import Situation, decide
 
@@ -205,10 +206,6 @@ def test_it_is_started_again_unless_a_person_stopped_it(
     )
     action = decide(Situation(container=ended, budget=5, asked_to_stop=marked))
     assert (action.do, action.delay_s) == (does, 0.0)
-    own = {
-        "event": "end",
-        "exit_code": protocol.RECLAIMED,
-        "error": {"type": "SystemExit", "kind": "bug"},
-    }
+    own = End(exit_code=protocol.RECLAIMED, error={"type": "SystemExit", "kind": "bug"})
     script = decide(Situation(container=ended, end=own, budget=5))
     assert script.do == "give up", "a script that ends with that code of its own has failed"

@@ -9,6 +9,7 @@ from typing import Any
 import pytest
 
 from mlops_lib.engine import Activity, Container
+from mlops_lib.events import Decision, End, Event, Exit, from_json
 from mlops_lib.runner import protocol
 from mlops_lib.training import progress, restart_policy
 from mlops_lib.training.restart_policy import Past, Situation
@@ -30,7 +31,9 @@ def situation(
         key: more.pop(key) for key in ("out_of_memory", "asked_to_end", "state") if key in more
     }
     container = Container(id="c", labels={}, exit_code=code, **{"state": "exited", **about})
-    return Situation(container=container, end=end, budget=BUDGET, **more)
+    ended = None if end is None else from_json({"event": "end", **end})
+    assert ended is None or isinstance(ended, End)
+    return Situation(container=container, end=ended, budget=BUDGET, **more)
 
 
 OUT_OF_BUDGET = Past(restarts=BUDGET)
@@ -154,12 +157,12 @@ def test_the_first_restart_is_at_once_and_later_ones_back_off_up_to_a_cap() -> N
     assert restart_policy.back_off(2, chance=lambda: 1.0) == 5.0
 
 
-def attempt(number_of_pass: int = 1) -> dict[str, Any]:
-    return {"event": "attempt", "number_of_pass": number_of_pass}
+def attempt(number_of_pass: int = 1) -> Event:
+    return from_json({"event": "attempt", "number_of_pass": number_of_pass})
 
 
-def restart(progress: int, **more: Any) -> dict[str, Any]:
-    return {"event": "decision", "do": "restart", "progress": progress, **more}
+def restart(progress: int, **more: Any) -> Event:
+    return from_json({"event": "decision", "do": "restart", "progress": progress, **more})
 
 
 def test_the_budget_refills_with_progress() -> None:
@@ -169,10 +172,10 @@ def test_the_budget_refills_with_progress() -> None:
 
 
 def test_what_was_before_a_persons_new_start_or_another_pass_does_not_count() -> None:
-    past = [attempt(), restart(0, smaller=True), attempt(), {"event": "decision", "do": "give up"}]
+    past = [attempt(), restart(0, smaller=True), attempt(), Decision(do="give up")]
     assert restart_policy.recall(past, number_of_pass=1, progress=0) == Past()
     assert restart_policy.recall([*past[:3], attempt(2)], number_of_pass=2, progress=0) == Past()
-    stopped = [*past[:3], {"event": "decision", "do": "stay stopped"}]
+    stopped = [*past[:3], Decision(do="stay stopped")]
     assert restart_policy.recall(stopped, number_of_pass=1, progress=0) == Past(smaller=True), (
         "memory has not grown since"
     )
@@ -182,10 +185,10 @@ def test_places_and_hangs_are_remembered() -> None:
     place = {"type": "Oops", "file": "train.py", "line": 3}
     lines = [
         attempt(),
-        {"event": "exit", "error": place},
+        Exit(error=place),
         restart(2),
         attempt(),
-        {"event": "exit"},
+        Exit(),
         restart(2, trouble="hang"),
     ]
     past = restart_policy.recall(lines, number_of_pass=1, progress=2)
