@@ -1,5 +1,6 @@
-"""A project made ready: detected, its environment planned, its run named. Nothing is built or
-started here.
+"""Prepare a project: detect it, plan its environment and name its run.
+
+Nothing is built or started here.
 """
 
 from __future__ import annotations
@@ -34,11 +35,11 @@ if TYPE_CHECKING:
 
 
 def silent(event: dict[str, Any]) -> None:
-    """Nobody watches."""
+    """Discard an event."""
 
 
 def _observer() -> Observer:
-    """In a notebook progress is shown; a program that calls us is left in peace."""
+    """Return the default observer: a live view in a notebook, else none."""
     from mlops_lib.display import notebook
 
     return notebook.view() if notebook.is_running() else silent
@@ -46,26 +47,23 @@ def _observer() -> Observer:
 
 @dataclass(frozen=True, kw_only=True)
 class Job:
-    """A project made ready: what it is, where it runs, and which run that is."""
+    """A prepared project: its detection, its engine and its run."""
 
     settings: config.Settings
     detection: Detection | None
     need: resolution.Need | None
-    """What the project asks of its environment; None for a run directory, whose environment is
-    settled.
-    """
+    """The project's demands on its environment; None for a run directory, whose image is final."""
     engine: Engine
     spec: RunSpec
     run_dir: Path
     observer: Observer
     stopped: cancellation.Stop
     origin: Path | None = None
-    """The first run's directory, where the project goes on with other arguments than it was given.
-    """
-    looked: int = 0
-    """How many models of the project's other arguments were judged on the same examples before."""
+    """Directory of the first run, if this one continues with other arguments."""
+    earlier_looks: int = 0
+    """Number of models judged on the same examples before, with other arguments."""
     taking_over: bool = False
-    """A watchdog goes on with what somebody asked whose program died."""
+    """Whether a watchdog executes a request whose own process has died."""
 
     @cached_property
     def directory(self) -> RunDirectory:
@@ -79,7 +77,7 @@ class Job:
 
     @property
     def execution(self) -> Execution:
-        """How the run's trainings are executed and supervised."""
+        """The options with which the run's trainings are executed and supervised."""
         return Execution(
             engine=self.engine,
             run_dir=self.run_dir,
@@ -99,10 +97,18 @@ def prepare(
     stopped: cancellation.Stop | None = None,
     **settings: Unpack[SettingsArguments],
 ) -> Job:
-    """Detect, plan the image, and name the run; nothing is built or started.
+    """Detect the project, plan its image and name its run; nothing is built or started.
+
+    Args:
+        project: a folder, script or notebook, or a run directory of this home.
+        observer: receives the events; without one, a notebook shows them.
+        stopped: set by the caller to stop the run, which is kept.
+        settings: any setting.
 
     Raises:
-        UsageError, DetectionError, EngineError: as their stages say.
+        UsageError: a setting is wrong, or arguments for the script are missing.
+        DetectionError: there is nothing that trains.
+        EngineError: the named engine does not answer.
     """
     place = Path(project).expanduser()
     stopped = stopped or cancellation.Stop()
@@ -116,7 +122,7 @@ def prepare(
                 metric_pattern=resolved["metric_pattern"],
                 metrics_file=resolved["metrics_file"],
             )
-        engine = choose(existing.backend, home=str(_made(resolved.home)))
+        engine = choose(existing.backend, home=str(_make_home(resolved.home)))
         return Job(
             settings=resolved,
             detection=None,
@@ -133,13 +139,13 @@ def prepare(
     detection = detect(place, entry=resolved["entry"] or None)
     own = Path(detection.project)
     engine = choose(
-        resolved["backend"], home=str(_made(places.require_home(resolved.home, project=own)))
+        resolved["backend"], home=str(_make_home(places.require_home(resolved.home, project=own)))
     )
     need = resolution.need(
         detection,
         base_image=resolved["base_image"],
         backend=engine.name,
-        gpus=_gives_gpus(resolved["gpus"], engine),
+        gpus=_grants_gpus(resolved["gpus"], engine),
         owner=trust.cache_name(Path(detection.project), resolved["trust"]),
     )
     spec = _spec(
@@ -171,20 +177,21 @@ class JobArguments(SettingsArguments, total=False):
 
 
 def prepared(project: str | Path | Job, **settings: Unpack[JobArguments]) -> Job:
-    """A job as it is; anything else made ready with these settings."""
+    """Return a job unchanged, or prepare any other project with these settings."""
     return project if isinstance(project, Job) else prepare(project, **settings)
 
 
 def continued(job: Job) -> Job:
-    """The job with the arguments that its project goes on with."""
+    """Return the job with the arguments that a retraining chose for its project."""
     args = argument_sweep.continued(job.run_dir)
     return job if args is None or args == job.spec.args else with_args(job, args)
 
 
 def with_seed(job: Job, seed: int) -> Job:
-    """The same project as a run of its own with another seed."""
+    """Return the job of a run of the same project with another seed."""
     assert job.detection is not None
     assert job.need is not None
+    # This run is one sample of several: it is neither searched nor compared on its own.
     changed = {"seed": seed, "seeds": 1, "beats": "", "trials": 0}
     values = {
         **job.settings.values,
@@ -192,74 +199,73 @@ def with_seed(job: Job, seed: int) -> Job:
     }
     settings = config.Settings(values)
     spec = _spec(job.detection, settings, job.engine, job.spec.image, gpus=job.need.gpus)
-    given = settings["run_dir"]
-    place = (
-        job.run_dir.with_name(f"{job.run_dir.name}-seed-{seed}")
-        if given
-        else _default_run_dir(spec, settings)
-    )
+    run_dir = _default_run_dir(spec, settings)
+    if settings["run_dir"]:
+        run_dir = job.run_dir.with_name(f"{job.run_dir.name}-seed-{seed}")
     return replace(
-        job, settings=settings, spec=spec, run_dir=place, origin=None, looked=0, taking_over=False
+        job,
+        settings=settings,
+        spec=spec,
+        run_dir=run_dir,
+        origin=None,
+        earlier_looks=0,
+        taking_over=False,
     )
 
 
 def with_args(job: Job, args: tuple[str, ...]) -> Job:
-    """The same project as a run of its own with other arguments."""
+    """Return the job of a run of the same project with other arguments."""
     assert job.detection is not None
     assert job.need is not None
     values = {**job.settings.values, "args": config.Value(args, "retraining")}
     settings = config.Settings(values)
     spec = _spec(job.detection, settings, job.engine, job.spec.image, gpus=job.need.gpus)
-    given = settings["run_dir"]
-    place = (
-        job.run_dir.with_name(f"{job.run_dir.name}-args-{args[0]}")
-        if given
-        else _default_run_dir(spec, settings)
-    )
-    return replace(job, settings=settings, spec=spec, run_dir=place, origin=job.run_dir)
+    run_dir = _default_run_dir(spec, settings)
+    if settings["run_dir"]:
+        run_dir = job.run_dir.with_name(f"{job.run_dir.name}-args-{args[0]}")
+    return replace(job, settings=settings, spec=spec, run_dir=run_dir, origin=job.run_dir)
 
 
 def _existing(place: Path, settings: config.Settings) -> RunSpec | None:
-    """What was asked of a run directory; None where `place` is none.
+    """Return the spec of a run directory, or None if `place` is none.
 
     Raises:
-        UsageError: it looks like one, but this home did not make it.
+        UsageError: it resembles a run directory, but this home did not create it.
     """
-    spec = (
-        run_directory.read_record(place / protocol.SPEC, RunSpec)
-        if (place / protocol.INSIDE).is_dir()
-        else None
-    )
+    if not (place / protocol.INSIDE).is_dir():
+        return None
+    spec = run_directory.read_record(place / protocol.SPEC, RunSpec)
     if spec is not None and not run_directory.is_known(place, home=settings.home):
         raise UsageError(
-            "it looks like a run directory, but not one of this home",
+            "it resembles a run directory, but this home did not create it",
             where=str(place),
-            remedy="Give the --home it was made with, or its project and --run-dir.",
+            remedy="Give the --home it was created with, or its project and --run-dir.",
         )
     return spec
 
 
-def _made(home: Path) -> Path:
+def _make_home(home: Path) -> Path:
     try:
         home.mkdir(parents=True, exist_ok=True)
         (home / protocol.HOME_MARKER).touch()
     except OSError as error:
         raise UsageError(
-            f"the folder of mlops' own files cannot be made: {error.strerror}",
+            f"the folder of mlops' own files cannot be created: {error.strerror}",
             where=str(home),
-            remedy="Give another --home (or MLOPS_HOME), or mend its permissions.",
+            remedy="Give another --home (or MLOPS_HOME), or fix its permissions.",
         ) from None
     return home
 
 
-def _gives_gpus(wanted: str, engine: Engine) -> bool:
-    if wanted == "none" or (wanted == "auto" and not engine.gpus()):
+def _grants_gpus(choice: str, engine: Engine) -> bool:
+    if choice == "none" or (choice == "auto" and not engine.gpus()):
         return False
     if not engine.gpus():
         raise UsageError(
-            "no GPU can be given to a training",
+            "no GPU can be granted to a training",
             where="gpus=all",
-            remedy="Install NVIDIA's driver and container toolkit (`mlops doctor`), or use --gpus auto.",
+            remedy="Install NVIDIA's driver and container toolkit (`mlops doctor`),"
+            " or use --gpus auto.",
         )
     return True
 
@@ -279,7 +285,7 @@ def _spec(
         )
     mounts = tuple(_mount(text, backend=engine.name) for text in settings["mount"])
     manifest = _files(detection, settings, args=args).digest
-    around = [[one.script, *one.args, one.folder] for part in steps for one in part]
+    around = [[step.script, *step.args, step.folder] for part in steps for step in part]
     folder = "" if own is None else own.folder
     # The image's name covers our own runner too, and what was repaired in it. The run is named by
     # the environment as it is asked for, so that a new version of this package, or of an answer to
@@ -340,13 +346,15 @@ def _files(
     detection: Detection, settings: config.Settings, *, args: Sequence[str]
 ) -> origin.ProjectFiles:
     steps = (*detection.before, *detection.after) if settings["steps"] else ()
-    given = (*args, *settings["input"], *(arg for one in steps for arg in one.args))
-    programs = (detection.entry, *(one.script for one in steps))
-    return origin.project_files(Path(detection.project), *programs, given=given)
+    step_args = [arg for step in steps for arg in step.args]
+    programs = (detection.entry, *(step.script for step in steps))
+    return origin.project_files(
+        Path(detection.project), *programs, texts=(*args, *settings["input"], *step_args)
+    )
 
 
 def remember_files(job: Job) -> None:
-    """Keep in the run's directory which files of the project decide it."""
+    """Record in the run's directory the project files that decide it."""
     place = job.run_dir / protocol.FILES
     if job.detection is not None and not place.exists():
         files = _files(job.detection, job.settings, args=job.spec.args)
@@ -355,9 +363,7 @@ def remember_files(job: Job) -> None:
 
 
 def unprepared(project: Path, settings: config.Settings) -> RunSpec:
-    """What a build was about that ended before it was known what there is to train: its name and
-    commit.
-    """
+    """Return the spec of a build that failed before detection: project, name and commit only."""
     commit = git_history.commit(project)
     unknown = Image(tag="", environment=Environment(name="none", framework="none", family="none"))
     return RunSpec(

@@ -1,4 +1,4 @@
-"""What a run was made from, file by file, and what makes it another run than the one before it."""
+"""The files a run was made from, and its differences from the run before it."""
 
 from __future__ import annotations
 
@@ -14,9 +14,9 @@ from mlops_lib.run_directory import RunDirectory
 from mlops_lib.runner import protocol
 
 SHOWN = 10
-"""Changes that are listed; of more there is the number."""
+"""Number of changes that are listed; the rest is only counted."""
 KEPT = 20_000
-"""Files of a larger project are not listed in its runs."""
+"""Number of files up to which a project's files are recorded in its runs."""
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -25,31 +25,31 @@ class ProjectFiles(Record):
 
     schema: int = 1
     files: Mapping[str, str]
-    """Path to what identifies its content."""
+    """Path to the identity of its content."""
     left_out: tuple[str, ...] = ()
-    """Files that cannot change what the run comes to."""
+    """Files that cannot influence the run."""
     doubts: tuple[str, ...] = ()
-    """Where the code may read files that it does not name, so that they count."""
+    """Places at which the code may read files that it does not name; such files count."""
 
     @property
     def digest(self) -> str:
-        """Names these files with their contents."""
+        """Digest of these files and their contents."""
         return fingerprint.manifest_digest(self.files)
 
 
-def project_files(project: Path, *programs: str, given: Sequence[str] = ()) -> ProjectFiles:
+def project_files(project: Path, *programs: str, texts: Sequence[str] = ()) -> ProjectFiles:
     """Return the files of a project that decide its run.
 
     Args:
         project: the project's folder.
         programs: the script or notebook that trains, and others that run around it, relative to the
             project.
-        given: the script's arguments and the lines of its input.
+        texts: the script's arguments and the lines of its input, which may name files.
     """
-    listed = fingerprint.project_files(project)
-    found = [relevance.relevance(project, one, listed, given=given) for one in programs]
-    left_out = frozenset.intersection(*(frozenset(one.left_out) for one in found))
-    doubts = tuple(dict.fromkeys(doubt for one in found for doubt in one.doubts))
+    paths = fingerprint.project_files(project)
+    results = [relevance.relevance(project, name, paths, given=texts) for name in programs]
+    left_out = frozenset.intersection(*(frozenset(result.left_out) for result in results))
+    doubts = tuple(dict.fromkeys(doubt for result in results for doubt in result.doubts))
     return ProjectFiles(
         files=fingerprint.identities(project, left_out=left_out),
         left_out=tuple(sorted(left_out)),
@@ -58,48 +58,49 @@ def project_files(project: Path, *programs: str, given: Sequence[str] = ()) -> P
 
 
 def read(run_dir: Path) -> ProjectFiles | None:
-    """The files that a run was made from; None if they were not kept."""
+    """Return the files that a run was made from, or None if they were not recorded."""
     return run_directory.read_record(run_dir / protocol.FILES, ProjectFiles)
 
 
 def changes(run_dir: Path, *, home: Path) -> tuple[str, ...]:
-    """Say what makes a run another one than the one before it of the same project; empty if there
-    is none before it.
+    """Return the differences between a run and the one before it of the same project.
+
+    It is empty if there is no run before it.
     """
     spec = RunDirectory(run_dir).spec
     mine = read(run_dir)
-    before = None if spec is None else _before(run_dir, spec, home)
+    before = None if spec is None else _run_before(run_dir, spec, home)
     if spec is None or before is None:
         return ()
     place, earlier = before
     theirs = read(place)
-    found = [*_asked(earlier, spec)]
+    differences = [*_changed_parameters(earlier, spec)]
     if mine is not None and theirs is not None:
-        found += _files(theirs, mine)
-        found += (
-            [f"any file, for the code may read it: {doubt}" for doubt in mine.doubts[:3]]
-            if found
-            else []
-        )
-    more = [f"… and {len(found) - SHOWN} more"] if len(found) > SHOWN else []
-    return (*found[:SHOWN], *more, f"compared with {place.name}") if found else ()
+        differences += _changed_files(theirs, mine)
+        if differences:
+            doubts = mine.doubts[:3]
+            differences += [f"any file, because the code may read it: {doubt}" for doubt in doubts]
+    if not differences:
+        return ()
+    more = [f"… and {len(differences) - SHOWN} more"] if len(differences) > SHOWN else []
+    return (*differences[:SHOWN], *more, f"compared with {place.name}")
 
 
-def _before(run_dir: Path, spec: RunSpec, home: Path) -> tuple[Path, RunSpec] | None:
+def _run_before(run_dir: Path, spec: RunSpec, home: Path) -> tuple[Path, RunSpec] | None:
+    """Return directory and spec of the latest earlier run of the same entry."""
     runs = [(place, RunDirectory(place).spec) for place in run_directory.known(home)]
     earlier = [
-        (other.created, place, other)
-        for place, other in runs
-        if other is not None and place != run_dir.resolve() and _is_earlier(other, spec)
+        (place, candidate)
+        for place, candidate in runs
+        if candidate is not None
+        and place != run_dir.resolve()
+        and (candidate.name, candidate.entry) == (spec.name, spec.entry)
+        and candidate.created <= spec.created
     ]
-    return max(earlier, key=lambda one: one[0])[1:] if earlier else None
+    return max(earlier, key=lambda run: run[1].created, default=None)
 
 
-def _is_earlier(other: RunSpec, spec: RunSpec) -> bool:
-    return (other.name, other.entry) == (spec.name, spec.entry) and other.created <= spec.created
-
-
-def _asked(before: RunSpec, now: RunSpec) -> Iterator[str]:
+def _changed_parameters(before: RunSpec, now: RunSpec) -> Iterator[str]:
     pairs = {
         "arguments": (before.args, now.args),
         "input": (before.input, now.input),
@@ -114,7 +115,7 @@ def _asked(before: RunSpec, now: RunSpec) -> Iterator[str]:
             yield f"{what} changed"
 
 
-def _files(before: ProjectFiles, now: ProjectFiles) -> Iterator[str]:
+def _changed_files(before: ProjectFiles, now: ProjectFiles) -> Iterator[str]:
     both = sorted({*before.files} & {*now.files})
     yield from (f"{path} changed" for path in both if before.files[path] != now.files[path])
     yield from (

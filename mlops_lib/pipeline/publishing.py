@@ -1,4 +1,4 @@
-"""What people get to see of a run: its report, and the messages that say how it stands."""
+"""Publish a run: its report, and notifications about its progress and outcome."""
 
 from __future__ import annotations
 
@@ -29,12 +29,15 @@ if TYPE_CHECKING:
 def report(
     project: str | Path | Job, *, artifacts: str = "", **settings: Unpack[JobArguments]
 ) -> Path:
-    """Write the run's report; returns the HTML file.
+    """Write the run's report; return the HTML file.
 
     Args:
         project: the project or run.
-        artifacts: also gather what a build server keeps in this folder.
-        settings: as everywhere.
+        artifacts: folder in which to gather the files that a build server archives; or "".
+        settings: any setting.
+
+    Raises:
+        UsageError: there is no such run yet.
     """
     from mlops_lib import reporting
 
@@ -55,11 +58,16 @@ def report(
 def notify(
     project: str | Path | Job, **settings: Unpack[JobArguments]
 ) -> list[notification.Delivery]:
-    """Tell people how the run ended, on every configured channel, if that is a change.
+    """Notify people of the run's outcome on every configured channel.
+
+    The setting `notify` decides whether an unchanged outcome is worth a message.
 
     Args:
         project: the project or run.
-        settings: as everywhere.
+        settings: any setting.
+
+    Returns:
+        One delivery for each channel and message; empty if there is nothing to send.
     """
     job = prepared(project, **settings)
     verdict, result = _outcome(job)
@@ -69,8 +77,8 @@ def notify(
     version = None
     if verdict is not None and verdict.verdict == "accepted":
         version = model_store.of_run(job.spec.name, job.spec.digest, home=job.home)
-    _reported(job)
-    marker = job.run_dir / STEPS_TOLD
+    _update_report(job)
+    marker = job.run_dir / STEPS_MARKER
     message = notification.compose(
         spec=job.spec,
         verdict=verdict,
@@ -85,12 +93,12 @@ def notify(
         **_circumstances(job.spec, job.settings),
     )
     plain = job.settings.plain()
-    _let_steps_end()
+    _wait_for_steps()
     began = time.monotonic()
     deliveries = notification.flush(plain, home=job.home, retry=FLUSH_RETRY)
     if message is not None:
-        # What waited before has had its share of the time: a receiver that stays silent is not
-        # waited for twice.
+        # Waiting messages have used their share of the time: a receiver that does not answer is
+        # not waited for twice.
         left_s = max(FLUSH_RETRY.limit_s, NOTIFY_RETRY.limit_s - (time.monotonic() - began))
         retry = replace(NOTIFY_RETRY, limit_s=left_s)
         deliveries += notification.notify(message, settings=plain, home=job.home, retry=retry)
@@ -104,13 +112,11 @@ def notify(
 def notify_of_build(
     project: str | Path, **settings: Unpack[SettingsArguments]
 ) -> list[notification.Delivery]:
-    """Tell people of a build that ended before it was known what there is to train; nothing outside
-    of a build.
+    """Notify people of a build that failed before detection; do nothing outside of a build.
 
     Args:
         project: the project.
-        settings: as everywhere; of those only `name` and `notify` count, for the others may be what
-            is wrong.
+        settings: only `name` and `notify` are used: any other may be the cause of the failure.
     """
     stage = builds.failure()
     place = Path(project).expanduser().absolute()
@@ -142,7 +148,7 @@ def _failed(stage: builds.Stage, *, run_dir: str) -> RunResult:
 
 
 def _outcome(job: Job) -> tuple[Verdict | None, RunResult | None]:
-    """How the run stands; in a build that failed of which the run does not know why, that."""
+    """Return the run's verdict and training; in a failed build, the failure of its stage."""
     verdict = job.directory.verdict
     result = job.directory.training
     stage = builds.failure()
@@ -154,7 +160,7 @@ def _outcome(job: Job) -> tuple[Verdict | None, RunResult | None]:
 
 
 def _champion_before(job: Job, version: ModelVersion | None) -> ModelVersion | None:
-    """The champion that the run's model had to compare with, never of its own making."""
+    """Return the champion that the run's model was compared with; never the model itself."""
     champion = model_store.champion(job.spec.name, home=job.home)
     own = version or (
         champion if champion is not None and champion.run == job.spec.digest else None
@@ -162,31 +168,30 @@ def _champion_before(job: Job, version: ModelVersion | None) -> ModelVersion | N
     return champion if own is None else model_store.champion_before(own, home=job.home)
 
 
-STANDING = (protocol.VERDICT, protocol.TRAINING, protocol.REGISTERED)
-"""Files of a run directory that say how the run stands."""
+OUTCOME_FILES = (protocol.VERDICT, protocol.TRAINING, protocol.REGISTERED)
+"""Files of a run directory that contain its outcome."""
 
 
-def _reported(job: Job) -> None:
-    """See that there is a report, and that it tells of how the run stands: it goes with what people
-    are told.
-    """
+def _update_report(job: Job) -> None:
+    """Write the report unless it is newer than the run's outcome: messages link to it."""
     page = job.run_dir / protocol.REPORT
-    told = [path.stat().st_mtime for name in STANDING if (path := job.run_dir / name).is_file()]
-    if told and not (page.is_file() and page.stat().st_mtime >= max(told)):
+    outcomes = [job.run_dir / name for name in OUTCOME_FILES]
+    times = [path.stat().st_mtime for path in outcomes if path.is_file()]
+    if times and not (page.is_file() and page.stat().st_mtime >= max(times)):
         report(job)
 
 
-STEPS_TOLD = "steps-told"
-"""In a run directory: people were told of a step of the run, and wait for its end."""
+STEPS_MARKER = "steps-told"
+"""Marker in a run directory: a step was announced, so that its end is announced too."""
 STEP_RETRY = notification.RetryPolicy(attempts=2, limit_s=5.0, timeout_s=3.0)
-"""How long it is tried to tell of a step, and to send what waits beside other work."""
+"""Retries for messages about steps, and for waiting ones that are sent beside other work."""
 NOTIFY_RETRY = notification.RetryPolicy()
-"""How long it is tried to tell how a run ended, what waited before included."""
+"""Retries for the outcome of a run; waiting messages share its time limit."""
 FLUSH_RETRY = notification.RetryPolicy(attempts=2, limit_s=20.0)
 
 
 def _circumstances(spec: RunSpec, settings: config.Settings) -> dict[str, Any]:
-    """What every message may need: who, since when, and how the project stood."""
+    """Return what every message may need: the author, the commits and the previous outcome."""
     project = Path(spec.project)
     green = notification.last_accepted(spec.name, home=settings.home)
     return {
@@ -213,11 +218,11 @@ def _links(job: Job, version: ModelVersion | None = None) -> list[Link]:
 
 
 def pictures(job: Job) -> list[str]:
-    """Draw the run's curves; the file, if there is anything to draw."""
+    """Draw the run's curves; return the file, or nothing if there is no curve."""
     from mlops_lib import reporting
 
-    drawn = reporting.curve_png(job.run_dir, job.run_dir / protocol.CURVES)
-    return [] if drawn is None else [str(drawn)]
+    picture = reporting.curve_png(job.run_dir, job.run_dir / protocol.CURVES)
+    return [] if picture is None else [str(picture)]
 
 
 def _attachments(job: Job) -> list[str]:
@@ -225,56 +230,61 @@ def _attachments(job: Job) -> list[str]:
     return [str(page)] if page.is_file() else []
 
 
-def step(job: Job, what: notification.Step, **known: Any) -> None:
-    """Tell channels that show a run's messages together that it has come so far."""
+def step(job: Job, what: notification.Step, **details: Any) -> None:
+    """Announce a step of the run on channels that group a run's messages.
+
+    Args:
+        job: the run.
+        what: the step.
+        details: records that the step's message needs: `verdict` or `search`.
+    """
     try:
         message = notification.step(
             what,
             spec=job.spec,
             links=_links(job),
-            **known,
+            **details,
             **_circumstances(job.spec, job.settings),
         )
         if message is None:
             return
         plain = job.settings.plain()
         if notification.enqueue(message, settings=plain, home=job.home):
-            (job.run_dir / STEPS_TOLD).touch()
-            _beside(
+            (job.run_dir / STEPS_MARKER).touch()
+            _send_in_thread(
                 job,
                 lambda: notification.notify(
                     message, settings=plain, home=job.home, retry=STEP_RETRY
                 ),
             )
     except (NotificationError, UsageError, OSError) as error:
-        job.observer(events.warning(f"nobody was told: {error}"))
+        job.observer(events.warning(f"could not send notifications: {error}"))
 
 
 _steps: list[threading.Thread] = []
-"""Threads that tell of steps, while the training goes on."""
+"""Threads that are sending messages about steps while the training continues."""
 
 
-def _beside(job: Job, send: Callable[[], object]) -> None:
-    """Send in a thread of its own: a training waits for no receiver. What is not sent stays in the
-    spool.
+def _send_in_thread(job: Job, send: Callable[[], object]) -> None:
+    """Send in a thread, so that a training never waits for a receiver.
+
+    A message that cannot be sent stays in the spool.
     """
 
     def work() -> None:
         try:
             send()
         except (NotificationError, UsageError, OSError) as error:
-            job.observer(events.warning(f"nobody was told: {error}"))
+            job.observer(events.warning(f"could not send notifications: {error}"))
 
     thread = threading.Thread(target=work, name="mlops-step", daemon=True)
-    _steps[:] = [one for one in _steps if one.is_alive()]
+    _steps[:] = [sender for sender in _steps if sender.is_alive()]
     _steps.append(thread)
     thread.start()
 
 
-def _let_steps_end() -> None:
-    """Wait for the messages about steps that are on their way, so that the end is not told before
-    them.
-    """
+def _wait_for_steps() -> None:
+    """Wait for the messages about steps, so that the outcome does not overtake them."""
     deadline = time.monotonic() + STEP_RETRY.limit_s
     for thread in list(_steps):
         thread.join(timeout=max(0.0, deadline - time.monotonic()))
@@ -303,25 +313,26 @@ def try_channels(**settings: Unpack[SettingsArguments]) -> list[notification.Del
 def flush(
     project: str | Path | Job, **settings: Unpack[JobArguments]
 ) -> list[notification.Delivery]:
-    """Send what earlier commands could not deliver; fails nothing."""
+    """Send the messages that earlier commands could not deliver; never fail."""
     job = prepared(project, **settings)
     return post(job.settings, job.observer)
 
 
 def post(settings: config.Settings, observer: Observer) -> list[notification.Delivery]:
-    """The same by settings alone, where there is no job."""
+    """Do the work of `flush` for callers that have settings but no job."""
     try:
         return notification.flush(settings.plain(), home=settings.home, retry=STEP_RETRY)
     except (NotificationError, UsageError, OSError) as error:
-        observer(events.warning(f"waiting messages stay where they are: {error}"))
+        observer(events.warning(f"could not send waiting messages, which are kept: {error}"))
         return []
 
 
-def tell(job: Job) -> None:
-    """A failed notification never fails a training: it stays in the spool and the next command
-    sends it.
+def try_to_notify(job: Job) -> None:
+    """Notify people of the run's outcome; a failure is only a warning.
+
+    A failed notification never fails a training: it stays in the spool for the next command.
     """
     try:
         notify(job)
     except (NotificationError, UsageError, OSError) as error:
-        job.observer(events.warning(f"nobody was told: {error}"))
+        job.observer(events.warning(f"could not send notifications: {error}"))

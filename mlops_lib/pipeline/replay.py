@@ -1,10 +1,10 @@
-"""Making a registered model again from its lineage: commit, image, data digest and seed, and
-whether it is the same.
+"""Train a registered model again from its lineage, and compare the two.
 
-The commit is checked out beside the project, which stays untouched; files that are not under
-version control are taken from the project as it is now. The digest of all of it must be the one the
-version was registered with: then code, data, arguments, environment and seed are what they were,
-and only then is anything trained.
+The commit is checked out beside the project, which stays untouched. Files that are not under
+version
+control are taken from the project as it is now. The digest of all of it must equal the registered
+one: then code, data, arguments, environment and seed are unchanged, and only then is anything
+trained.
 """
 
 from __future__ import annotations
@@ -35,41 +35,39 @@ if TYPE_CHECKING:
     from mlops_lib.settings_arguments import SettingsArguments
 
 DATED = ("metadata.json",)
-"""Members of a Keras file that hold the time it was saved."""
+"""Members of a Keras file that contain the time at which it was saved."""
 MEMBER_LIMIT = 16 * 1024**3
-"""Bytes; no member of a model file is read beyond."""
+"""Size in bytes beyond which a member of a model file is not read."""
 
 
 @dataclass(frozen=True, kw_only=True)
 class Replay(Record):
-    """What came of making a version again."""
+    """The comparison of a registered version with its replay."""
 
     schema: int = 1
     name: str
     version: int
     identical: bool
-    """Whether the model file is the same, byte by byte but for the time it was saved."""
+    """Whether the model files are equal byte by byte, except for the time of saving."""
     value: float | None
-    """What the registered model reached."""
+    """The score of the registered model."""
     replayed: float | None
-    """What the new one reached."""
+    """The score of the new model."""
     metric: str | None
     run_dir: str
     notes: tuple[str, ...] = ()
 
     @property
     def answer(self) -> str:
-        """The outcome in a sentence."""
+        """The comparison in one sentence."""
         if self.identical:
-            return f"identical; {self.metric} {_shown(self.replayed)} again"
+            return f"identical; {self.metric} {_format(self.replayed)} again"
         if self.value == self.replayed:
-            return f"not identical, but {self.metric} is {_shown(self.replayed)} again"
-        return (
-            f"not identical: {self.metric} was {_shown(self.value)} and is {_shown(self.replayed)}"
-        )
+            return f"not identical, but {self.metric} is {_format(self.replayed)} again"
+        return f"not identical: {self.metric} was {_format(self.value)} and is {_format(self.replayed)}"
 
 
-def _shown(value: float | None) -> str:
+def _format(value: float | None) -> str:
     return "unknown" if value is None else f"{value:.6g}"
 
 
@@ -79,72 +77,71 @@ def replay(
     observer: Observer = lambda event: None,
     **settings: Unpack[SettingsArguments],
 ) -> Replay:
-    """Train a registered version again and compare.
+    """Train a registered version again and compare the two.
 
     Args:
         version: `NAME` for its champion, `NAME@3`, or `NAME@ALIAS`.
-        observer: told what happens.
-        settings: as everywhere; what decides the result comes from the version.
+        observer: receives the events.
+        settings: any setting; those that decide the result come from the version.
 
     Raises:
-        UsageError: there is no such version, or what it was made from is not there any more.
+        UsageError: there is no such version, or its code or data has changed.
         TrainingError: the script failed this time.
     """
     home = config.resolve(None, settings).home
-    name, _, which = version.partition("@")
-    model = model_store.version(name, which or model_store.CHAMPION, home=home)
+    name, _, reference = version.partition("@")
+    model = model_store.version(name, reference or model_store.CHAMPION, home=home)
     spec, request = _lineage(model)
-    place = Path(tempfile.mkdtemp(prefix=f"{model.version}-", dir=_made(home / "replays")))
-    given: dict[str, Any] = {
+    place = Path(tempfile.mkdtemp(prefix=f"{model.version}-", dir=_make_folder(home / "replays")))
+    arguments: dict[str, Any] = {
         **settings,
-        **_asked(model, spec, request),
+        **_settings_of(model, spec, request),
         "run_dir": str(place / "run"),
         "notify": "never",
     }
     try:
-        with _project(model, spec, place / "project", given) as project:
-            job = prepare(project, observer=observer, **given)
+        with _project(model, spec, place / "project", arguments) as project:
+            job = prepare(project, observer=observer, **arguments)
             _require_same(job, spec, model)
-            return _compared(model, _trained(job, is_searched=request is not None))
+            return _compare(model, _train(job, is_searched=request is not None))
     except BaseException:
         if not (place / "run").exists():
             shutil.rmtree(place, ignore_errors=True)
         raise
 
 
-def _made(folder: Path) -> Path:
+def _make_folder(folder: Path) -> Path:
     folder.mkdir(parents=True, exist_ok=True)
     return folder
 
 
 def _lineage(model: ModelVersion) -> tuple[RunSpec, dict[str, Any] | None]:
-    """What was asked of the version's run, and of its search."""
+    """Return the spec of the version's run, and the request of its search."""
     try:
-        kept = atomic.read_json(Path(model.path, "lineage.json"))
-        return RunSpec.from_json(kept["spec"]), kept.get("search")
+        lineage = atomic.read_json(Path(model.path, "lineage.json"))
+        return RunSpec.from_json(lineage["spec"]), lineage.get("search")
     except (OSError, ValueError, KeyError, TypeError) as error:
         raise UsageError(
             f"its lineage cannot be read: {error}",
             where=str(Path(model.path, "lineage.json")),
-            remedy="Versions registered before lineage was kept cannot be replayed; run the project again.",
+            remedy="Versions that were registered without lineage cannot be replayed;"
+            " run the project again.",
         ) from None
 
 
 @contextmanager
 def _project(
-    model: ModelVersion, spec: RunSpec, place: Path, given: dict[str, Any]
+    model: ModelVersion, spec: RunSpec, place: Path, arguments: dict[str, Any]
 ) -> Iterator[Path]:
-    """The project as it was: as it is now where that is the same, else the commit in a folder of
-    its own.
-    """
+    """Provide the project as it was: unchanged as it is now, or the commit in another folder."""
     now = Path(model.project)
     if not now.is_dir():
         raise UsageError(
-            "the project is not there any more",
+            "the project does not exist any more",
             where=model.project,
-            remedy="Bring it back there: its commit and its data are taken from it.",
+            remedy="Restore it there: its commit and its data are taken from it.",
         )
-    if model.commit is None or prepare(now, **given).spec.digest == spec.digest:
+    if model.commit is None or prepare(now, **arguments).spec.digest == spec.digest:
         yield now
         return
     checkout = repository.find(now)
@@ -157,16 +154,18 @@ def _project(
         )
     try:
         inside = place / now.resolve().relative_to(checkout.top)
-        # What is not under version control, ignored files too: data often is.
+        # Files outside version control too, even ignored ones: data often is.
         for path in sorted(fingerprint.project_files(now) - checkout.tracked(now)):
-            places.copy_into(now / path, path, root=_made(inside))
+            places.copy_into(now / path, path, root=_make_folder(inside))
         yield inside
     finally:
         shutil.rmtree(place, ignore_errors=True)
 
 
-def _asked(model: ModelVersion, spec: RunSpec, request: dict[str, Any] | None) -> dict[str, Any]:
-    """The settings that make the same run, whatever the project's own file says now."""
+def _settings_of(
+    model: ModelVersion, spec: RunSpec, request: dict[str, Any] | None
+) -> dict[str, Any]:
+    """Return settings that reproduce the run, whatever the project's own file says now."""
     budget = {"trials": request["trials"], "minutes": request["minutes"]} if request else {}
     return {
         "entry": spec.entry,
@@ -174,7 +173,7 @@ def _asked(model: ModelVersion, spec: RunSpec, request: dict[str, Any] | None) -
         "seed": spec.seed,
         "backend": spec.backend,
         "input": spec.input,
-        "mount": [f"{one.source}:{one.target}" for one in spec.mounts],
+        "mount": [f"{mount.source}:{mount.target}" for mount in spec.mounts],
         "base_image": spec.image.base_image,
         "metric_pattern": spec.metric_pattern,
         "metrics_file": spec.metrics_file,
@@ -192,15 +191,15 @@ def _asked(model: ModelVersion, spec: RunSpec, request: dict[str, Any] | None) -
 def _require_same(job: Job, spec: RunSpec, model: ModelVersion) -> None:
     if job.spec.digest != spec.digest:
         raise UsageError(
-            "what it was made from is not there any more: uncommitted code, a file that is not under version control,"
-            " mounted data or the environment changed",
+            "the version's sources have changed: uncommitted code, a file outside version control,"
+            " mounted data or the environment",
             where=model.project,
-            remedy="Bring the data back as it was, with its times; `mlops show` names the digests.",
+            remedy="Restore the data as it was, with its times; `mlops show` lists the digests.",
         )
 
 
-def _trained(job: Job, *, is_searched: bool) -> Job:
-    """Train, and search where the version was found by a search."""
+def _train(job: Job, *, is_searched: bool) -> Job:
+    """Train, and search if a search found the version."""
     stages.train(job)
     if stages.judge(job).verdict == "rejected" and is_searched:
         stages.search(job)
@@ -208,16 +207,16 @@ def _trained(job: Job, *, is_searched: bool) -> Job:
     return job
 
 
-def _compared(model: ModelVersion, job: Job) -> Replay:
+def _compare(model: ModelVersion, job: Job) -> Replay:
     verdict = job.directory.verdict
-    made = job.run_dir / protocol.INSIDE / Path(model.model).name
+    model_file = job.run_dir / protocol.INSIDE / Path(model.model).name
     notes = []
     if job.spec.image.tag != model.image:
         notes.append(
             f"the image is {job.spec.image.tag}, it was {model.image}: another version of mlops"
         )
     before = _contents(Path(model.model))
-    after = _contents(made)
+    after = _contents(model_file)
     notes += [
         f"{name} differs"
         for name in sorted({**before, **after})
@@ -236,8 +235,9 @@ def _compared(model: ModelVersion, job: Job) -> Replay:
 
 
 def _contents(path: Path) -> dict[str, str]:
-    """The digests of a model file's members, without those that hold a time; of the whole where it
-    has none.
+    """Return digests of a model file's members, except those that contain a time.
+
+    A file without members has one digest, under its own name.
     """
     try:
         with atomic.open_regular(path) as file:
@@ -245,23 +245,23 @@ def _contents(path: Path) -> dict[str, str]:
                 file.seek(0)
                 return {path.name: _digest(file.read)}
             with zipfile.ZipFile(file) as archive:
-                members = [one for one in archive.infolist() if one.filename not in DATED]
+                members = [info for info in archive.infolist() if info.filename not in DATED]
                 return {
-                    one.filename: _member(archive, one)
-                    for one in members
-                    if one.file_size <= MEMBER_LIMIT
+                    info.filename: _member_digest(archive, info)
+                    for info in members
+                    if info.file_size <= MEMBER_LIMIT
                 }
     except OSError:
         return {}
 
 
-def _member(archive: zipfile.ZipFile, one: zipfile.ZipInfo) -> str:
-    with archive.open(one) as stream:
+def _member_digest(archive: zipfile.ZipFile, info: zipfile.ZipInfo) -> str:
+    with archive.open(info) as stream:
         return _digest(stream.read)
 
 
 def _digest(read: Callable[[int], bytes]) -> str:
-    whole = hashlib.sha256()
+    digest = hashlib.sha256()
     while chunk := read(1 << 20):
-        whole.update(chunk)
-    return whole.hexdigest()
+        digest.update(chunk)
+    return digest.hexdigest()

@@ -1,4 +1,4 @@
-"""Looking at runs: which there are, how one stands, how two differ."""
+"""List runs, and compare two of them."""
 
 from __future__ import annotations
 
@@ -16,7 +16,7 @@ STATES = ("accepted", "rejected", "undecided", "failed", "stopped", "running", "
 
 @dataclass(frozen=True, kw_only=True)
 class RunSummary(Record):
-    """A run in a line."""
+    """One line about a run."""
 
     name: str
     state: str
@@ -32,7 +32,7 @@ class RunSummary(Record):
 
 @dataclass(frozen=True, kw_only=True)
 class Difference(Record):
-    """One thing about two runs."""
+    """One property of two runs."""
 
     what: str
     first: str
@@ -40,7 +40,7 @@ class Difference(Record):
 
     @property
     def same(self) -> bool:
-        """Whether they agree in it."""
+        """Return whether both runs have the same value."""
         return self.first == self.second
 
 
@@ -54,35 +54,30 @@ class Comparison(Record):
     """Their run directories."""
     rows: tuple[Difference, ...]
     layers: tuple[str, ...] = ()
-    """How the architectures differ, as lines of a diff; empty where they are the same."""
+    """Differences of the architectures, as lines of a diff; empty if they are equal."""
 
 
 def runs(home: Path, *, state: str = "", name: str = "") -> list[RunSummary]:
-    """The runs of a home, oldest first.
+    """Return the runs of a home, oldest first.
 
     Args:
         home: folder of mlops' own files.
-        state: only these, one of `STATES`; "" for all.
-        name: only names like this, with `*` and `?`; "" for all.
+        state: only runs in this state, one of `STATES`; "" for all.
+        name: only names that match this pattern, with `*` and `?`; "" for all.
     """
     root = home / "runs"
-    found = [
-        one
-        for place in (root.iterdir() if root.is_dir() else ())
-        if (one := summary(place)) is not None
-    ]
-    return sorted(
-        (
-            one
-            for one in found
-            if state in ("", one.state) and fnmatch.fnmatchcase(one.name, name or "*")
-        ),
-        key=lambda one: (one.created, one.run_dir),
-    )
+    matches = []
+    for place in root.iterdir() if root.is_dir() else ():
+        run = summary(place)
+        if run is None or state not in ("", run.state):
+            continue
+        if fnmatch.fnmatchcase(run.name, name or "*"):
+            matches.append(run)
+    return sorted(matches, key=lambda run: (run.created, run.run_dir))
 
 
 def summary(run_dir: Path) -> RunSummary | None:
-    """A run in a line; None where there is none."""
+    """Return one line about a run, or None if the folder is no run directory."""
     spec = run_directory.read_record(run_dir / protocol.SPEC, RunSpec)
     if spec is None:
         return None
@@ -112,14 +107,14 @@ def _state(run_dir: Path, verdict: Verdict | None) -> str:
 
 
 def compare(first: Path, second: Path) -> Comparison:
-    """Two runs side by side: how they ended, what they cost, what they were made from."""
+    """Compare two runs: their outcome, their cost and their origin."""
     import difflib
 
     from mlops_lib.formatting import metric_value
     from mlops_lib.reporting import sentences
     from mlops_lib.reporting.view import RunView, read_run
 
-    def about(view: RunView) -> dict[str, str]:
+    def properties(view: RunView) -> dict[str, str]:
         verdict = view.verdict
         rows = {"Verdict": sentences.BADGES[view.state]}
         if verdict is not None:
@@ -132,19 +127,16 @@ def compare(first: Path, second: Path) -> Comparison:
         return {**rows, **dict(sentences.facts(view)), **dict(sentences.lineage(view))}
 
     views = read_run(first), read_run(second)
-    left, right = map(about, views)
+    of_first, of_second = map(properties, views)
     rows = tuple(
-        Difference(what=w, first=left.get(w, "–"), second=right.get(w, "–"))
-        for w in {**left, **right}
+        Difference(what=name, first=of_first.get(name, "–"), second=of_second.get(name, "–"))
+        for name in {**of_first, **of_second}
     )
-    layers = [list(view.model.architecture) if view.model else [] for view in views]
+    before, after = (list(view.model.architecture) if view.model else [] for view in views)
+    layers = difflib.ndiff(before, after) if before != after else ()
     return Comparison(
         first=str(first),
         second=str(second),
         rows=rows,
-        layers=tuple(
-            line for line in difflib.ndiff(layers[0], layers[1]) if not line.startswith("?")
-        )
-        if layers[0] != layers[1]
-        else (),
+        layers=tuple(line for line in layers if not line.startswith("?")),
     )

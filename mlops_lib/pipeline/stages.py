@@ -1,8 +1,8 @@
-"""The stages with their settings: what a shell, a notebook and Jenkins call.
+"""The stages, as the command line, notebooks and Jenkins call them.
 
 Each function takes a project (folder, script or notebook) or a run directory, and settings by
-keyword (mlops_lib.config lists them). Each may be called again at any time: what was done is not
-done twice, what was interrupted goes on.
+keyword; mlops_lib.config lists them. Each may be called again at any time: finished work is not
+repeated, interrupted work continues.
 """
 
 from __future__ import annotations
@@ -46,15 +46,18 @@ if TYPE_CHECKING:
 def build(
     project: str | Path | Job, *, with_code: bool = False, **settings: Unpack[JobArguments]
 ) -> Image:
-    """Make the project's environment real, and see that what the code imports is in it.
+    """Build the project's environment, and check that it contains what the code imports.
 
     Args:
         project: the project or run.
-        with_code: also bake the project into an image that trains by itself; that one is returned.
-        settings: as everywhere.
+        with_code: also build an image that contains the project and trains by itself.
+        settings: any setting.
+
+    Returns:
+        The environment's image, or the one with the project if `with_code`.
 
     Raises:
-        ImageError: it cannot be built.
+        ImageError: the image cannot be built.
     """
     job = prepared(project, **settings)
     image = _with_environment(job).spec.image
@@ -77,7 +80,7 @@ def _on_line(job: Job) -> Callable[[str], None]:
 
 
 def _with_environment(job: Job) -> Job:
-    """The job in the environment that was made for it, which may differ from the one planned."""
+    """Build the job's environment; return the job with it, as it may differ from the plan."""
     if job.need is None:
         if not job.engine.has(job.spec.image):
             job.observer(events.stage("build"))
@@ -92,23 +95,24 @@ def _with_environment(job: Job) -> Job:
 
 
 def train(project: str | Path | Job, **settings: Unpack[JobArguments]) -> RunResult:
-    """Train the project as it is written (pass 1), or return what had been trained.
+    """Train the project as written (pass 1), or return the result if it is trained already.
 
     Raises:
         TrainingError: the script failed; the run is kept.
     """
     job = prepared(project, **settings)
-    with contextlib.ExitStack() as asking:
-        return _train(job, lambda: asking.enter_context(_asking(job, "train")))
+    with contextlib.ExitStack() as stack:
+        return _train(job, lambda: stack.enter_context(_pending_request(job, "train")))
 
 
-def _asking(job: Job, verb: requests.Verb) -> contextlib.AbstractContextManager[None]:
+def _pending_request(job: Job, verb: requests.Verb) -> contextlib.AbstractContextManager[None]:
+    """Record the request for as long as it is executed, so that a watchdog can take it over."""
     return requests.asking(job.run_dir, verb, job.settings.chosen())
 
 
 def _train(job: Job, begin: Callable[[], None]) -> RunResult:
-    """As `train`; `begin` is called once the run exists."""
-    _check_data(job)
+    """Do the work of `train`; `begin` is called once the run exists."""
+    _require_data(job)
     job = _with_environment(job)
     job.observer(events.stage("train"))
     run_directory.write_spec(job.run_dir, job.spec)
@@ -143,6 +147,7 @@ def _train(job: Job, begin: Callable[[], None]) -> RunResult:
     try:
         atomic.write_json(job.run_dir / protocol.TRAINING, result.to_json())
     except OSError:
+        # A full disk may be what ended the training: its own error is the more useful one.
         if result.state == "finished":
             raise
     if result.state != "finished":
@@ -151,9 +156,7 @@ def _train(job: Job, begin: Callable[[], None]) -> RunResult:
 
 
 def _repaired(job: Job, result: RunResult) -> Job | None:
-    """The job in an environment that has what its training failed to import; None where that is not
-    known.
-    """
+    """Return the job in an environment with the import that failed, or None if there is none."""
     failure = result.failure
     if job.need is None or failure is None or failure.kind != "import":
         return None
@@ -172,7 +175,8 @@ def _repaired(job: Job, result: RunResult) -> Job | None:
     return replace(job, spec=replace(job.spec, image=replace(image, built=True)))
 
 
-def _check_data(job: Job) -> None:
+def _require_data(job: Job) -> None:
+    """Raise TrainingError if data that the script certainly reads is missing."""
     from mlops_lib.detection import missing_data
 
     if job.detection is None or attempt_log.finished(job.directory, 1) is not None:
@@ -183,28 +187,30 @@ def _check_data(job: Job) -> None:
         raise TrainingError(
             f"Git LFS has left pointers in place of data: {', '.join(pointers[:3])}{more}",
             where=job.spec.entry,
-            remedy='Fetch the content before: git lfs pull (in Jenkins, the behaviour "Git LFS pull after checkout").',
+            remedy="Fetch the content before: git lfs pull (in Jenkins, the behaviour"
+            ' "Git LFS pull after checkout").',
         )
-    given = [mount.target for mount in job.spec.mounts]
-    for path, pointer in missing_data.not_pulled(job.detection, given=given).items():
+    mounted = [mount.target for mount in job.spec.mounts]
+    for path, pointer in missing_data.not_pulled(job.detection, given=mounted).items():
         raise TrainingError(
             f"{path} is tracked by DVC and not here ({pointer} stands for it)",
             where=job.spec.entry,
-            remedy=f"Fetch it before: dvc pull {pointer}. Or give it with {remedies.mount_for(path)}.",
+            remedy=f"Fetch it before: dvc pull {pointer}."
+            f" Or give it with {remedies.mount_for(path)}.",
         )
-    for missing in missing_data.missing(job.detection, given=given):
-        if missing.certain:
-            first = (
-                f"{missing.maker} writes it: let {job.spec.entry} run that first. Or push"
-                if missing.maker
-                else "Push"
-            )
-            raise TrainingError(
-                f"it reads {missing.path!r}, which is not there",
-                where=missing.where,
-                remedy=f"{first} the file with the project, or give it with {remedies.mount_for(missing.path)}.",
-            )
-        job.observer(events.warning(f"{missing.where}: {missing.path!r} is not there"))
+    for file in missing_data.missing(job.detection, given=mounted):
+        if not file.certain:
+            job.observer(events.warning(f"{file.where}: {file.path!r} is not there"))
+            continue
+        first = "Push"
+        if file.maker:
+            first = f"{file.maker} writes it: let {job.spec.entry} run that first. Or push"
+        raise TrainingError(
+            f"it reads {file.path!r}, which is not there",
+            where=file.where,
+            remedy=f"{first} the file with the project, or give it with"
+            f" {remedies.mount_for(file.path)}.",
+        )
 
 
 def judge(project: str | Path | Job, **settings: Unpack[JobArguments]) -> Verdict:
@@ -222,20 +228,20 @@ def judge(project: str | Path | Job, **settings: Unpack[JobArguments]) -> Verdic
 
 
 def _judge(job: Job, *, is_alone: bool = False) -> Verdict:
-    """Judge a run that has finished, and write its verdict.
+    """Judge a finished run and write its verdict.
 
     Args:
         job: the run.
-        is_alone: judge its own seed only, however many are asked for.
+        is_alone: ignore the setting `seeds` and judge this run's seed only.
     """
-    found = job.directory.search
+    outcome = job.directory.search
     before = job.directory.verdict
     remeasured = _remeasured(job)
     verdict = _judged(job, before, remeasured)
     if job.settings["seeds"] > 1 and not is_alone:
         verdict = _over_seeds(job, verdict, before, remeasured)
-    if found is not None and found.stopped == "refused" and verdict.verdict == "rejected":
-        notes = tuple(reason("not searched", note=note) for note in found.notes)
+    if outcome is not None and outcome.stopped == "refused" and verdict.verdict == "rejected":
+        notes = tuple(reason("not searched", note=note) for note in outcome.notes)
         verdict = replace(verdict, reasons=(*verdict.reasons, *notes))
     if before is not None and before != verdict:
         event_log.append(job.run_dir / protocol.VERDICTS, before.to_json())
@@ -245,7 +251,7 @@ def _judge(job: Job, *, is_alone: bool = False) -> Verdict:
 
 
 def _remeasured(job: Job) -> Remeasured | None:
-    """Have the saved model measured by a process without the script."""
+    """Measure the saved model again in a process without the script."""
     remeasurement.sweep(job.run_dir)
     evaluation = verdicts.judged_evaluation(
         job.run_dir, metric=job.settings["metric"], mode=job.settings["mode"]
@@ -263,7 +269,8 @@ def _judged(
     job: Job, before: Verdict | None, remeasured: Remeasured | None, *, target: float | None = None
 ) -> Verdict:
     """Return the verdict on a run's own seed, against another target if one is given."""
-    found = job.directory.search
+    outcome = job.directory.search
+    is_winner = outcome is not None and outcome.winner > 0
     return verdicts.judge(
         job.run_dir,
         target=job.settings["target"] if target is None else target,
@@ -272,46 +279,47 @@ def _judged(
         strict=job.settings["strict"] and target is None,
         beats=job.settings["beats"] if target is None else "",
         champion=champions.find(job.spec, job.run_dir, home=job.home) if target is None else None,
-        selection="" if found is None or not found.trials else found.selection,
-        is_winner=found is not None and found.winner > 0,
+        selection="" if outcome is None or not outcome.trials else outcome.selection,
+        is_winner=is_winner,
         best_of=_best_of(job),
         remeasured=remeasured,
-        **_looks(job, before, is_changed=found is not None and found.winner > 0),
+        **_looks(job, before, is_changed=is_winner),
     )
 
 
 def _over_seeds(
     job: Job, own: Verdict, before: Verdict | None, remeasured: Remeasured | None
 ) -> Verdict:
-    """Return the verdict over all seeds that were asked for."""
-    asked = int(job.settings["seeds"])
-    repetitions = {one.seed: one for one in seeds.read(job.run_dir)}
-    wanted = range(job.spec.seed + 1, job.spec.seed + asked)
-    missing = [seed for seed in wanted if seed not in repetitions]
+    """Return the verdict over all requested seeds."""
+    count = int(job.settings["seeds"])
+    repetitions = {repetition.seed: repetition for repetition in seeds.read(job.run_dir)}
+    further_seeds = range(job.spec.seed + 1, job.spec.seed + count)
+    missing = [seed for seed in further_seeds if seed not in repetitions]
     if missing:
-        told = reason("seeds missing", missing=len(missing), count=asked)
         return replace(
             own,
             verdict="undecided" if own.verdict == "accepted" else own.verdict,
-            reasons=(told, *own.reasons),
+            reasons=(reason("seeds missing", missing=len(missing), count=count), *own.reasons),
         )
-    anything = -math.inf if own.mode == "max" else math.inf
+    # Each seed is measured against a bar that any number meets: only the mean is judged.
+    no_bar = -math.inf if own.mode == "max" else math.inf
     others: dict[int, Verdict | str] = {}
-    for seed in wanted:
-        one = repetitions[seed]
-        other = replace(job, run_dir=one.run_dir, origin=None, looked=own.looks - 1)
-        is_winner = second_pass.last_pass(one.run_dir) > 1
-        if one.failure or is_winner != (own.judged_pass > 1):
-            others[seed] = one.failure or "it was not trained as this one was"
+    run_dirs = {job.spec.seed: str(job.run_dir)}
+    for seed, repetition in repetitions.items():
+        run_dirs[seed] = str(repetition.run_dir)
+    for seed in further_seeds:
+        repetition = repetitions[seed]
+        repeated = replace(
+            job, run_dir=repetition.run_dir, origin=None, earlier_looks=own.looks - 1
+        )
+        is_winner = second_pass.last_pass(repetition.run_dir) > 1
+        if repetition.failure or is_winner != (own.judged_pass > 1):
+            others[seed] = repetition.failure or "it was not trained as this one was"
         else:
-            others[seed] = _judged(other, None, _remeasured(other), target=anything)
-    run_dirs = {
-        job.spec.seed: str(job.run_dir),
-        **{one.seed: str(one.run_dir) for one in repetitions.values()},
-    }
+            others[seed] = _judged(repeated, None, _remeasured(repeated), target=no_bar)
     return seeds.combine(
         own,
-        _judged(job, before, remeasured, target=anything),
+        _judged(job, before, remeasured, target=no_bar),
         others,
         seed=job.spec.seed,
         run_dirs=run_dirs,
@@ -321,94 +329,93 @@ def _over_seeds(
 
 
 def _repeat(job: Job, verdict: Verdict) -> Verdict:
-    """Train the judged model with the further seeds that were asked for, and return the verdict
-    over all of them.
-    """
-    asked = int(job.settings["seeds"])
-    if asked < 2 or verdict.value is None:
+    """Train the judged model with the further seeds; return the verdict over all of them."""
+    count = int(job.settings["seeds"])
+    if count < 2 or verdict.value is None:
         return verdict
-    if (
-        job.detection is None
-    ):  # of a run directory only what is in it is known: no run can be made with another seed
+    if job.detection is None:
+        # The job is made of a run directory, without the project that another seed would train.
         return _judge(job)
     repetitions = []
-    for seed in range(job.spec.seed + 1, job.spec.seed + asked):
-        other = with_seed(job, seed)
+    for seed in range(job.spec.seed + 1, job.spec.seed + count):
+        repeated = with_seed(job, seed)
         failure = ""
         try:
-            train(other)
+            train(repeated)
             if verdict.judged_pass > 1:
-                _follow(other, of=job.run_dir)
+                _retrain_winner(repeated, of=job.run_dir)
         except (TrainingError, SearchError) as error:
             failure = str(error).splitlines()[0][:300]
-        repetitions.append(seeds.Repetition(seed=seed, run_dir=other.run_dir, failure=failure))
+        repetitions.append(seeds.Repetition(seed=seed, run_dir=repeated.run_dir, failure=failure))
     seeds.remember(job.run_dir, repetitions)
     return _judge(job)
 
 
-def _follow(job: Job, *, of: Path) -> None:
-    """Train the winner of another run's search once more, as it came to be, with this run's seed."""
+def _retrain_winner(job: Job, *, of: Path) -> None:
+    """Train the winner of another run's search again with this run's seed."""
     job = _with_environment(job)
-    with _asking(job, "search"):
+    with _pending_request(job, "search"):
         second_pass.retrain_winner(job.spec, of=of, execution=job.execution)
 
 
 def _looks(job: Job, before: Verdict | None, *, is_changed: bool) -> dict[str, int]:
-    """Return how many models were judged on these examples, this one included, and the pass that
-    made this one.
+    """Return how many models were judged on these examples, and the pass that made this one.
 
-    Judging the same model again is no further look. Runs that a script with another argument makes
-    share their examples, so each goes on counting from the one before.
+    This model counts too, but judging it again does not. Runs of the same script with another
+    argument
+    share their examples, so each continues the count of the one before.
     """
     number = second_pass.last_pass(job.run_dir) if is_changed else 1
-    earlier = job.looked if before is None else before.looks
+    earlier = job.earlier_looks if before is None else before.looks
     is_same = before is not None and before.judged_pass == number
     looks = earlier if is_same else earlier + 1
     return {"looks": max(looks, _best_of(job)), "judged_pass": number}
 
 
 def _best_of(job: Job) -> int:
-    """Return of how many arguments the run's was chosen by the judged number; 0 if there was no
-    choice.
-    """
+    """Return the number of arguments among which the judged score chose this run's; 0 for none."""
     return 0 if job.origin is None else argument_sweep.attempts_of(job.origin) + 1
 
 
 def search(project: str | Path | Job, **settings: Unpack[JobArguments]) -> SearchResult:
-    """Tweak a rejected model until it meets the bar (pass 2).
+    """Search for a better model from a rejected one until it meets the bar (pass 2).
 
     Raises:
         UsageError: the model was not rejected.
-        SearchError, TrainingError: the search failed.
+        SearchError: the search failed.
+        TrainingError: the script failed during the search.
     """
     job = prepared(project, **settings)
     verdict = job.directory.verdict or judge(job)
     if not verdicts.is_searched(verdict):
-        found = job.directory.search
-        if found is not None:
-            return found
+        outcome = job.directory.search
+        if outcome is not None:
+            return outcome
         raise UsageError(
             f"the model is {verdict.verdict}: there is nothing to search",
             where=str(job.run_dir),
             remedy="Give a higher --target to search all the same.",
         )
-    with _asking(job, "search"):
+    with _pending_request(job, "search"):
         return _search(job, verdict)
 
 
 BALANCED = "balanced_accuracy"
 
 
-def _searched_for(verdict: Verdict, job: Job) -> Verdict:
-    """Return the verdict as the search is to take it: for balanced accuracy, if the most frequent
-    class passes the bar.
+def _verdict_to_improve(verdict: Verdict, job: Job) -> Verdict:
+    """Return the verdict that the search is to improve.
+
+    It is about balanced accuracy if the model met the bar but is no better than the most frequent
+    class.
     """
     if verdict.verdict == "rejected":
         return verdict
     job.observer(
         events.warning(
-            f"{verdict.metric} {verdict.value:.4g} is no better than always the most frequent class: the search goes"
-            f' for {BALANCED}, with class weights and thresholds; `metric` = "{BALANCED}" judges by it too'
+            f"{verdict.metric} {verdict.value:.4g} is no better than always predicting the most"
+            f" frequent class: the search improves {BALANCED}, with class weights and thresholds;"
+            f' `metric` = "{BALANCED}" judges by it too'
         )
     )
     return replace(verdict, verdict="rejected", metric=BALANCED, value=None)
@@ -417,17 +424,17 @@ def _searched_for(verdict: Verdict, job: Job) -> Verdict:
 def _search(job: Job, verdict: Verdict) -> SearchResult:
     job = _with_environment(job)
     job.observer(events.stage("search"))
-    verdict = _searched_for(verdict, job)
+    verdict = _verdict_to_improve(verdict, job)
     if not verdict.selection:
         publishing.step(job, "fell short", verdict=verdict)
     if job.detection is not None and job.origin is None:
-        job, verdict, tried = _retrain(job, verdict)
+        job, verdict, attempts = _retrain(job, verdict)
         if verdict.verdict != "rejected":
-            return tried
+            return attempts
     with alerts.telling(
         job.spec, settings=job.settings.plain(), home=job.home, observer=job.observer
     ) as observer:
-        found = second_pass.search(
+        outcome = second_pass.search(
             job.spec,
             verdict,
             execution=replace(job.execution, observer=observer),
@@ -441,18 +448,18 @@ def _search(job: Job, verdict: Verdict) -> SearchResult:
             ),
         )
     _suggest(job)
-    score = found.score if found.winner else None
+    score = outcome.score if outcome.winner else None
     if score is not None and protocol.reaches(score, verdict.target, verdict.mode):
-        publishing.step(job, "recovered", search=found)
-    return found
+        publishing.step(job, "recovered", search=outcome)
+    return outcome
 
 
 def work(project: str | Path | Job, **settings: Unpack[JobArguments]) -> RunResult:
-    """Try candidates for the search of the same project's run on another machine, until it is over.
+    """Try candidates for this run's search on another machine, until the search ends.
 
     Raises:
         UsageError: the shared files are not named or cannot be reached.
-        TrainingError: the script failed here.
+        TrainingError: the script failed on this machine.
     """
     from mlops_lib.tuning import remote_worker
 
@@ -462,35 +469,41 @@ def work(project: str | Path | Job, **settings: Unpack[JobArguments]) -> RunResu
 
 
 def _retrain(job: Job, verdict: Verdict) -> tuple[Job, Verdict, SearchResult]:
-    """Where the script takes its tweak as an argument: train it with further values, and go on as
-    the best.
+    """Retrain with further values of the argument by which the script takes its tweak.
+
+    Returns:
+        The best job, its verdict, and the attempts as a search result. It is the same job if the
+        script
+        takes no such argument.
     """
     from mlops_lib import patching
 
     attempts = [argument_sweep.Attempt.of(job.run_dir, job.spec.args, verdict)]
     jobs = {job.spec.args: job}
     notes = []
-    mended = patching.mend_argument(
+    repair = patching.mend_argument(
         job.run_dir, project=Path(job.spec.project), entry=job.spec.entry
     )
-    if mended is not None:
-        notes.append(f"{mended[0]}; {mended[1]} mends that, and the search adds the layers itself")
+    if repair is not None:
+        fault, patch = repair
+        notes.append(f"{fault}; {patch} fixes that, and the search adds the layers itself")
     for args in argument_sweep.values(
         Path(job.spec.project), job.spec.entry, job.spec.args, count=job.settings["retrain"]
     ):
-        other = replace(with_args(job, args), looked=len(attempts))
+        retrained = replace(with_args(job, args), earlier_looks=len(attempts))
         try:
-            train(other)
+            train(retrained)
         except TrainingError as error:
             notes.append(f"with the argument {args[0]} the script fails: {error}")
             break
-        jobs[args] = other
-        attempts.append(argument_sweep.Attempt.of(other.run_dir, args, judge(other)))
+        jobs[args] = retrained
+        attempts.append(argument_sweep.Attempt.of(retrained.run_dir, args, judge(retrained)))
         if attempts[-1].verdict.verdict == "accepted":
             break
         if attempts[-1].is_same(attempts[-2]):
             notes.append(
-                "the argument has no effect: the architecture, its training and its number stay the same"
+                "the argument has no effect: the architecture, its training and its number stay"
+                " the same"
             )
             break
     for note in notes:
@@ -502,7 +515,7 @@ def _retrain(job: Job, verdict: Verdict) -> tuple[Job, Verdict, SearchResult]:
 
 
 def _suggest(job: Job) -> None:
-    """Write the winner as a patch of the project; a project that is not here any more gets none."""
+    """Write the winner as a patch of the project, if the project still exists."""
     from mlops_lib import patching
 
     if Path(job.spec.project).is_dir():
@@ -510,10 +523,10 @@ def _suggest(job: Job) -> None:
 
 
 def register(project: str | Path | Job, **settings: Unpack[JobArguments]) -> ModelVersion:
-    """Make an accepted model a version in the registry.
+    """Register an accepted model as a new version.
 
     Raises:
-        UsageError: it was not accepted.
+        UsageError: the model was not accepted.
     """
     job = prepared(project, **settings)
     verdict = job.directory.verdict
@@ -521,7 +534,7 @@ def register(project: str | Path | Job, **settings: Unpack[JobArguments]) -> Mod
         raise UsageError(
             "only an accepted model is registered",
             where=str(job.run_dir),
-            remedy="`mlops judge` says what it lacks.",
+            remedy="`mlops judge` lists the reasons.",
         )
     from mlops_lib.registry import mlflow as mlflow_registry
 
@@ -536,45 +549,48 @@ def register(project: str | Path | Job, **settings: Unpack[JobArguments]) -> Mod
 
 
 def stop(project: str | Path | Job, **settings: Unpack[JobArguments]) -> int:
-    """Stop the run's containers; the run stays resumable. Returns how many were running."""
+    """Stop the run's containers, and return how many were running; the run stays resumable."""
     job = prepared(project, **settings)
     return supervision.stop(job.run_dir, job.spec, engine=job.engine) if job.run_dir.is_dir() else 0
 
 
 def run(project: str | Path | Job, **settings: Unpack[JobArguments]) -> PipelineResult:
-    """The whole chain: detect, build, train, judge, search if the bar is missed, register, report,
-    notify.
+    """Run the whole chain: detect, build, train, judge, search, register, report and notify.
+
+    The search runs only if the bar is missed.
 
     Raises:
-        TrainingError, SearchError: the script or the search failed; it is reported and people are
-            told first.
+        TrainingError: the script failed. The report and the notifications are sent first.
+        SearchError: the search failed, likewise.
     """
     job = prepared(project, **settings)
-    with contextlib.ExitStack() as asking:
-        return _run(job, lambda: asking.enter_context(_asking(job, "run")))
+    with contextlib.ExitStack() as stack:
+        return _run(job, lambda: stack.enter_context(_pending_request(job, "run")))
 
 
 def _run(job: Job, begin: Callable[[], None]) -> PipelineResult:
     began = time.monotonic()
     try:
-        job, verdict, found = _decided(job, begin)
+        job, verdict, outcome = _decided(job, begin)
     except (TrainingError, SearchError):
         if job.run_dir.is_dir():
             publishing.report(job)
-            publishing.tell(job)
+            publishing.try_to_notify(job)
         raise
     model = champions.model_file(job.run_dir)
     version = register(job) if verdict.verdict == "accepted" and model is not None else None
-    result = _result(job, verdict, found, version, seconds=time.monotonic() - began)
+    result = _result(job, verdict, outcome, version, seconds=time.monotonic() - began)
     atomic.write_json(job.run_dir / protocol.RESULT, result.to_json())
     publishing.report(job)
-    publishing.tell(job)
+    publishing.try_to_notify(job)
     return result
 
 
 def _decided(job: Job, begin: Callable[[], None]) -> tuple[Job, Verdict, SearchResult | None]:
-    """Train and judge; where the bar is missed, search and judge again. The job may go on with
-    other arguments.
+    """Train and judge; if the bar is missed, search and judge again.
+
+    Returns:
+        The job, which may have other arguments now, its verdict, and the search's result.
     """
     _train(job, begin)
     verdict = _judge(job, is_alone=True)
@@ -595,14 +611,14 @@ def _decided(job: Job, begin: Callable[[], None]) -> tuple[Job, Verdict, SearchR
 def _result(
     job: Job,
     verdict: Verdict,
-    found: SearchResult | None,
+    outcome: SearchResult | None,
     version: ModelVersion | None,
     *,
     seconds: float,
 ) -> PipelineResult:
     model = champions.model_file(job.run_dir)
-    suggested = [job.run_dir / name for name in (protocol.PATCH, protocol.BEST_SCRIPT)]
-    patch = next((place for place in suggested if place.is_file()), None)
+    suggestions = [job.run_dir / name for name in (protocol.PATCH, protocol.BEST_SCRIPT)]
+    patch = next((path for path in suggestions if path.is_file()), None)
     reasons = verdict.reasons
     if verdict.verdict == "accepted" and model is None:
         reasons = (*reasons, reason("not registered"))
@@ -612,7 +628,8 @@ def _result(
             *reasons,
             reason("best of arguments", argument=job.spec.args[0], count=retrained + 1),
         )
-    place = None if model is None else str(model)
+    model_path = None if model is None else str(model)
+    searched = 0 if outcome is None else sum(trial.number > 0 for trial in outcome.trials)
     return PipelineResult(
         verdict=verdict.verdict,
         metric=verdict.metric,
@@ -620,9 +637,9 @@ def _result(
         interval=verdict.interval,
         target=verdict.target,
         examples=verdict.examples,
-        trials=retrained + (0 if found is None else sum(t.number > 0 for t in found.trials)),
+        trials=retrained + searched,
         restarts=attempt_log.count_restarts(job.directory.attempts),
-        model=place if version is None else version.model,
+        model=model_path if version is None else version.model,
         report=str(job.run_dir / protocol.REPORT),
         patch=None if patch is None else str(patch),
         run_dir=str(job.run_dir),

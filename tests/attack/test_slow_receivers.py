@@ -363,7 +363,7 @@ def test_a_training_does_not_wait_for_a_receiver(
     assert time.monotonic() - began < 1.0, "the start waits for the receiver"
     assert list((tmp_path / "home" / "notifications" / "spool").iterdir()), "it could be lost"
     server.close()
-    publishing._let_steps_end()
+    publishing._wait_for_steps()
 
 
 def test_the_time_is_shared_between_channels(
