@@ -235,7 +235,7 @@ def look(data: DataSet, x: Any, y: Any) -> tuple[Findings, float, float]:
         began = time.perf_counter()
         radar.record_training(model, data.x_train, data.y_train)
         between = time.perf_counter()
-        found = radar.look(model, x, y)
+        found = radar.examine(model, x, y)
         assert found is not None
         return found, between - began, time.perf_counter() - between
 

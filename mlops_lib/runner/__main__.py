@@ -31,25 +31,25 @@ from mlops_lib.runner.state import clock, entropy, rng
 class Tee:
     """Standard output that keeps its end, for a metric that the script only prints."""
 
-    KEPT = 1 << 20
+    TAIL_CHARACTERS = 1 << 20
 
     def __init__(self, stream: TextIO) -> None:
         self._stream = stream
-        self._kept: List[str] = []
+        self._tail: List[str] = []
         self._length = 0
 
     def write(self, text: str) -> int:
         """Write through, and keep a copy."""
-        self._kept.append(text)
+        self._tail.append(text)
         self._length += len(text)
-        if self._length > 2 * self.KEPT:
-            self._kept = [self.text()[-self.KEPT :]]
-            self._length = self.KEPT
+        if self._length > 2 * self.TAIL_CHARACTERS:
+            self._tail = [self.text()[-self.TAIL_CHARACTERS :]]
+            self._length = self.TAIL_CHARACTERS
         return self._stream.write(text)
 
     def text(self) -> str:
-        """Return the end of the output, at least its last `KEPT` characters."""
-        return "".join(self._kept)
+        """Return the end of the output, at least its last `TAIL_CHARACTERS` characters."""
+        return "".join(self._tail)
 
     def __getattr__(self, name: str) -> Any:
         return getattr(self._stream, name)
@@ -136,33 +136,35 @@ def _run(run: Context, entry: str, args: List[str]) -> int:
     run.conditions.activate(paths.install)
     terminal.install()
     own_packages.install(run.work, entry)
-    handwritten.install(functools.partial(_note_handmade, run))
+    handwritten.install(functools.partial(_record_handwritten, run))
     output: Optional[Tee] = None
     if orders.metric_pattern:
         output = Tee(sys.stdout)
         sys.stdout = output
 
-    def ended(error: Optional[BaseException]) -> int:
+    def conclude(error: Optional[BaseException]) -> int:
         if run.marked_loops is not None:
             run.marked_loops.end(error)
         with journal.guard("conditions"):
             run.conditions.end()
-        return _ended(run, error, output, began)
+        return _conclude(run, error, output, began)
 
     # `os._exit` skips everything below; the hook saves the results first.
-    exit_hook = execution.install_exit_hook(ended)
+    exit_hook = execution.install_exit_hook(conclude)
     error = steps.run(run, entry, args, compile_=dialect.compile)
     exit_hook()
-    return ended(error)
+    return conclude(error)
 
 
-def _note_handmade(run: Context, function: Callable[..., float], left: Any, right: Any) -> None:
+def _record_handwritten(
+    run: Context, function: Callable[..., float], left: Any, right: Any
+) -> None:
     from mlops_lib.runner.sklearn import evaluation
 
-    evaluation.note_handmade(run, function, left, right)
+    evaluation.record_handwritten(run, function, left, right)
 
 
-def _ended(
+def _conclude(
     run: Context, error: Optional[BaseException], output: Optional[Tee], began: float
 ) -> int:
     """Save the results of the ended script and record its end; return the exit code."""
@@ -224,7 +226,7 @@ def _adapters(run: Context) -> Dict[str, Callable[[Any], None]]:
 def _search(run: Context, fit: Any, history: Any) -> Any:
     """Search around the judged fit; return the History for the fit's caller."""
     if run.spec.shared:
-        _work(run, fit, history)
+        _run_search_worker(run, fit, history)
     folder = run.search_folder
     undisturbed = contextlib.ExitStack()
     undisturbed.enter_context(entropy.SeparateStream("search"))
@@ -255,7 +257,7 @@ def _search(run: Context, fit: Any, history: Any) -> Any:
     return history
 
 
-def _work(run: Context, fit: Any, history: Any) -> None:
+def _run_search_worker(run: Context, fit: Any, history: Any) -> None:
     """Run trials that the chief of the run's search assigns.
 
     The process ends afterwards: the script continues in another one.
@@ -291,13 +293,13 @@ def _finish(run: Context, output: str) -> None:
             run.work, workdir.changed(run.start, workdir.manifest(run.work))
         )
     with run.journal.guard("leaks"), run.conditions.restored():
-        _look_for_leaks(run)
+        _detect_leaks(run)
     with run.journal.guard("save model"), run.conditions.restored():
         _save_model(run)
     with run.journal.guard("kept examples"), run.conditions.restored():
-        _keep_examples(run)
+        _store_examples(run)
     with run.journal.guard("mistakes"), run.conditions.restored():
-        _look_at_predictions(run)
+        _examine_predictions(run)
     with run.journal.guard("outputs"):
         sys.stdout.flush()
         for path in workdir.collect_outputs(
@@ -310,7 +312,7 @@ def _finish(run: Context, output: str) -> None:
             _measure_champion(run)
 
 
-def _keep_examples(run: Context) -> None:
+def _store_examples(run: Context) -> None:
     """Store the judged examples.
 
     With them a process without the script can measure the saved model.
@@ -359,7 +361,7 @@ def _measure(run: Context) -> None:
     run.evaluations.settle()
 
 
-def _look_for_leaks(run: Context) -> None:
+def _detect_leaks(run: Context) -> None:
     """Find judged examples that were also trained on.
 
     It runs before the saved model is measured, which leaves them out.
@@ -368,12 +370,12 @@ def _look_for_leaks(run: Context) -> None:
 
     run.nested += 1
     try:
-        leaks.settle(run.leaks, run.evaluations, run.spec.inside)
+        leaks.report_leaks(run.leaks, run.evaluations, run.spec.inside)
     finally:
         run.nested -= 1
 
 
-def _look_at_predictions(run: Context) -> None:
+def _examine_predictions(run: Context) -> None:
     """Count non-finite predictions on the judged examples, and store the worst errors."""
     from mlops_lib.runner.metrics import finite, misclassified
 

@@ -7,13 +7,13 @@ import os
 import re
 from typing import Any, Dict, Iterator, List, Optional
 
-COMPLAINTS = re.compile(
+DECODING_ERRORS = re.compile(
     r"cannot identify image file|image file is truncated|Unknown image file format"
     r"|Invalid (?:PNG|JPEG|GIF|BMP)|Trying to decode \w+ format|broken data stream"
     r"|jpeg::Uncompress failed|Not a JPEG|decode_(?:image|jpeg|png)"
 )
 """Errors of Pillow, TensorFlow and others about an image that cannot be decoded."""
-BEGINNINGS = {
+SIGNATURES = {
     ".jpg": (b"\xff\xd8\xff",),
     ".jpeg": (b"\xff\xd8\xff",),
     ".png": (b"\x89PNG\r\n\x1a\n",),
@@ -23,10 +23,10 @@ BEGINNINGS = {
     ".tif": (b"II*\x00", b"MM\x00*"),
     ".tiff": (b"II*\x00", b"MM\x00*"),
 }
-ENDS = {".jpg": b"\xff\xd9", ".jpeg": b"\xff\xd9", ".png": b"IEND"}
+TRAILERS = {".jpg": b"\xff\xd9", ".jpeg": b"\xff\xd9", ".png": b"IEND"}
 MAX_FILES_READ = 100_000
 MAX_FILES_NAMED = 5
-_ANY = tuple(begin for begins in BEGINNINGS.values() for begin in begins)
+_ANY_SIGNATURE = tuple(begin for begins in SIGNATURES.values() for begin in begins)
 
 
 def explain(failure: Optional[Dict[str, Any]], work: str) -> None:
@@ -36,7 +36,7 @@ def explain(failure: Optional[Dict[str, Any]], work: str) -> None:
         failure: the runner's record of the exception; its message is extended in place.
         work: the working directory.
     """
-    if failure is None or not COMPLAINTS.search(str(failure.get("message", ""))):
+    if failure is None or not DECODING_ERRORS.search(str(failure.get("message", ""))):
         return
     faults: List[str] = []
     for number, path in enumerate(_pictures(work)):
@@ -53,7 +53,7 @@ def _pictures(work: str) -> Iterator[str]:
     for folder, folders, names in os.walk(work, followlinks=True):
         folders.sort()
         for name in sorted(names):
-            if os.path.splitext(name)[1].lower() in BEGINNINGS:
+            if os.path.splitext(name)[1].lower() in SIGNATURES:
                 yield os.path.relpath(os.path.join(folder, name), work)
 
 
@@ -70,8 +70,8 @@ def _fault(path: str) -> str:
         return str(error.strerror)
     if not begin:
         return "it is empty"
-    if not begin.startswith(_ANY):
+    if not begin.startswith(_ANY_SIGNATURE):
         return f"it begins with {begin[:8]!r}"
-    if begin.startswith(BEGINNINGS[suffix]) and suffix in ENDS and ENDS[suffix] not in end:
+    if begin.startswith(SIGNATURES[suffix]) and suffix in TRAILERS and TRAILERS[suffix] not in end:
         return "it is cut off"
     return ""

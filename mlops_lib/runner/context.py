@@ -59,7 +59,7 @@ class Context:
         self.at_exit: List[Callable[[], None]] = []
         self._own_loop = False
 
-    def leave(self, why: str) -> None:
+    def restart_process(self, why: str) -> None:
         """Restart in a fresh process, which runs the script from its beginning."""
         self.journal.warn(f"{why}: continuing in a fresh process")
         self.writer.wait()

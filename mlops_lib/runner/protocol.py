@@ -570,7 +570,7 @@ def choose_judged(evaluations: Sequence[Any], metric: str = "", *, mode: str = "
         mode: "max", "min", or "auto" (by the metric's name); written into the chosen evaluation.
     """
     records = [item for item in evaluations if isinstance(item, dict)]
-    measurements = [_measuring(item, metric, mode) for item in records] if metric else list(records)
+    measurements = [_as_metric(item, metric, mode) for item in records] if metric else list(records)
     usable = [item for item in measurements if item is not None and _is_claim(item.get("value"))]
     if not usable:
         return Choice(
@@ -579,7 +579,7 @@ def choose_judged(evaluations: Sequence[Any], metric: str = "", *, mode: str = "
     for standing, group in _by_standing(usable):
         candidates = group if metric else [item for item in group if _metric_of(item) in ACCURACIES]
         if candidates:
-            return Choice(_settled(_last(candidates), mode), "", standing, tuple(candidates))
+            return Choice(_completed(_last(candidates), mode), "", standing, tuple(candidates))
         if group:
             return Choice(None, "no accuracy", standing, tuple(group))
     raise AssertionError("usable is not empty")
@@ -615,7 +615,7 @@ def _last(evaluations: Sequence[Mapping[str, Any]]) -> Mapping[str, Any]:
     )
 
 
-def _settled(evaluation: Mapping[str, Any], mode: str) -> Mapping[str, Any]:
+def _completed(evaluation: Mapping[str, Any], mode: str) -> Mapping[str, Any]:
     """Return the chosen evaluation with its metric's usual name and direction."""
     name = _metric_of(evaluation)
     is_known = name in UNIT_RANGE or name in ALIASES.values()
@@ -640,7 +640,7 @@ def metric_values(evaluation: Mapping[str, Any]) -> Dict[str, Any]:
     return {name: value for name, value in values.items() if isinstance(name, str) and name}
 
 
-def _measuring(evaluation: Dict[str, Any], metric: str, mode: str) -> Optional[Dict[str, Any]]:
+def _as_metric(evaluation: Dict[str, Any], metric: str, mode: str) -> Optional[Dict[str, Any]]:
     """Return the evaluation as one of `metric`, or None if it has no such number.
 
     The number is its own, another one of the same call, or the square or root of one.

@@ -114,7 +114,7 @@ class GracefulShutdown:
         last.daemon = True
         last.start()
         try:
-            self._keep_until(time.monotonic() + LIMIT_S)
+            self._save_until(time.monotonic() + LIMIT_S)
             self._note_shutdown(signal.Signals(number).name)
         finally:
             execution.exit_process(protocol.RECLAIMED)
@@ -123,20 +123,20 @@ class GracefulShutdown:
         assert self._journal is not None
         addition = (
             ", not all of what was computed since the last checkpoint"
-            if self._is_anything_unsaved()
+            if self._has_unsaved()
             else ""
         )
         self._journal.note(f"asked to end by {name}: the state is kept{addition}")
 
-    def _keep_until(self, deadline: float) -> None:
+    def _save_until(self, deadline: float) -> None:
         for keeper in list(self._savers):
             keep = getattr(keeper, "keep", None)
             if keep is not None:
                 keep()
-        while self._is_anything_unsaved() and time.monotonic() < deadline:
+        while self._has_unsaved() and time.monotonic() < deadline:
             time.sleep(POLL_S)
         assert self._writer is not None
         self._writer.wait(deadline)
 
-    def _is_anything_unsaved(self) -> bool:
+    def _has_unsaved(self) -> bool:
         return any(keeper.unsaved for keeper in list(self._savers))

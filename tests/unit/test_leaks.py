@@ -26,7 +26,7 @@ def _radar(folder: Path) -> leaks.LeakDetector:
 def _look(folder: Path, x: Any, y: Any, judged: Any, truth: Any) -> leaks.Findings:
     radar, model = _radar(folder), _Model()
     radar.record_training(model, x, y)
-    found = radar.look(model, judged, truth)
+    found = radar.examine(model, judged, truth)
     assert found is not None
     return found
 

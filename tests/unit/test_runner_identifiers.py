@@ -160,20 +160,20 @@ def test_what_one_module_draws_moves_no_names_of_another() -> None:
 
 def test_a_torn_line_of_the_clock_is_dropped(tmp_path: Path) -> None:
     first = clock.Clock(str(tmp_path))
-    noted = [first.ask(), first.ask()]
+    noted = [first.read(), first.read()]
     with (tmp_path / clock.FILE).open("a") as stream:
         stream.write("17")
     again = clock.Clock(str(tmp_path))
-    assert [again.ask(), again.ask()] == noted
-    third = again.ask()
+    assert [again.read(), again.read()] == noted
+    third = again.read()
     assert clock.Clock(str(tmp_path))._noted == [*noted, third]
 
 
 def test_a_pause_between_attempts_is_in_no_duration(tmp_path: Path) -> None:
     hour_ns = 3600 * 10**9
     first = clock.Clock(str(tmp_path))
-    began = first.ask_for_duration() - hour_ns
+    began = first.read_for_duration() - hour_ns
     (tmp_path / clock.FILE).write_text(f"{began}\n")
     again = clock.Clock(str(tmp_path))
-    assert again.ask_for_duration() == began
-    assert again.ask_for_duration() - began < hour_ns / 2
+    assert again.read_for_duration() == began
+    assert again.read_for_duration() - began < hour_ns / 2

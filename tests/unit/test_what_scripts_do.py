@@ -18,7 +18,7 @@ import pytest
 from mlops_lib.detection import detect, missing_data
 from mlops_lib.project import fingerprint
 from mlops_lib.runner import protocol
-from mlops_lib.runner.metrics.evaluations import written_accuracy
+from mlops_lib.runner.metrics.evaluations import read_accuracy
 from mlops_lib.runner.script import workdir
 from mlops_lib.training import remedies
 
@@ -283,7 +283,7 @@ def test_what_is_ours_in_a_projects_folder_is_none_of_the_project(tmp_path: Path
 )
 def test_numbers_in_files(name: str, text: str, value: float | None, tmp_path: Path) -> None:
     (tmp_path / name).write_text(text)
-    found = written_accuracy(str(tmp_path / name))
+    found = read_accuracy(str(tmp_path / name))
     assert found == (value if value is None else pytest.approx(value))
 
 

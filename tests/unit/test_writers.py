@@ -64,7 +64,7 @@ def project(tmp_path: Path) -> Path:
     ):
         (made / name).write_bytes(b"as pushed")
     (made / "deep" / "old.txt").write_text("as pushed")
-    (made / "big.csv").write_text("a,b\n" * (workdir.COPY_BYTES // 2))
+    (made / "big.csv").write_text("a,b\n" * (workdir.MAX_TEXT_BYTES // 2))
     (made / "base.parquet").write_bytes(b"")
     numpy.save(made / "big.npy", numpy.ones(1000))
     (made / "linked").symlink_to("deep")

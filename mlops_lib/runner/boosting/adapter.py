@@ -38,7 +38,7 @@ SAMPLING = {
     "boosting_type": "gbdt",
 }
 """Parameters that, at other values than these, draw from a random state that cannot be stored."""
-REPEATED_S = 60.0
+REPEAT_BELOW_S = 60.0
 """A training with sampling that took less time is repeated from its first round."""
 
 ACTIVE: "List[Rounds]" = []
@@ -235,12 +235,12 @@ def _train(
             or not type(fit.estimator).__module__.startswith(("xgboost", "lightgbm"))
         ):
             return original(**call)
-        return _rounds(run, fit.number, fit.store, fit.rounds, original, call, continued)
+        return _train_rounds(run, fit.number, fit.store, fit.rounds, original, call, continued)
 
     return train
 
 
-def _rounds(
+def _train_rounds(
     run: Context,
     number: int,
     store: checkpoint.Store,
@@ -252,7 +252,7 @@ def _rounds(
     """Train, starting at the checkpoint's round."""
     if state is not None:
         with run.journal.guard("resume boosting"):
-            state = _usable(run, number, call["params"], state)
+            state = _resumable_state(run, number, call["params"], state)
     rounds = Rounds(run, number, store, state)
     if state is not None:
         with run.journal.guard("resume boosting"):
@@ -271,7 +271,7 @@ def _rounds(
     return result
 
 
-def _usable(
+def _resumable_state(
     run: Context, number: int, params: Any, state: Dict[str, Any]
 ) -> Optional[Dict[str, Any]]:
     sampled = [
@@ -281,7 +281,7 @@ def _usable(
     ]
     if not sampled:
         return state
-    if state["seconds"] < REPEATED_S:
+    if state["seconds"] < REPEAT_BELOW_S:
         return None
     run.journal.warn(
         f"fit {number} samples ({', '.join(sampled)}) and continues at round {state['round']}: later"
@@ -311,24 +311,24 @@ class BoosterFit:
             state = self.store.load()
         if state is not None and "result" in state:
             with run.journal.guard("restore fit"):
-                return self._restored(state)
+                return self._restore(state)
         self._journal(
             "started" if state is None else "resumed", 0 if state is None else state["round"]
         )
         began = time.monotonic() - (0.0 if state is None else state["seconds"])
         run.nested += 1
         try:
-            booster = _rounds(
+            booster = _train_rounds(
                 run, self.number, self.store, state, self.original, self.call, self.continued
             )
         finally:
             run.nested -= 1
         with run.journal.guard("finish fit"):
             self._finish(booster, time.monotonic() - began)
-        self._note(booster)
+        self._record_training(booster)
         return booster
 
-    def _note(self, booster: Any) -> None:
+    def _record_training(self, booster: Any) -> None:
         self.run.models[self.number] = booster
         with self.run.journal.guard("training examples"):
             data = next(
@@ -382,7 +382,7 @@ class BoosterFit:
 
         self.run.writer.submit(self.store, state, durable)
 
-    def _restored(self, state: Dict[str, Any]) -> Any:
+    def _restore(self, state: Dict[str, Any]) -> Any:
         booster = pickle.loads(state["result"])
         if state["evals_result"] is not None and self.call.get("evals_result") is not None:
             objects.update_in_place(self.call["evals_result"], state["evals_result"])
@@ -395,7 +395,7 @@ class BoosterFit:
         rng.restore(state["random"])
         self._journal("restored", 0)
         self.run.finished.add(self.store, state["seconds"])
-        self._note(booster)
+        self._record_training(booster)
         return booster
 
 

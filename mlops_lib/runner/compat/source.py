@@ -155,7 +155,7 @@ class Dialect:
         tree = times.visit(tree)
         if times.changed:
             injected[clock.NAME] = clock.replay
-        measures = handwritten.Measures()
+        measures = handwritten.MetricTransformer()
         tree = measures.visit(tree)
         injected.update({name: handwritten.OPERATORS[name] for name in measures.used})
         private = _PrivateKeras()

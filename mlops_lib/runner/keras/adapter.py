@@ -248,7 +248,7 @@ def search(fit: Fit, history: Any, folder: str) -> Any:
         sites=places,
         seen=_seen_before(fit),
     )
-    outcome = improve(fit.model, call, request, run.journal, leave=run.leave)
+    outcome = improve(fit.model, call, request, run.journal, leave=run.restart_process)
     for note in outcome.notes:
         run.journal.warn(note)
     for step in outcome.steps:

@@ -15,10 +15,10 @@ from mlops_lib.runner.context import Context
 from mlops_lib.runner.metrics import comparison, kept_examples, recipes
 from mlops_lib.runner.metrics.recipes import Examples, Recipe
 
-MOST = 4
+MAX_EVALUATIONS = 4
 """Number of the saved model's last evaluations that are repeated with the champion."""
 NOTE_LENGTH = 500
-LEAST = 30
+MIN_EXAMPLES = 30
 """Fewer examples that the champion was not trained on are not compared."""
 NAME_BYTES = 12
 """Length of an example's hash (`example_hashes`)."""
@@ -41,9 +41,9 @@ def measure(run: Context) -> Dict[str, Any]:
         pass
     try:
         champion = _load(run, str(order.get("path", "")))
-        why = different(champion, run.evaluations.reloaded)
+        why = incompatibility(champion, run.evaluations.reloaded)
         if not why:
-            claim["measurements"] = _measurements(run, champion, trained_on)
+            claim["measurements"] = _measure_all(run, champion, trained_on)
     except Exception as error:  # noqa: BLE001 - an older model may raise anything
         why = f"it cannot be loaded here: {type(error).__name__}: {error}"
     os.remove(mark)
@@ -72,7 +72,7 @@ def _load(run: Context, path: str) -> Any:
     return joblib.load(path)
 
 
-def different(champion: Any, model: Any) -> str:
+def incompatibility(champion: Any, model: Any) -> str:
     """Return why the champion cannot predict this model's examples, or ""."""
     for what, names in (
         ("inputs", ("input_shape", "n_features_in_")),
@@ -81,7 +81,7 @@ def different(champion: Any, model: Any) -> str:
         for name in names:
             its = _shape(champion, name)
             own = _shape(model, name)
-            if its is not None and own is not None and not _fit(its, own):
+            if its is not None and own is not None and not _are_compatible(its, own):
                 return f"it has other {what}: {_format_shape(its)}, not {_format_shape(own)}"
     its = _classes(champion)
     own = _classes(model)
@@ -111,7 +111,7 @@ def _shape(model: Any, name: str) -> Any:
     )
 
 
-def _fit(first: Any, second: Any) -> bool:
+def _are_compatible(first: Any, second: Any) -> bool:
     return len(first) == len(second) and all(
         a == b or a is None or b is None for a, b in zip(first, second)
     )
@@ -138,21 +138,25 @@ def _trained_on(path: str) -> FrozenSet[bytes]:
     return frozenset(content[i : i + NAME_BYTES] for i in range(0, len(content), NAME_BYTES))
 
 
-def _measurements(
-    run: Context, champion: Any, trained_on: FrozenSet[bytes]
-) -> List[Dict[str, Any]]:
+def _measure_all(run: Context, champion: Any, trained_on: FrozenSet[bytes]) -> List[Dict[str, Any]]:
     """Return the champion's number for each evaluation of the saved model."""
     measurements: List[Dict[str, Any]] = []
     for record in reversed(run.evaluations.records):
         recipe_and_examples = run.evaluations.recipes.get(record["id"])
-        if recipe_and_examples is None or record["recomputed"] is None or len(measurements) >= MOST:
+        if (
+            recipe_and_examples is None
+            or record["recomputed"] is None
+            or len(measurements) >= MAX_EVALUATIONS
+        ):
             continue
         with run.evaluations.original_conditions(record["id"]):
-            measurements.append(_against(run, champion, record, *recipe_and_examples, trained_on))
+            measurements.append(
+                _measure_one(run, champion, record, *recipe_and_examples, trained_on)
+            )
     return measurements
 
 
-def _against(
+def _measure_one(
     run: Context,
     champion: Any,
     record: Dict[str, Any],
@@ -167,7 +171,7 @@ def _against(
         "note": "",
     }
     value = record["recomputed"]
-    leaking = run.evaluations.names_of(record["id"]) & trained_on
+    leaking = run.evaluations.hashes_of(record["id"]) & trained_on
     if leaking:
         # Training examples of the champion overrate it: both models are measured on the rest.
         count = record["examples"] or 0
@@ -178,7 +182,7 @@ def _against(
                 claim, note=f"it was trained on examples that are judged: {error}"[:NOTE_LENGTH]
             )
         remaining = len(rest.names or ())
-        if remaining < LEAST or rest.xy is None or rest.xy[1] is None:
+        if remaining < MIN_EXAMPLES or rest.xy is None or rest.xy[1] is None:
             return dict(
                 claim,
                 note=f"it was trained on {count - remaining} of the {count} examples, which leaves"

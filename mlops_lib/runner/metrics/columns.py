@@ -9,10 +9,10 @@ from typing import Any, Iterator, List, NamedTuple, Optional, Tuple
 
 from mlops_lib.runner.metrics import example_rows
 
-FEWEST_ROWS = 30
+MIN_ROWS = 30
 """With fewer rows a column may match the target by chance."""
-MOST_CLASSES = 100
-MOST_COLUMNS = 5000
+MAX_CLASSES = 100
+MAX_COLUMNS = 5000
 SAMPLE = 20_000
 PERSON = re.compile(
     r"(^|_)(patient|subject|person|participant|user|customer|client|speaker|student|player|driver"
@@ -22,7 +22,7 @@ PERSON = re.compile(
 )
 IDENTIFIER = re.compile(r"^(id|uid|uuid|pid|sid)$", re.IGNORECASE)
 """Names of identifiers; with a prefix they may name anything, such as a store or a city."""
-MOST_PER_GROUP = 0.2
+MAX_GROUP_SHARE = 0.2
 """A column does not name persons if its most frequent value has a larger share of the rows."""
 
 
@@ -44,7 +44,7 @@ def target_columns(x: Any, y: Any) -> List[str]:
     import numpy
 
     target = _labels(y)
-    if target is None or len(target) < FEWEST_ROWS:
+    if target is None or len(target) < MIN_ROWS:
         return []
     names, columns = _table(x, len(target))
     step = max(1, len(target) // SAMPLE)
@@ -56,8 +56,8 @@ def target_columns(x: Any, y: Any) -> List[str]:
     matches = []
     for name, column in zip(names, columns):
         values = column[::step]
-        if len(classes) <= MOST_CLASSES:
-            is_target = len(names) > 1 and _goes_with(values, code, len(classes))
+        if len(classes) <= MAX_CLASSES:
+            is_target = len(names) > 1 and _maps_one_to_one(values, code, len(classes))
         else:
             is_target = _equals(values, target)
         if is_target:
@@ -65,7 +65,7 @@ def target_columns(x: Any, y: Any) -> List[str]:
     return matches
 
 
-def _goes_with(column: Any, code: Any, classes: int) -> bool:
+def _maps_one_to_one(column: Any, code: Any, classes: int) -> bool:
     """Return whether the values of this column and the classes map one-to-one."""
     import numpy
 
@@ -124,14 +124,14 @@ def _table(x: Any, count: int) -> Tuple[List[str], Iterator[Any]]:
 
     nothing: Tuple[List[str], Iterator[Any]] = ([], iter(()))
     if hasattr(x, "iloc") and hasattr(x, "columns"):
-        if len(x) != count or x.shape[1] > MOST_COLUMNS:
+        if len(x) != count or x.shape[1] > MAX_COLUMNS:
             return nothing
         columns = (x.iloc[:, i].to_numpy() for i in range(x.shape[1]))
         return [str(name) for name in x.columns], (
             column.astype(str) if column.dtype.kind == "O" else column for column in columns
         )
     if hasattr(x, "tocsc"):
-        if x.shape[0] != count or x.shape[1] > MOST_COLUMNS:
+        if x.shape[0] != count or x.shape[1] > MAX_COLUMNS:
             return nothing
         matrix = x.tocsc()
         return _numbered(x.shape[1]), (matrix[:, i].toarray().ravel() for i in range(x.shape[1]))
@@ -144,7 +144,7 @@ def _table(x: Any, count: int) -> Tuple[List[str], Iterator[Any]]:
         not isinstance(x, numpy.ndarray)
         or x.ndim != 2
         or len(x) != count
-        or x.shape[1] > MOST_COLUMNS
+        or x.shape[1] > MAX_COLUMNS
     ):
         return nothing
     if x.dtype.kind not in "biuf":
@@ -191,19 +191,19 @@ def groups_by_content(trained: Any, judged: Any, width: int, *, space: Any = Non
 
     groups: List[Group] = []
     for frame in _tables_of(space):
-        names = _naming(frame)
+        names = _group_columns(frame)
         numeric = [
             n
             for n in frame.columns
             if n not in names and getattr(frame[n], "dtype", None) is not None
         ]
         numeric = [n for n in numeric if getattr(frame[n].dtype, "kind", "O") in "biuf"]
-        if not names or not width <= len(numeric) <= min(width + 1, MOST_TRIED):
+        if not names or not width <= len(numeric) <= min(width + 1, MAX_TARGET_CANDIDATES):
             continue
         left_out = [()] if len(numeric) == width else [(name,) for name in reversed(numeric)]
         for without in left_out:
             values = frame[[n for n in numeric if n not in without]].to_numpy(dtype="float64")
-            place = _places(example_rows.number_keys(values), trained, judged)
+            place = _row_numbers(example_rows.number_keys(values), trained, judged)
             if place is None:
                 continue
             for name in names:
@@ -215,7 +215,7 @@ def groups_by_content(trained: Any, judged: Any, width: int, *, space: Any = Non
     return groups
 
 
-def _places(table: Any, trained: Any, judged: Any) -> Optional[Tuple[Any, Any]]:
+def _row_numbers(table: Any, trained: Any, judged: Any) -> Optional[Tuple[Any, Any]]:
     """Return the table's row numbers of both parts.
 
     Returns:
@@ -253,7 +253,7 @@ class Frame:
     def __init__(self, frame: Any) -> None:
         self.index = frame.index
         self.columns = [str(name) for name in getattr(frame, "columns", ())]
-        self.named = {name: frame[name].to_numpy().copy() for name in _naming(frame)}
+        self.named = {name: frame[name].to_numpy().copy() for name in _group_columns(frame)}
 
     @classmethod
     def of(cls, x: Any) -> "Optional[Frame]":
@@ -261,8 +261,8 @@ class Frame:
         return cls(x) if hasattr(x, "iloc") and hasattr(x, "index") else None
 
 
-SPLITS_KEPT = 8
-MOST_TRIED = 200
+MAX_SPLITS = 8
+MAX_TARGET_CANDIDATES = 200
 """Number of columns that are tried as the table's target."""
 _SPLITS: List[Tuple[Any, Any]] = []
 """Training and test part of each table that the script split."""
@@ -274,7 +274,7 @@ def remember_split(parts: Any) -> None:
     _SPLITS.extend(
         pair for pair in pairs if hasattr(pair[0], "shape") and hasattr(pair[1], "shape")
     )
-    del _SPLITS[:-SPLITS_KEPT]
+    del _SPLITS[:-MAX_SPLITS]
 
 
 def split_of(trained: int, judged: int) -> Optional[Tuple[Any, Any]]:
@@ -286,7 +286,7 @@ def split_of(trained: int, judged: int) -> Optional[Tuple[Any, Any]]:
     return next((pair for pair in alike if len(pair[0].shape) == 2), None)
 
 
-def _naming(frame: Any) -> List[Any]:
+def _group_columns(frame: Any) -> List[Any]:
     """Return the columns that name persons or groups.
 
     Their name suggests it, and most of their values have several rows.
@@ -296,15 +296,15 @@ def _naming(frame: Any) -> List[Any]:
         for name in getattr(frame, "columns", ())
         if isinstance(name, str)
         and (PERSON.search(name) or IDENTIFIER.search(name))
-        and _repeats(frame[name])
+        and _has_repeated_values(frame[name])
     ]
 
 
-def _repeats(column: Any) -> bool:
+def _has_repeated_values(column: Any) -> bool:
     if not hasattr(column, "value_counts"):  # two columns of one name
         return False
     counts = column.value_counts()
-    if len(counts) < 5 or counts.iloc[0] > MOST_PER_GROUP * len(column):
+    if len(counts) < 5 or counts.iloc[0] > MAX_GROUP_SHARE * len(column):
         return False
     return bool((counts > 1).mean() >= 0.5)
 
@@ -315,7 +315,7 @@ def _candidates(trained: Frame, judged: Frame, space: Any) -> Iterator[Tuple[str
         if name in judged.named and _is_person(name, among_inputs=True):
             yield name, values, judged.named[name]
     for frame in _tables_of(space):
-        for name in _naming(frame):
+        for name in _group_columns(frame):
             if name in trained.columns or not _is_source(frame, trained, judged):
                 continue
             yield (

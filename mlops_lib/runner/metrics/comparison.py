@@ -14,10 +14,10 @@ from mlops_lib.runner.metrics import recipes
 from mlops_lib.runner.metrics.recipes import Examples, Recipe
 
 RESAMPLES = 1999
-FEWEST = 199
-WORK = 40_000_000
+MIN_RESAMPLES = 199
+MAX_WORK = 40_000_000
 """Limit of examples times resamples: about a second for a metric that is a mean."""
-CALLS = 499
+FUNCTION_RESAMPLES = 499
 """Number of resamples for a metric that is a function of all answers at once."""
 GROUPS = 40
 """Number of groups that replace the examples if only an evaluation yields the metric."""
@@ -52,9 +52,9 @@ def compare(
         Exception: the models raised it on these examples.
     """
     if examples.y is None or (recipe.call == recipes.EVALUATE and examples.weight is not None):
-        return _by_groups(recipe, model, champion, examples, grows=grows)
-    truth, mine = recipes.answers(recipe, model, examples)
-    _, its = recipes.answers(recipe, champion, examples)
+        return _compare_groups(recipe, model, champion, examples, grows=grows)
+    truth, mine = recipes.targets_and_predictions(recipe, model, examples)
+    _, its = recipes.targets_and_predictions(recipe, champion, examples)
     if examples.weight is None:
         scores = _scores(recipe, truth, mine), _scores(recipe, truth, its)
         means = (
@@ -62,15 +62,17 @@ def compare(
             if scores[0] is None or scores[1] is None
             else (scores[0][0], scores[1][0], scores[0][1])
         )
-        if means is not None and _agree(means, values):
-            right = _right(means)
-            return _table(*right) if right is not None else _of_means(means, grows=grows)
+        if means is not None and _reproduce_values(means, values):
+            right = _correct_answers(means)
+            return (
+                _mcnemar_table(*right) if right is not None else _compare_means(means, grows=grows)
+            )
     if recipe.call == recipes.EVALUATE:
-        return _by_groups(recipe, model, champion, examples, grows=grows)
-    return _of_function(recipe, truth, mine, its, examples.weight, grows=grows)
+        return _compare_groups(recipe, model, champion, examples, grows=grows)
+    return _compare_by_function(recipe, truth, mine, its, examples.weight, grows=grows)
 
 
-def _agree(means: Means, values: Tuple[float, float]) -> bool:
+def _reproduce_values(means: Means, values: Tuple[float, float]) -> bool:
     """Return whether the scores reproduce the measured numbers.
 
     The name of a metric alone does not determine its computation.
@@ -80,14 +82,14 @@ def _agree(means: Means, values: Tuple[float, float]) -> bool:
     return all(abs(a - b) <= TOLERANCE * max(1.0, abs(b)) for a, b in zip(computed, values))
 
 
-def _right(means: Means) -> Optional[Tuple[Any, Any]]:
+def _correct_answers(means: Means) -> Optional[Tuple[Any, Any]]:
     mine, its, _ = means
     if all(((scores == 0) | (scores == 1)).all() for scores in (mine, its)):
         return mine == 1, its == 1
     return None
 
 
-def _table(mine: Any, its: Any) -> Dict[str, Any]:
+def _mcnemar_table(mine: Any, its: Any) -> Dict[str, Any]:
     """Return McNemar's four cells."""
     cells = {
         "both": mine & its,
@@ -104,23 +106,23 @@ def _scores(recipe: Recipe, truth: Any, guess: Any) -> Optional[Tuple[Any, Calla
 
     kind = _kind(recipe)
     if kind == "accuracy":
-        right = _rights(recipe, truth, guess)
-        return None if right is None else (right, _same)
+        right = _correct_shares(recipe, truth, guess)
+        return None if right is None else (right, _identity)
     if kind not in _ERRORS or numpy.size(truth) != numpy.size(guess):
         return None
     actual = numpy.asarray(truth, dtype="float64").reshape(len(truth), -1)
     error = numpy.asarray(guess, dtype="float64").reshape(len(actual), -1) - actual
     scores = _ERRORS[kind](error, actual).mean(axis=1)
-    return scores, numpy.sqrt if kind in ("rmse", "root_mean_squared_error") else _same
+    return scores, numpy.sqrt if kind in ("rmse", "root_mean_squared_error") else _identity
 
 
-def by_examples(recipe: Recipe, truth: Any, guess: Any) -> Optional[float]:
+def mean_of_scores(recipe: Recipe, truth: Any, guess: Any) -> Optional[float]:
     """Return the metric as a mean of scores per example; None if it is no such mean."""
     scores = _scores(recipe, truth, guess)
     return None if scores is None else float(scores[1](scores[0].mean()))
 
 
-def _same(value: Any) -> Any:
+def _identity(value: Any) -> Any:
     return value
 
 
@@ -155,12 +157,12 @@ def _kind(recipe: Recipe) -> str:
     return "accuracy" if usual else name
 
 
-def _rights(recipe: Recipe, truth: Any, guess: Any) -> Any:
+def _correct_shares(recipe: Recipe, truth: Any, guess: Any) -> Any:
     """Return the share of right answers for each example."""
     import numpy
 
     if recipe.call == recipes.EVALUATE:
-        right = _of_outputs(truth, guess)
+        right = _correct_outputs(truth, guess)
     else:
         right = numpy.asarray(truth) == numpy.asarray(guess).reshape(numpy.shape(truth))
         if right.ndim > 1:  # with several labels, all must be right
@@ -168,7 +170,7 @@ def _rights(recipe: Recipe, truth: Any, guess: Any) -> Any:
     return None if right is None else right.reshape(len(right), -1).mean(axis=1)
 
 
-def _of_outputs(truth: Any, outputs: Any) -> Any:
+def _correct_outputs(truth: Any, outputs: Any) -> Any:
     """Return which answers of a network are right, as Keras' accuracies count them.
 
     Returns:
@@ -189,14 +191,14 @@ def _of_outputs(truth: Any, outputs: Any) -> Any:
     return None
 
 
-def _of_means(means: Means, *, grows: bool) -> Dict[str, Any]:
+def _compare_means(means: Means, *, grows: bool) -> Dict[str, Any]:
     """Compare by each example's score."""
     import numpy
 
     mine, its, finish = means
     draws = numpy.random.default_rng(SEED)
     count = len(mine)
-    resamples = max(FEWEST, min(RESAMPLES, WORK // max(count, 1)))
+    resamples = max(MIN_RESAMPLES, min(RESAMPLES, MAX_WORK // max(count, 1)))
     apart = mine - its
     middle = (mine.mean() + its.mean()) / 2
     null = numpy.empty(resamples)
@@ -207,10 +209,12 @@ def _of_means(means: Means, *, grows: bool) -> Dict[str, Any]:
         null[i] = finish(middle + half) - finish(middle - half)
         rows = draws.integers(0, count, count)
         spread[i] = finish(mine[rows].mean()) - finish(its[rows].mean())
-    return _answer(finish(mine.mean()) - finish(its.mean()), null, spread, count, grows=grows)
+    return _permutation_result(
+        finish(mine.mean()) - finish(its.mean()), null, spread, count, grows=grows
+    )
 
 
-def _of_function(
+def _compare_by_function(
     recipe: Recipe, truth: Any, mine: Any, its: Any, weight: Any, *, grows: bool
 ) -> Dict[str, Any]:
     """Compare by a function of all targets and answers."""
@@ -226,7 +230,7 @@ def _of_function(
 
     def difference(rows: Any, first: Any, second: Any) -> float:
         part = None if weights is None else weights[rows]
-        return recipes.number(recipe, truth[rows], first, part) - recipes.number(
+        return recipes.compute(recipe, truth[rows], first, part) - recipes.compute(
             recipe, truth[rows], second, part
         )
 
@@ -235,7 +239,9 @@ def _of_function(
     spread: List[float] = []
     with warnings.catch_warnings():
         warnings.simplefilter("ignore")  # a resample may lack a class
-        for _ in range(max(FEWEST, min(CALLS, WORK // 10 // max(count, 1)))):
+        for _ in range(
+            max(MIN_RESAMPLES, min(FUNCTION_RESAMPLES, MAX_WORK // 10 // max(count, 1)))
+        ):
             swap = draws.integers(0, 2, count).astype(bool).reshape((-1,) + (1,) * (mine.ndim - 1))
             null.append(
                 difference(everything, numpy.where(swap, its, mine), numpy.where(swap, mine, its))
@@ -246,10 +252,10 @@ def _of_function(
             except ValueError:  # the resample has one class only: roc_auc is undefined
                 continue
         observed = difference(everything, mine, its)
-    return _answer(observed, numpy.array(null), numpy.array(spread), count, grows=grows)
+    return _permutation_result(observed, numpy.array(null), numpy.array(spread), count, grows=grows)
 
 
-def _by_groups(
+def _compare_groups(
     recipe: Recipe, model: Any, champion: Any, examples: Examples, *, grows: bool
 ) -> Dict[str, Any]:
     """Compare by groups of examples, each evaluated separately.
@@ -273,10 +279,12 @@ def _by_groups(
             ]
         )
     mine, its = numpy.array(pairs).T
-    return {**_of_means((mine, its, _same), grows=grows), "groups": GROUPS}
+    return {**_compare_means((mine, its, _identity), grows=grows), "groups": GROUPS}
 
 
-def _answer(observed: Any, null: Any, spread: Any, count: int, *, grows: bool) -> Dict[str, Any]:
+def _permutation_result(
+    observed: Any, null: Any, spread: Any, count: int, *, grows: bool
+) -> Dict[str, Any]:
     import numpy
 
     # Rounding must not tell two equal models apart.

@@ -27,14 +27,14 @@ from mlops_lib.runner.metrics.example_hashes import HASH, Examples
 from mlops_lib.runner.script.conditions import Conditions, Surroundings, surroundings
 from mlops_lib.runner.state import atomic
 
-RECORDS_KEPT = 500
+MAX_RECORDS = 500
 """Number of the latest measurements that are kept of a script that measures in a loop."""
-MODELS_KEPT = 8
+MAX_MODELS = 8
 """Number of the latest models that are kept: models that the script drops must not fill the memory.
 """
-TRAININGS_KEPT = REPEATS_KEPT = 32
+MAX_TRAININGS = MAX_REPEATS = 32
 
-NAMED_MOST = 2_000_000
+MAX_LISTED_HASHES = 2_000_000
 """Largest number of examples that are listed by hash; larger sets have a digest only."""
 NONE: FrozenSet[bytes] = frozenset()
 
@@ -94,14 +94,14 @@ _LABELLED = re.compile(
 _ALONE = re.compile(rf"\s*[\[(]*\s*(?:{_NUMBER}\s*,\s*)*({_NUMBER})\s*(%?)\s*[\])]*\s*")
 
 
-def _named_for_accuracy(path: str) -> int:
+def _accuracy_file_rank(path: str) -> int:
     stem, suffix = os.path.splitext(os.path.basename(path))
     if suffix.lower() not in TEXT_SUFFIXES:
         return 0
     return 2 if ACCURACY_FILE.search(stem) else 1 if RESULT_FILE.search(stem) else 0
 
 
-def written_accuracy(path: str) -> Optional[float]:
+def read_accuracy(path: str) -> Optional[float]:
     """Return the accuracy in a file, or None if the content is ambiguous.
 
     The file may contain a single number, a list (the last number counts) or a number after the
@@ -115,7 +115,7 @@ def written_accuracy(path: str) -> Optional[float]:
     except OSError:
         return None
     alone = _ALONE.fullmatch(text)
-    if alone is not None and _named_for_accuracy(path) < 2 and "." not in alone[1]:
+    if alone is not None and _accuracy_file_rank(path) < 2 and "." not in alone[1]:
         return None  # a whole number may be a count
     matches = [alone] if alone is not None else list(_LABELLED.finditer(text))
     if not matches:
@@ -258,7 +258,7 @@ class Evaluations:
             "measured_on": {"data": data, "left_out": left_out},
             "all": everything or {metric: value},
         }
-        _name(record, examples)
+        _set_examples(record, examples)
         self.records.append(record)
         if repeat is not None:
             self._repeat[number] = repeat
@@ -274,7 +274,7 @@ class Evaluations:
         if recipe is not None and recipe[0] is not None:
             self.recipes[number] = recipe
         self._journal.write("metric", **record)
-        self._forget()
+        self._drop_old()
         return number
 
     def withdraw(self, fit: int) -> None:
@@ -295,18 +295,18 @@ class Evaluations:
             self._surroundings,
         ]
 
-    def _forget(self) -> None:
+    def _drop_old(self) -> None:
         """Drop old records, models and inputs, which must not fill the memory."""
-        del self.records[:-RECORDS_KEPT]
+        del self.records[:-MAX_RECORDS]
         distinct: "set[int]" = set()
         for number in sorted(self.models, reverse=True):
             model = self.models[number]
             distinct.add(id(model))
-            if len(distinct) > MODELS_KEPT and model is not self.saved():
+            if len(distinct) > MAX_MODELS and model is not self.saved():
                 for table in self._tables():
                     table.pop(number, None)
         for repeats in self._tables()[1:]:
-            for number in sorted(repeats)[:-REPEATS_KEPT]:
+            for number in sorted(repeats)[:-MAX_REPEATS]:
                 del repeats[number]
 
     def record_training(
@@ -325,7 +325,7 @@ class Evaluations:
             read: returns them when the script has ended, if not.
         """
         self.trainings.append(Training(reference(model), reference(x), examples, read))
-        del self.trainings[:-TRAININGS_KEPT]
+        del self.trainings[:-MAX_TRAININGS]
 
     def is_held_out(self, model: Any, x: Any, examples: Optional[Examples]) -> Optional[bool]:
         """Return whether a model has not been trained on these examples.
@@ -401,7 +401,7 @@ class Evaluations:
                     f"the saved model could not be evaluated: {type(error).__name__}: {error}"
                 )
                 continue
-            self._journal.write("measured", **{name: record.get(name) for name in _OF_MEASURED})
+            self._journal.write("measured", **{name: record.get(name) for name in _MEASURED_KEYS})
 
     def measure_without(self, number: int, model: Any, names: FrozenSet[bytes]) -> Measured:
         """Measure a model on an evaluation's examples without those of these hashes.
@@ -413,7 +413,7 @@ class Evaluations:
         """
         return self._repeat[number](model, names | self.selected | self.leaking.get(number, NONE))
 
-    def names_of(self, number: int) -> FrozenSet[bytes]:
+    def hashes_of(self, number: int) -> FrozenSet[bytes]:
         """Return the hashes of the examples behind an evaluation's final number, if known."""
         return frozenset(self._names.get(number) or ())
 
@@ -475,7 +475,7 @@ class Evaluations:
                 del self.recipes[number]
         if measurement.names is not None:
             self._names[number] = measurement.names
-        _name(record, examples)
+        _set_examples(record, examples)
         if record["held_out"] is None and examples is not None:
             self._settle_held_out(record, examples)
 
@@ -581,9 +581,9 @@ class Evaluations:
         """
         if self.records:
             return
-        for path in sorted(paths, key=lambda path: (-_named_for_accuracy(path), path)):
-            if _named_for_accuracy(path):
-                value = written_accuracy(os.path.join(work, path))
+        for path in sorted(paths, key=lambda path: (-_accuracy_file_rank(path), path)):
+            if _accuracy_file_rank(path):
+                value = read_accuracy(os.path.join(work, path))
                 if value is not None:
                     self.add(metric="accuracy", value=value, source="file", fit=None)
                     self._journal.warn(
@@ -605,7 +605,7 @@ class Evaluations:
         """Write metrics.json, and the hashes of the judged examples beside it."""
         record = self.judged_record()
         names = self._names.get(record["id"]) if record is not None else None
-        if record is not None and names is not None and len(names) <= NAMED_MOST:
+        if record is not None and names is not None and len(names) <= MAX_LISTED_HASHES:
             content = {
                 "schema": 1,
                 "evaluation": record["id"],
@@ -629,7 +629,7 @@ class Evaluations:
         )
 
 
-_OF_MEASURED = (
+_MEASURED_KEYS = (
     "id",
     "metric",
     "recomputed",
@@ -650,7 +650,7 @@ def _examples(measurement: Measured) -> Any:
     return None if y is None else Arrays(x, y, measurement.weight)
 
 
-def _name(record: Dict[str, Any], examples: Optional[Examples]) -> None:
+def _set_examples(record: Dict[str, Any], examples: Optional[Examples]) -> None:
     """Write into a record which examples its number was measured on."""
     if examples is not None:
         record.update(

@@ -37,9 +37,9 @@ class Examples:
         return len(self.hashes & other.hashes) / len(self.hashes) if self.hashes else 0.0
 
 
-SAMPLED = 64
+SAMPLE_SIZE = 64
 """Number of examples that are hashed to detect a change of an array's content."""
-_KNOWN: Dict[int, Tuple[Any, bytes, Examples]] = {}
+_CACHE: Dict[int, Tuple[Any, bytes, Examples]] = {}
 
 
 def examples(x: Any, rows: Optional[Iterable[int]] = None) -> Optional[Examples]:
@@ -52,16 +52,16 @@ def examples(x: Any, rows: Optional[Iterable[int]] = None) -> Optional[Examples]
         rows: indexes of the examples to return; None for all.
     """
     if rows is None and type(x).__name__ == "ndarray" and getattr(x, "ndim", None):
-        return _array(x)
+        return _cached_examples(x)
     each = hashes(x, rows)
     return None if each is None else Examples(each)
 
 
-def _array(x: Any) -> Optional[Examples]:
+def _cached_examples(x: Any) -> Optional[Examples]:
     """Return the examples of an array, cached for scripts that fit in a loop."""
-    sampled = hashes(x, range(0, len(x), max(1, len(x) // SAMPLED)))
+    sampled = hashes(x, range(0, len(x), max(1, len(x) // SAMPLE_SIZE)))
     sample = b"".join(sampled or ())
-    cached = _KNOWN.get(id(x))
+    cached = _CACHE.get(id(x))
     if cached is not None and cached[0]() is x and cached[1] == sample:
         return cached[2]
     each = hashes(x)
@@ -69,7 +69,7 @@ def _array(x: Any) -> Optional[Examples]:
         return None
     result = Examples(each)
     key = id(x)
-    _KNOWN[key] = (weakref.ref(x, lambda _: _KNOWN.pop(key, None)), sample, result)
+    _CACHE[key] = (weakref.ref(x, lambda _: _CACHE.pop(key, None)), sample, result)
     return result
 
 
@@ -96,16 +96,16 @@ class _Rows:
     """
 
     def __init__(self, array: Any) -> None:
-        self._array = array
+        self._cached_examples = array
         # The same number as float32 and as float64 is the same example: scripts cast between fit
         # and evaluate.
         self._cast = array.dtype.kind == "f" and array.dtype.name != "float32"
 
     def __len__(self) -> int:
-        return len(self._array)
+        return len(self._cached_examples)
 
     def __getitem__(self, index: int) -> bytes:
-        row = self._array[index]
+        row = self._cached_examples[index]
         return (row.astype("float32") if self._cast else row).tobytes()  # type: ignore[no-any-return]
 
 

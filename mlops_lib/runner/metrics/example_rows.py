@@ -51,9 +51,9 @@ def read(x: Any) -> Optional[Rows]:
     if x is None:
         return None
     if isinstance(x, dict):
-        return _several([x[name] for name in sorted(x, key=str)])
+        return _combined([x[name] for name in sorted(x, key=str)])
     if isinstance(x, (list, tuple)):
-        return _several(list(x))
+        return _combined(list(x))
     if hasattr(x, "tocsr"):
         return Rows("sparse", _sparse_keys(x.tocsr()), source=x)
     if hasattr(x, "iloc"):
@@ -115,7 +115,7 @@ def _array(x: Any) -> Any:
         )
 
 
-def _several(parts: List[Any]) -> Optional[Rows]:
+def _combined(parts: List[Any]) -> Optional[Rows]:
     read_parts = [read(part) for part in parts]
     rows = [other for other in read_parts if other is not None]
     if len(rows) != len(parts) or not rows or len({len(other) for other in rows}) != 1:
@@ -312,7 +312,7 @@ def length(x: Any) -> int:
     return len(x) if hasattr(x, "__len__") else 0
 
 
-MOST_FILES = 20_000
+MAX_FILES = 20_000
 THUMBNAIL = 32
 
 
@@ -340,7 +340,7 @@ def of_files(x: Any) -> Optional[Rows]:
         not isinstance(paths, (list, tuple))
         or not paths
         or pillow is None
-        or len(paths) > MOST_FILES
+        or len(paths) > MAX_FILES
     ):
         return None
     pictures: Any = numpy.empty((len(paths), THUMBNAIL, THUMBNAIL), dtype="uint8")

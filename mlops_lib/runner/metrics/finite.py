@@ -8,8 +8,8 @@ from typing import Any, Dict, List, Optional, Tuple
 
 from mlops_lib.runner.metrics import misclassified, predictions
 
-ROWS_NAMED = 10
-MOST_BYTES = 1 << 30
+MAX_LISTED_ROWS = 10
+MAX_BYTES = 1 << 30
 """Larger inputs are not scanned before a training."""
 
 
@@ -32,9 +32,9 @@ def count(model: Any, xy: Tuple[Any, Any], record: Dict[str, Any]) -> None:
             return
         bad = (~numpy.isfinite(output.reshape(len(output), -1))).any(axis=1).nonzero()[0]
         bad_count += len(bad)
-        rows += (bad[: ROWS_NAMED - len(rows)] + total).tolist()
+        rows += (bad[: MAX_LISTED_ROWS - len(rows)] + total).tolist()
         total += len(output)
-        if total >= misclassified.EXAMPLES:
+        if total >= misclassified.MAX_EXAMPLES:
             break
     if bad_count:
         record["not_finite"] = {"count": bad_count, "examples": total, "rows": rows}
@@ -61,7 +61,7 @@ def describe_missing(x: Any) -> Optional[str]:
     names = [str(name) for name in getattr(x, "columns", range(x.shape[1]))]
     if hasattr(x, "isna"):
         is_missing = x.isna().to_numpy()
-    elif isinstance(x, numpy.ndarray) and x.dtype.kind == "f" and x.nbytes <= MOST_BYTES:
+    elif isinstance(x, numpy.ndarray) and x.dtype.kind == "f" and x.nbytes <= MAX_BYTES:
         is_missing = numpy.isnan(x)
     else:
         return None

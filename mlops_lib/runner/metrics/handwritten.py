@@ -21,7 +21,7 @@ AVERAGES = frozenset(
 """Last names of functions that reduce many numbers to one."""
 SQUARES = frozenset(["square", "pow"])
 ABSOLUTES = frozenset(["abs", "absolute", "fabs"])
-FRUITLESS = 200
+MAX_UNTRACED = 200
 """Number of comparisons without a prediction, after which the script's comparisons are ignored."""
 
 
@@ -48,7 +48,7 @@ def mean_absolute_error(y: Any, predicted: Any) -> float:
 
 Note = Callable[[Callable[..., float], Any, Any], None]
 _note: Optional[Note] = None
-_fruitless = 0
+_untraced = 0
 
 
 def install(note: Note) -> None:
@@ -58,9 +58,9 @@ def install(note: Note) -> None:
         note: called with the metric's function, targets and predictions, in the order of the
             script.
     """
-    global _note, _fruitless
+    global _note, _untraced
     _note = note
-    _fruitless = 0
+    _untraced = 0
 
 
 def _operator(
@@ -75,11 +75,11 @@ def _operator(
 
 
 def _report_if_predicted(measure: Callable[..., float], left: Any, right: Any) -> None:
-    global _fruitless
-    if _note is None or _fruitless > FRUITLESS or not _are_columns(left, right):
+    global _untraced
+    if _note is None or _untraced > MAX_UNTRACED or not _are_columns(left, right):
         return
     if predictions.trace(left) is None and predictions.trace(right) is None:
-        _fruitless += 1
+        _untraced += 1
         return
     _note(measure, left, right)
 
@@ -111,7 +111,7 @@ OPERATORS: Dict[str, Callable[[Any, Any], Any]] = {
 """Name in compiled sources to its function."""
 
 
-class Measures(ast.NodeTransformer):
+class MetricTransformer(ast.NodeTransformer):
     """Replace the operators whose results are averaged."""
 
     def __init__(self) -> None:
@@ -121,14 +121,14 @@ class Measures(ast.NodeTransformer):
         """Transform calls like `np.mean(y == p)`, `(y == p).mean()` and `sum(y != p)`."""
         self.generic_visit(node)
         if _last_name(node.func) in AVERAGES:
-            inner = _Inner(self.used)
+            inner = _OperandTransformer(self.used)
             node.args = [inner.visit(argument) for argument in node.args]
             if isinstance(node.func, ast.Attribute):
                 node.func.value = inner.visit(node.func.value)
         return node
 
 
-class _Inner(ast.NodeTransformer):
+class _OperandTransformer(ast.NodeTransformer):
     def __init__(self, used: Set[str]) -> None:
         self._used = used
 

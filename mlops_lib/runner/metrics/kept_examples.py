@@ -21,7 +21,7 @@ from mlops_lib.runner.state import atomic
 
 LIMIT_BYTES = 256 << 20
 """Size of all stored examples together."""
-MOST = 4
+MAX_EVALUATIONS = 4
 """Number of evaluations with stored examples: the judged one first, then the last ones."""
 NOTE_LENGTH = 300
 
@@ -66,7 +66,7 @@ def store(run: Context) -> None:
         entry: Dict[str, Any] = {"evaluation": record["id"], "note": ""}
         entries.append(entry)
         stored = evaluations.recipes.get(record["id"])
-        if stored is None or len(entries) > MOST:
+        if stored is None or len(entries) > MAX_EVALUATIONS:
             entry["note"] = (
                 "the computation of this number cannot be serialized"
                 if stored is None
@@ -137,7 +137,7 @@ def materialize(examples: Examples, count: Any = None) -> Examples:
             raise UnstorableError(f"the examples take more than {LIMIT_BYTES >> 20} MB")
     if not batches:
         raise UnstorableError("the pipeline is empty when it is read again")
-    parts = tuple(_joined([batch[i] for batch in batches]) for i in range(len(batches[0])))
+    parts = tuple(_concatenate([batch[i] for batch in batches]) for i in range(len(batches[0])))
     length = len(next(_leaves(parts[1])))
     if isinstance(count, int) and count != length:
         raise UnstorableError(
@@ -187,13 +187,13 @@ def _leaves(part: Any) -> Iterator[Any]:
         yield part
 
 
-def _joined(parts: List[Any]) -> Any:
+def _concatenate(parts: List[Any]) -> Any:
     import numpy
 
     if isinstance(parts[0], dict):
-        return {key: _joined([part[key] for part in parts]) for key in parts[0]}
+        return {key: _concatenate([part[key] for part in parts]) for key in parts[0]}
     if isinstance(parts[0], list):
-        return [_joined([part[i] for part in parts]) for i in range(len(parts[0]))]
+        return [_concatenate([part[i] for part in parts]) for i in range(len(parts[0]))]
     if any(part.shape[1:] != parts[0].shape[1:] for part in parts):
         raise UnstorableError("the pipeline's batches have examples of different shapes")
     return numpy.concatenate(parts)
@@ -346,29 +346,29 @@ def restore(tree: Any, arrays: Any) -> Examples:
     Raises:
         ValueError, KeyError: they are malformed.
     """
-    return Examples(**{name: _restored(tree[name], arrays) for name in Examples._fields})
+    return Examples(**{name: _restore_value(tree[name], arrays) for name in Examples._fields})
 
 
-def _restored(tree: Any, arrays: Any) -> Any:
+def _restore_value(tree: Any, arrays: Any) -> Any:
     kind = tree["kind"]
     if kind == "none":
         return None
     if kind == "array":
         return arrays[tree["key"]]
     if kind == "dict":
-        return dict(zip(tree["names"], (_restored(item, arrays) for item in tree["items"])))
+        return dict(zip(tree["names"], (_restore_value(item, arrays) for item in tree["items"])))
     if kind == "list":
-        return [_restored(item, arrays) for item in tree["items"]]
+        return [_restore_value(item, arrays) for item in tree["items"]]
     if kind == "plain list":
-        return _restored(tree["item"], arrays).tolist()
+        return _restore_value(tree["item"], arrays).tolist()
     if kind == "texts":
-        return _restored_texts(tree, arrays)
+        return _restore_texts(tree, arrays)
     if kind == "objects":
-        return _restored(tree["item"], arrays).astype(object)
-    return _RESTORED[kind](tree, arrays)
+        return _restore_value(tree["item"], arrays).astype(object)
+    return _RESTORERS[kind](tree, arrays)
 
 
-def _restored_texts(tree: Any, arrays: Any) -> Any:
+def _restore_texts(tree: Any, arrays: Any) -> Any:
     import numpy
 
     content, ends, missing = (arrays[key] for key in tree["keys"])
@@ -385,52 +385,54 @@ def _restored_texts(tree: Any, arrays: Any) -> Any:
     return array.reshape(tree["shape"])
 
 
-def _restored_csr(tree: Any, arrays: Any) -> Any:
+def _restore_csr(tree: Any, arrays: Any) -> Any:
     from scipy.sparse import csr_matrix
 
     return csr_matrix(tuple(arrays[key] for key in tree["keys"]), shape=tuple(tree["shape"]))
 
 
-def _restored_dmatrix(tree: Any, arrays: Any) -> Any:
+def _restore_dmatrix(tree: Any, arrays: Any) -> Any:
     import xgboost
 
-    data = _restored(tree["item"], arrays)
+    data = _restore_value(tree["item"], arrays)
     return xgboost.DMatrix(data, feature_names=tree["names"], feature_types=tree["types"])
 
 
-def _restored_tensor(tree: Any, arrays: Any) -> Any:
+def _restore_tensor(tree: Any, arrays: Any) -> Any:
     import tensorflow
 
-    return tensorflow.constant(_restored(tree["item"], arrays))
+    return tensorflow.constant(_restore_value(tree["item"], arrays))
 
 
-def _restored_series(tree: Any, arrays: Any) -> Any:
+def _restore_series(tree: Any, arrays: Any) -> Any:
     import pandas
 
     if "codes" in tree:
-        categories = _restored(tree["categories"], arrays)
+        categories = _restore_value(tree["categories"], arrays)
         categorical = pandas.Categorical.from_codes(
             arrays[tree["codes"]], categories=categories, ordered=tree["ordered"]
         )
         return pandas.Series(categorical, name=tree["name"])
-    return pandas.Series(_restored(tree["item"], arrays), name=tree["name"]).astype(tree["dtype"])
+    return pandas.Series(_restore_value(tree["item"], arrays), name=tree["name"]).astype(
+        tree["dtype"]
+    )
 
 
-def _restored_frame(tree: Any, arrays: Any) -> Any:
+def _restore_frame(tree: Any, arrays: Any) -> Any:
     import pandas
 
-    columns = [_restored(item, arrays) for item in tree["items"]]
+    columns = [_restore_value(item, arrays) for item in tree["items"]]
     frame = pandas.concat(columns, axis=1) if columns else pandas.DataFrame()
     frame.columns = pandas.Index(tree["names"])
     return frame
 
 
-_RESTORED = {
-    "csr": _restored_csr,
-    "dmatrix": _restored_dmatrix,
-    "tensor": _restored_tensor,
-    "series": _restored_series,
-    "frame": _restored_frame,
+_RESTORERS = {
+    "csr": _restore_csr,
+    "dmatrix": _restore_dmatrix,
+    "tensor": _restore_tensor,
+    "series": _restore_series,
+    "frame": _restore_frame,
 }
 
 

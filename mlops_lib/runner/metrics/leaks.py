@@ -25,16 +25,16 @@ from mlops_lib.runner.metrics.evaluations import Evaluations, reference
 from mlops_lib.runner.metrics.pairs import pair_records
 from mlops_lib.runner.state import atomic
 
-FEWEST = 30
+MIN_REST = 30
 """A clean rest of fewer examples is not meaningful."""
 INDEX_BYTES = 1 << 28
 """Memory for the near-copy indexes of all fits together."""
-TRAININGS = 32
-PIPELINES = 2
+MAX_TRAININGS = 32
+MAX_PIPELINES = 2
 """Number of the last pipelines that models were trained on which are read again."""
-JUDGED_SETS = 6
+MAX_JUDGED_SETS = 6
 """Number of the last different sets of judged examples that are examined."""
-PAIRS_SHOWN = 12
+MAX_PAIRS = 12
 SHARE_OF_TIME = 0.02
 FREE_S = 2.0
 """Detection may take this time, or `SHARE_OF_TIME` of the run's; then it finds exact copies only.
@@ -54,7 +54,7 @@ class Training:
         self.target_columns: List[str] = []
         self.twins = repeats.twin_share(rows.keys)
         self.loose_twins = repeats.twin_share(rows.loose) if rows.loose is not None else self.twins
-        self.coarse = repeats.Coarse(rows)
+        self.coarse = repeats.CoarseRows(rows)
 
     @property
     def nbytes(self) -> int:
@@ -154,11 +154,11 @@ class LeakDetector:
             if source is not None:
                 training.x = reference(source)
             self._trainings.append(training)
-            del self._trainings[:-TRAININGS]
+            del self._trainings[:-MAX_TRAININGS]
             self._enforce_limit()
         elif example_rows.is_pipeline(x):
             self._unread.append((reference(model), x))
-            del self._unread[:-PIPELINES]
+            del self._unread[:-MAX_PIPELINES]
 
     def _stored(self, model: Any, x: Any, y: Any) -> Optional[Training]:
         """Return the stored training of the same arrays, for scripts that fit in a loop."""
@@ -181,7 +181,7 @@ class LeakDetector:
         training = Training(model, x, y, rows)
         training.target_columns = columns.target_columns(x, y)
         if self._has_time():
-            training.described = neighbours.describe(rows)
+            training.described = neighbours.build_index(rows)
         elif rows.kind in ("pictures", "numbers"):
             self.journal.warn(
                 "near-copies of the examples of later fits are not searched: it would take too long"
@@ -211,7 +211,7 @@ class LeakDetector:
             key: entry for key, entry in self._known.items() if id(entry[2].described) in alive
         }
 
-    def look(self, model: Any, x: Any, y: Any) -> Optional[Findings]:
+    def examine(self, model: Any, x: Any, y: Any) -> Optional[Findings]:
         """Return the leaks from a model's training into these judged examples.
 
         Returns:
@@ -252,7 +252,7 @@ class LeakDetector:
                 targets = arrays[1]
             if rows is not None and len(rows):
                 training = Training(model, None, targets, rows)
-                training.described = neighbours.describe(rows)
+                training.described = neighbours.build_index(rows)
                 self._trainings.append(training)
 
     def _compare(
@@ -324,10 +324,13 @@ class LeakDetector:
         ):
             return False
         # A copy has its original's target: many differing targets exclude copies.
-        has_labels = labels is not None and training.labels is not None and len(index) >= FEWEST
-        if has_labels and (labels[index] != training.labels[match]).mean() >= repeats.DISAGREEING:
+        has_labels = labels is not None and training.labels is not None and len(index) >= MIN_REST
+        if (
+            has_labels
+            and (labels[index] != training.labels[match]).mean() >= repeats.MIN_DISAGREEMENT
+        ):
             return True
-        return training.coarse.makes_plausible(match, repeated / count)
+        return training.coarse.explains(match, repeated / count)
 
 
 def _near_kind(rows: example_rows.Rows) -> str:
@@ -395,7 +398,7 @@ def _width(rows: example_rows.Rows) -> int:
     return 0 if rows.kind != "numbers" or rows.numbers is None else int(rows.numbers.shape[1])
 
 
-def settle(detector: LeakDetector, evaluations: Evaluations, inside: str) -> None:
+def report_leaks(detector: LeakDetector, evaluations: Evaluations, inside: str) -> None:
     """Add the leaks to each evaluation, before the saved model is measured again.
 
     Args:
@@ -404,17 +407,17 @@ def settle(detector: LeakDetector, evaluations: Evaluations, inside: str) -> Non
             repeated.
         inside: the folder for `leaks.json`.
     """
-    _Settlement(detector, evaluations).run(inside)
+    _LeakReport(detector, evaluations).run(inside)
 
 
-class _Settlement:
+class _LeakReport:
     def __init__(self, detector: LeakDetector, evaluations: Evaluations) -> None:
         self._detector = detector
         self._evaluations = evaluations
-        self._sets: Dict[Tuple[int, int], Optional[_Judged]] = {}
+        self._sets: Dict[Tuple[int, int], Optional[_JudgedSet]] = {}
 
     def run(self, inside: str) -> None:
-        sets: Dict[int, _Judged] = {}
+        sets: Dict[int, _JudgedSet] = {}
         for record in reversed(self._evaluations.records):
             if record["source"] == "fit.training":
                 continue
@@ -430,7 +433,7 @@ class _Settlement:
         elif os.path.exists(path):
             os.remove(path)
 
-    def _examine_once(self, record: Dict[str, Any]) -> "Optional[_Judged]":
+    def _examine_once(self, record: Dict[str, Any]) -> "Optional[_JudgedSet]":
         xy = self._evaluations.xy.get(record["id"])
         model = self._evaluations.models.get(record["id"])
         if xy is None:
@@ -438,18 +441,18 @@ class _Settlement:
         key = (id(xy[0]), id(model))
         if key not in self._sets:
             self._sets[key] = None
-            if len(self._sets) <= JUDGED_SETS:
+            if len(self._sets) <= MAX_JUDGED_SETS:
                 with self._detector.journal.guard("leaks"):
-                    self._sets[key] = self._look(model, *xy)
+                    self._sets[key] = self._examine(model, *xy)
         return self._sets[key]
 
-    def _look(self, model: Any, x: Any, y: Any) -> "Optional[_Judged]":
+    def _examine(self, model: Any, x: Any, y: Any) -> "Optional[_JudgedSet]":
         if y is None and not hasattr(x, "get_label"):
             x, y = example_rows.in_memory(x) or (None, None)
-        findings = self._detector.look(model, x, y) if x is not None else None
-        return None if findings is None else _Judged(x, findings)
+        findings = self._detector.examine(model, x, y) if x is not None else None
+        return None if findings is None else _JudgedSet(x, findings)
 
-    def _note(self, record: Dict[str, Any], examined: "_Judged") -> None:
+    def _note(self, record: Dict[str, Any], examined: "_JudgedSet") -> None:
         findings = examined.findings
         if record["held_out"] is False and examined.findings.is_training_set:
             return  # knowingly measured on the training examples
@@ -464,12 +467,12 @@ class _Settlement:
             return
         record["leaks"] = {**examined.described(), "value_of_all": record["value"]}
         if examined.leaking.any():
-            if examined.rest < FEWEST:
+            if examined.rest < MIN_REST:
                 record["leaks"]["fate"] = "too few left"
                 return
             record["leaks"]["fate"] = "not measured"  # until the repetition succeeds
             self._evaluations.leaking[record["id"]] = examined.names(examined.leaking)
-        elif examined.repeated.any() and int((~examined.repeated).sum()) >= FEWEST:
+        elif examined.repeated.any() and int((~examined.repeated).sum()) >= MIN_REST:
             self._evaluations.repeated[record["id"]] = examined.names(examined.repeated)
         if record["held_out"] is False:
             # The clean rest of these examples is held out, and it is all that counts from here on.
@@ -486,7 +489,7 @@ class _Settlement:
         )
 
 
-class _Judged:
+class _JudgedSet:
     """A set of judged examples with its findings."""
 
     def __init__(self, x: Any, findings: Findings) -> None:
@@ -503,7 +506,7 @@ class _Judged:
 
     def pairs(self) -> List[Dict[str, Any]]:
         """Return some pairs for the report."""
-        return pair_records(self.findings.copies, self.x, limit=PAIRS_SHOWN)
+        return pair_records(self.findings.copies, self.x, limit=MAX_PAIRS)
 
     def described(self) -> Dict[str, Any]:
         """Return the findings as metrics.json stores them."""

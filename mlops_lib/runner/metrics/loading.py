@@ -58,11 +58,11 @@ def load_keras(path: str) -> Tuple[Any, bool]:
     with zipfile.ZipFile(path) as archive:
         config, metadata = (_json_in(archive, name) for name in ("config.json", "metadata.json"))
     compiled = config.pop("compile_config", None) if isinstance(config, dict) else None
-    foreign = sorted(set(_foreign(config)))
+    foreign = sorted(set(_foreign_names(config)))
     if foreign:
         raise NeedsCodeError(f"it needs the script's own {', '.join(foreign)[:200]}")
-    compiles = compiled is not None and not set(_foreign(compiled))
-    keras = _keras_of(str(metadata.get("keras_version", "3")))
+    compiles = compiled is not None and not set(_foreign_names(compiled))
+    keras = _installed_keras(str(metadata.get("keras_version", "3")))
     return keras.models.load_model(path, compile=compiles, safe_mode=True), compiles
 
 
@@ -74,11 +74,11 @@ def _json_in(archive: Any, name: str) -> Any:
     return json.loads(content)
 
 
-def _foreign(config: Any) -> Iterator[str]:
+def _foreign_names(config: Any) -> Iterator[str]:
     """Iterate over the names in a description that are not Keras' own."""
     if isinstance(config, list):
         for item in config:
-            yield from _foreign(item)
+            yield from _foreign_names(item)
     elif isinstance(config, dict):
         if "class_name" in config:
             name = str(config["class_name"])
@@ -91,10 +91,10 @@ def _foreign(config: Any) -> Iterator[str]:
                 inner = config.get("config")
                 yield str(inner) if name == "function" and isinstance(inner, str) else name
         for value in config.values():
-            yield from _foreign(value)
+            yield from _foreign_names(value)
 
 
-def _keras_of(version: str) -> Any:
+def _installed_keras(version: str) -> Any:
     """Return the Keras that wrote a file: `tf_keras` or TensorFlow's for version 2."""
     major = version.split(".")[0]
     for name in KERAS_PACKAGES:
@@ -114,8 +114,8 @@ LIBRARIES = ("sklearn", "xgboost", "lightgbm", "catboost")
 """Libraries whose classes are all allowed; of their functions, only those that rebuild compiled
 objects.
 """
-REBUILDS = re.compile(r"newObj|__pyx_unpickle_\w+")
-KNOWN: Dict[str, Set[str]] = {
+REBUILD_FUNCTIONS = re.compile(r"newObj|__pyx_unpickle_\w+")
+ALLOWED: Dict[str, Set[str]] = {
     "builtins": {
         "set",
         "frozenset",
@@ -153,7 +153,7 @@ KNOWN: Dict[str, Set[str]] = {
 }
 NUMPY_PARTS = re.compile(r"numpy\.(_?core)(\.multiarray|\.numeric)")
 NUMPY_REBUILDS = ("_reconstruct", "scalar", "_frombuffer")
-CLASSES = re.compile(r"scipy\.(sparse|interpolate)(\..*)?|numpy\.random\..*")
+CLASS_MODULES = re.compile(r"scipy\.(sparse|interpolate)(\..*)?|numpy\.random\..*")
 """Modules of which every class is allowed, and functions that rebuild a compiled object."""
 
 
@@ -181,21 +181,23 @@ def _find_class(module: str, name: str) -> Any:
     """
     is_library = module.split(".")[0] in LIBRARIES
     # A dotted name walks attributes, which would lead from an allowed class to any object.
-    if "." in name or not (is_library or _is_known(module, name)):
+    if "." in name or not (is_library or _is_allowed(module, name)):
         raise NeedsCodeError(f"it needs {module}.{name}"[:200])
     result = getattr(importlib.import_module(module), name)
     if (
         is_library
         and not isinstance(result, type)
-        and not REBUILDS.fullmatch(name)
-        and not _is_known(module, name)
+        and not REBUILD_FUNCTIONS.fullmatch(name)
+        and not _is_allowed(module, name)
     ):
         raise NeedsCodeError(f"it needs {module}.{name}"[:200])
     return result
 
 
-def _is_known(module: str, name: str) -> bool:
-    if name in KNOWN.get(module, ()) or (NUMPY_PARTS.fullmatch(module) and name in NUMPY_REBUILDS):
+def _is_allowed(module: str, name: str) -> bool:
+    if name in ALLOWED.get(module, ()) or (
+        NUMPY_PARTS.fullmatch(module) and name in NUMPY_REBUILDS
+    ):
         return True
     if module in ("numpy", "numpy.dtypes"):
         import numpy
@@ -203,9 +205,9 @@ def _is_known(module: str, name: str) -> bool:
         result = getattr(importlib.import_module(module), name, None)
         is_type = isinstance(result, type) and issubclass(result, (numpy.generic, numpy.dtype))
         return is_type or isinstance(result, numpy.ufunc)
-    if CLASSES.fullmatch(module):
+    if CLASS_MODULES.fullmatch(module):
         result = getattr(importlib.import_module(module), name, None)
-        return isinstance(result, type) or REBUILDS.fullmatch(name) is not None
+        return isinstance(result, type) or REBUILD_FUNCTIONS.fullmatch(name) is not None
     return False
 
 

@@ -13,10 +13,10 @@ from typing import Any, Dict, Iterator, List, Optional, Tuple
 from mlops_lib.runner import protocol
 from mlops_lib.runner.state import atomic
 
-SHOWN = 12
-EXAMPLES = 20_000
+MAX_MISTAKES = 12
+MAX_EXAMPLES = 20_000
 """Number of examined examples; more take time and hardly change the result."""
-CLASSES = 50
+MAX_CLASSES = 50
 SIDE = 64
 """Pixels of the longer side of a stored picture."""
 BATCH = 256
@@ -41,10 +41,10 @@ def explain(model: Any, xy: Tuple[Any, Any], record: Dict[str, Any], inside: str
             return
         for place in (targets != predicted).nonzero()[0]:
             worst.append((float(sure[place]), len(truth) + int(place), x, int(place)))
-        worst = sorted(worst, key=lambda mistake: (-mistake[0], mistake[1]))[:SHOWN]
+        worst = sorted(worst, key=lambda mistake: (-mistake[0], mistake[1]))[:MAX_MISTAKES]
         truth.extend(targets.tolist())
         guess.extend(predicted.tolist())
-        if len(truth) >= EXAMPLES:
+        if len(truth) >= MAX_EXAMPLES:
             is_complete = False
             break
     if is_complete and record.get("confusion") is None:
@@ -132,7 +132,7 @@ def _are_classes(values: Any) -> bool:
 
 def _tabulate(truth: List[Any], guess: List[Any], record: Dict[str, Any]) -> None:
     labels = sorted(set(truth) | set(guess))
-    if not 2 <= len(labels) <= CLASSES:
+    if not 2 <= len(labels) <= MAX_CLASSES:
         return
     place = {label: i for i, label in enumerate(labels)}
     table = [[0] * len(labels) for _ in labels]

@@ -20,7 +20,7 @@ DAMPINGS = (None, 4.0, 2.5)
 """Initial guesses of the damping of frequencies by resizing."""
 GAIN_ROUNDS = 3
 SMALLEST_GAIN = 0.02
-FEWEST_PAIRS = 10
+MIN_PAIRS = 10
 """Fewer pairs do not suffice to estimate a transformation of all pictures."""
 COLUMNS = 64
 """Tables with more columns are projected at random to half as many."""
@@ -31,28 +31,28 @@ LOOSE = 0.4
 The loose one is used only if it matches far more pictures than among the training examples
 themselves.
 """
-FARTHEST = 0.1
+MAX_DISTANCE = 0.1
 """Squared distance of unit vectors beyond which pictures are no copies (a correlation of 0.95)."""
-IDENTICAL = 1e-3
+IDENTICAL_DISTANCE = 1e-3
 """Squared distance below which pictures are copies whatever else is near."""
 TABLE_STRICT = 0.01
 TABLE_LOOSE = 0.04
-TABLE_FARTHEST = 0.15
+TABLE_MAX_DISTANCE = 0.15
 """Distance per column, in standard deviations, beyond which rows are no copies."""
-FEWEST_COLUMNS = 3
+MIN_COLUMNS = 3
 """With fewer columns two rows are near each other by chance, and a copy has to be nearer."""
-MOST_DECIMALS = 5
+MAX_DECIMALS = 5
 SAMPLE = 1500
 """Number of training examples that are compared with the others, to see how similar examples are.
 """
-RARE = 500
+RARE_SAMPLE = 500
 """Number of judged examples that are tested first for rare cases: mirrored and shrunk pictures."""
-PAIRS = 2_000_000_000
+MAX_DISTANCES = 2_000_000_000
 """Limit of computed distances per search, a few seconds; beyond it, judged examples are sampled."""
 CHUNK = 4096
 BLOCK = 1 << 23
 """Number of input values that are processed at a time."""
-MOST_BYTES = 1 << 26
+MAX_BYTES = 1 << 26
 """Memory for one fit's examples; larger sets are thinned out evenly."""
 FLIPS = {"mirrored": (1, -1), "upside down": (-1, 1), "turned by 180 degrees": (-1, -1)}
 """Kind to the signs of odd frequencies along rows and columns."""
@@ -233,25 +233,27 @@ class NearCopyIndex:
         described = describe_pictures(pictures)
         # A picture of one colour resembles any other of one colour.
         rest = (numpy.abs(described).max(axis=1) > 0).nonzero()[0]
-        rest = _bounded(rest, len(self.rows))
+        rest = _thin_out(rest, len(self.rows))
         copies: List[NearCopies] = []
-        for kind, search in (("altered", self._hits), ("resized or blurred", self._filtered)):
+        for kind, search in (("altered", self._matches), ("resized or blurred", self._find_damped)):
             hits = search(described, rest, kind)
             copies += [hits] if len(hits.index) else []
             rest = numpy.setdiff1d(rest, hits.index)
         for kind, flip in FLIPS.items():
             signs = _signs(flip)
             if not len(
-                self._hits(described * signs, rest[:: max(1, len(rest) // RARE)], kind).index
+                self._matches(
+                    described * signs, rest[:: max(1, len(rest) // RARE_SAMPLE)], kind
+                ).index
             ):
                 continue
-            hits = self._hits(described * signs, rest, kind)
+            hits = self._matches(described * signs, rest, kind)
             if len(hits.index) > 3 * self._self_rate(flip, STRICT) * len(rest) + 1:
                 copies.append(hits)
                 rest = numpy.setdiff1d(rest, hits.index)
         return copies
 
-    def _hits(self, described: Any, which: Any, kind: str) -> NearCopies:
+    def _matches(self, described: Any, which: Any, kind: str) -> NearCopies:
         if not len(which):
             return NearCopies(which, which, kind)
         place, first, second = nearest(described[which], self.rows)
@@ -264,18 +266,18 @@ class NearCopyIndex:
         The loose ratio is used if it matches far more than chance would, else the strict one.
         """
         for ratio in (LOOSE, STRICT):
-            near = (first <= FARTHEST) & (first <= ratio * second)
+            near = (first <= MAX_DISTANCE) & (first <= ratio * second)
             if near.any() and near.mean() > 3 * self._self_rate(None, ratio) + 1 / len(first):
-                return near | (first <= IDENTICAL)
-        return first <= IDENTICAL
+                return near | (first <= IDENTICAL_DISTANCE)
+        return first <= IDENTICAL_DISTANCE
 
-    def _filtered(self, described: Any, which: Any, kind: str) -> NearCopies:
+    def _find_damped(self, described: Any, which: Any, kind: str) -> NearCopies:
         """Find pictures whose frequencies were damped alike: shrunk, blurred, sharpened.
 
         The gains are guessed, and then fitted to the pairs that look most like copies.
         """
-        some = which[:: max(1, len(which) // RARE)]
-        if len(some) < FEWEST_PAIRS:
+        some = which[:: max(1, len(which) // RARE_SAMPLE)]
+        if len(some) < MIN_PAIRS:
             return NearCopies(which[:0], which[:0], kind)
         fits = [self._fit_gains(described[some], _damping(width)) for width in DAMPINGS]
         hits, gains = max(fits, key=lambda fit: fit[0])
@@ -293,13 +295,13 @@ class NearCopyIndex:
             place, first, second = nearest(described, _unit(self.rows * gains))
             ratio = first / numpy.maximum(second, 1e-12)
             surest = numpy.flatnonzero(ratio <= STRICT)
-            if len(surest) < FEWEST_PAIRS:
-                surest = numpy.argsort(ratio)[: max(FEWEST_PAIRS, len(ratio) // 20)]
+            if len(surest) < MIN_PAIRS:
+                surest = numpy.argsort(ratio)[: max(MIN_PAIRS, len(ratio) // 20)]
             pictures = described[surest]
             rows = self.rows[place[surest]]
             slopes = (pictures * rows).sum(axis=0) / numpy.maximum((rows * rows).sum(axis=0), 1e-9)
             gains = numpy.maximum(slopes, SMALLEST_GAIN).astype("float32")
-        return int(((ratio <= STRICT) & (first <= FARTHEST)).sum()), gains
+        return int(((ratio <= STRICT) & (first <= MAX_DISTANCE)).sum()), gains
 
     def _self_rate(self, flip: Optional[Tuple[int, int]], ratio: float) -> float:
         """Return the share of training pictures that look like copies of others."""
@@ -313,16 +315,16 @@ class NearCopyIndex:
             signs = _signs(flip) if flip is not None else numpy.float32(1)
             self._self_distances[flip] = nearest(self.rows[some] * signs, self.rows[rest])[1:]
         first, second = self._self_distances[flip]
-        return float(((first <= FARTHEST) & (first <= ratio * second)).mean())
+        return float(((first <= MAX_DISTANCE) & (first <= ratio * second)).mean())
 
     def _table(self, numbers: Any) -> List[NearCopies]:
         import numpy
 
-        which = _bounded(numpy.arange(len(numbers)), len(self.rows))
+        which = _thin_out(numpy.arange(len(numbers)), len(self.rows))
         copies = self._more_than_chance(
             self._rows_near(numbers, which, self.rows, "cast or rounded"), len(which)
         )
-        for rounded, rows in self._coarser(numbers, numpy.setdiff1d(which, copies.index)):
+        for rounded, rows in self._rounded_parts(numbers, numpy.setdiff1d(which, copies.index)):
             own = standardise(rounded, self.centre, self.spread)
             more = self._more_than_chance(
                 self._rows_near(numbers, rows, own, copies.kind), len(rows)
@@ -333,7 +335,7 @@ class NearCopyIndex:
                 copies.kind,
             )
         if len(copies.index) < 0.02 * len(which):
-            scaled = self._scaled_otherwise(numbers[which])
+            scaled = self._find_rescaled(numbers[which])
             if scaled is not None:
                 return [NearCopies(which[scaled.index], scaled.match, scaled.kind)]
         return [copies] if len(copies.index) else []
@@ -347,8 +349,8 @@ class NearCopyIndex:
 
     def _is_near(self, first: Any, second: Any) -> Any:
         columns = self.rows.shape[1]
-        ratio = TABLE_STRICT if columns >= FEWEST_COLUMNS else TABLE_STRICT**2
-        return (first <= ratio * second) & (first <= columns * TABLE_FARTHEST**2)
+        ratio = TABLE_STRICT if columns >= MIN_COLUMNS else TABLE_STRICT**2
+        return (first <= ratio * second) & (first <= columns * TABLE_MAX_DISTANCE**2)
 
     def _more_than_chance(self, copies: NearCopies, looked_at: int) -> NearCopies:
         """Return the matches if they are more than among training rows alone, else none."""
@@ -361,7 +363,7 @@ class NearCopyIndex:
         """The training rows in their own units, with the precision of float32."""
         return self.rows * self.spread + self.centre
 
-    def _coarser(self, numbers: Any, which: Any) -> List[Tuple[Any, Any]]:
+    def _rounded_parts(self, numbers: Any, which: Any) -> List[Tuple[Any, Any]]:
         """Return less precise judged rows, with the training rows rounded in the same way.
 
         Rounding can erase a column with a small spread; the original is then found only among rows
@@ -377,11 +379,11 @@ class NearCopyIndex:
         decimals = decimals_of(judged)
         parts = [
             (numpy.round(raw, k), which[decimals == k])
-            for k in range(min(usual, MOST_DECIMALS))
+            for k in range(min(usual, MAX_DECIMALS))
             if (decimals == k).any()
         ]
         half = (_as_half(judged) == judged.astype("float32")).all(axis=1) & (
-            decimals >= MOST_DECIMALS
+            decimals >= MAX_DECIMALS
         )
         if half.any() and not (_as_half(raw[:SAMPLE]) == raw[:SAMPLE].astype("float32")).all():
             parts.append((_as_half(raw), which[half]))
@@ -398,7 +400,7 @@ class NearCopyIndex:
             self._self_distances["table"] = nearest(self.rows[some], self.rows[rest])[1:]
         return float(self._is_near(*self._self_distances["table"]).mean())
 
-    def _scaled_otherwise(self, numbers: Any) -> Optional[NearCopies]:
+    def _find_rescaled(self, numbers: Any) -> Optional[NearCopies]:
         """Return rows that were scaled by other constants than the training rows.
 
         Standardised by their own columns they are near their originals. The constants, one pair per
@@ -432,9 +434,9 @@ class NearCopyIndex:
         return NearCopies(numpy.flatnonzero(hit), self.index[place[hit]], "scaled otherwise")
 
 
-def _bounded(which: Any, rows: int) -> Any:
+def _thin_out(which: Any, rows: int) -> Any:
     """Return as many judged examples as can be compared in bounded time."""
-    most = max(SAMPLE, PAIRS // max(1, rows))
+    most = max(SAMPLE, MAX_DISTANCES // max(1, rows))
     return which if len(which) <= most else which[:: -(-len(which) // most)]
 
 
@@ -447,12 +449,12 @@ def _as_half(numbers: Any) -> Any:
 
 
 def decimals_of(numbers: Any) -> Any:
-    """Return the largest number of decimals in each row, at most `MOST_DECIMALS`."""
+    """Return the largest number of decimals in each row, at most `MAX_DECIMALS`."""
     import numpy
 
     values = numpy.nan_to_num(numbers.astype("float64"), posinf=0.0, neginf=0.0)
-    decimals = numpy.full(len(values), MOST_DECIMALS)
-    for k in reversed(range(MOST_DECIMALS)):
+    decimals = numpy.full(len(values), MAX_DECIMALS)
+    for k in reversed(range(MAX_DECIMALS)):
         rest = numpy.abs(values - numpy.round(values, k))
         decimals[(rest <= 1e-6 * numpy.maximum(1.0, numpy.abs(values))).all(axis=1)] = k
     return decimals
@@ -498,27 +500,27 @@ def _standardised(numbers: Any, centre: Any, spread: Any) -> Any:
     return values @ directions / numpy.float32((COLUMNS // 2) ** 0.5)
 
 
-def _different(rows: example_rows.Rows, width: int) -> Any:
+def _distinct(rows: example_rows.Rows, width: int) -> Any:
     """Return one index per different example; large sets are thinned out evenly."""
     import numpy
 
     _, first = numpy.unique(rows.keys, return_index=True)
     first.sort()
-    return first[:: max(1, -(-len(first) * width * 4 // MOST_BYTES))]
+    return first[:: max(1, -(-len(first) * width * 4 // MAX_BYTES))]
 
 
-def describe(rows: example_rows.Rows) -> Optional[NearCopyIndex]:
+def build_index(rows: example_rows.Rows) -> Optional[NearCopyIndex]:
     """Return an index of training examples for near-copies; None for other kinds."""
     import numpy
 
     if rows.kind == "pictures":
-        first = _different(rows, FREQUENCIES**2)
+        first = _distinct(rows, FREQUENCIES**2)
         described = describe_pictures(rows.source[first] if len(first) < len(rows) else rows.source)
         has_contrast = numpy.abs(described).max(axis=1) > 0
         return NearCopyIndex("pictures", described[has_contrast], first[has_contrast])
     if rows.numbers is None or rows.numbers.shape[1] < 2:
         return None
-    first = _different(rows, min(rows.numbers.shape[1], COLUMNS))
+    first = _distinct(rows, min(rows.numbers.shape[1], COLUMNS))
     numbers = rows.numbers[first] if len(first) < len(rows) else rows.numbers
     centre, spread = spread_of(numbers)
     return NearCopyIndex(

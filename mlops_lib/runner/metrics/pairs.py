@@ -4,9 +4,9 @@ import base64
 import math
 from typing import Any, Dict, List, Optional
 
-VALUES = 12
+MAX_VALUES = 12
 """Number of a row's columns that are included."""
-CHARACTERS = 200
+MAX_CHARACTERS = 200
 SIDE = 64
 """Pixels of the longer side of a stored picture."""
 
@@ -42,12 +42,14 @@ def _example(x: Any, index: int) -> Optional[Dict[str, Any]]:
     if hasattr(x, "iloc"):
         row = x.iloc[index]
         if not hasattr(row, "items") or isinstance(row, str):
-            return {"text": str(row)[:CHARACTERS]}
+            return {"text": str(row)[:MAX_CHARACTERS]}
         return {
-            "row": {str(name)[:40]: str(value)[:40] for name, value in list(row.items())[:VALUES]}
+            "row": {
+                str(name)[:40]: str(value)[:40] for name, value in list(row.items())[:MAX_VALUES]
+            }
         }
     if isinstance(x, list) and x and isinstance(x[0], str):
-        return {"text": x[index][:CHARACTERS]}
+        return {"text": x[index][:MAX_CHARACTERS]}
     if hasattr(x, "numpy") and not hasattr(x, "tobytes"):
         x = x.numpy()
     if not hasattr(x, "tobytes") or not hasattr(x, "ndim"):
@@ -57,8 +59,8 @@ def _example(x: Any, index: int) -> Optional[Dict[str, Any]]:
     if x.dtype.kind in "OUS":
         value = x[index]
         value = value.decode("utf-8", "replace") if isinstance(value, bytes) else value
-        return {"text": str(value)[:CHARACTERS]}
-    values = x[index].ravel()[:VALUES].tolist()
+        return {"text": str(value)[:MAX_CHARACTERS]}
+    values = x[index].ravel()[:MAX_VALUES].tolist()
     return {"row": {str(place): f"{value:.6g}" for place, value in enumerate(values)}}
 
 

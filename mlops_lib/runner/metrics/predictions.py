@@ -8,9 +8,9 @@ from mlops_lib.runner.keras.examples import read_names
 from mlops_lib.runner.metrics.evaluations import Measured
 from mlops_lib.runner.search.examples import rows
 
-KEPT = 32
+MAX_PREDICTIONS = 32
 """Number of remembered predictions; scripts rarely make more before they measure them."""
-KEPT_BYTES = 1 << 29
+MAX_BYTES = 1 << 29
 """Memory of the remembered predictions; the newest is kept whatever its size."""
 
 Shape = Callable[[Any], Any]
@@ -36,7 +36,7 @@ def _second_column(output: Any) -> Any:
     return output[:, 1]
 
 
-DERIVED: Tuple[Shape, ...] = (_as_it_is, _argmax, _above_half, _rounded, _second_column)
+TRANSFORMATIONS: Tuple[Shape, ...] = (_as_it_is, _argmax, _above_half, _rounded, _second_column)
 """Transformations that scripts apply to a prediction before they measure it."""
 
 
@@ -65,7 +65,7 @@ class Prediction:
         """Return the function that turns this output into values of the digest, or None."""
         if self._digests is None:
             self._digests = {}
-            for shape in DERIVED:
+            for shape in TRANSFORMATIONS:
                 try:
                     self._digests.setdefault(digest_values(shape(self.output)), shape)
                 except (TypeError, IndexError, ValueError, AttributeError):
@@ -175,10 +175,8 @@ def remember(
 ) -> None:
     """Keep a reference to a prediction of the script; nothing is copied."""
     _REMEMBERED.append(Prediction(model, method, x, output, fit, options))
-    del _REMEMBERED[:-KEPT]
-    while (
-        len(_REMEMBERED) > 1 and sum(prediction.nbytes for prediction in _REMEMBERED) > KEPT_BYTES
-    ):
+    del _REMEMBERED[:-MAX_PREDICTIONS]
+    while len(_REMEMBERED) > 1 and sum(prediction.nbytes for prediction in _REMEMBERED) > MAX_BYTES:
         del _REMEMBERED[0]
 
 

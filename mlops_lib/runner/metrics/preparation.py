@@ -12,8 +12,8 @@ from typing import Any, Callable, Dict, List, Optional
 from mlops_lib.runner.journal import Journal
 from mlops_lib.runner.metrics import example_rows, repeats
 
-KEPT = 40
-LARGEST = 500_000_000
+MAX_TRANSFORMERS = 40
+MAX_VALUES = 500_000_000
 """Number of values; larger inputs are not hashed."""
 STATELESS = (
     "LabelEncoder",
@@ -31,7 +31,7 @@ SUPERVISED = re.compile(
     r"^(Select|GenericUnivariateSelect|RFE|TargetEncoder|LinearDiscriminant|PLS|CCA|Neighborhood"
     r"|WOE|CatBoostEncoder|LeaveOneOut|JamesStein|MEstimate|GLMM|SequentialFeatureSelector|Boruta)"
 )
-FEWEST = 5
+MIN_EXAMPLES = 5
 
 
 class _TransformerFit:
@@ -93,7 +93,7 @@ class Preparations:
         )
         record.columns = list(x.columns) if hasattr(x, "columns") else None
         self._fits.append(record)
-        del self._fits[:-KEPT]
+        del self._fits[:-MAX_TRANSFORMERS]
 
     def record_transform(self, transformer: Any, x: Any, output: Any) -> None:
         """Record the output of a transformer for an input."""
@@ -151,7 +151,7 @@ class Preparations:
             rows: its rows.
             which: mask of the judged examples to examine; copies of training examples are excluded.
         """
-        if int(which.sum()) < FEWEST:
+        if int(which.sum()) < MIN_EXAMPLES:
             which = which | True
         findings = []
         for record in self._fits:
@@ -195,7 +195,7 @@ def _rows(x: Any) -> Optional[example_rows.Rows]:
     size = 1
     for side in shape or ():
         size *= int(side or 0)
-    return None if size > LARGEST else example_rows.read(x)
+    return None if size > MAX_VALUES else example_rows.read(x)
 
 
 def _inside(

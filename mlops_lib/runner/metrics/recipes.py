@@ -40,8 +40,9 @@ FUNCTIONS = (
 
 A recipe is an untrusted claim, and none of these functions runs code from elsewhere.
 """
-DERIVED: Dict[str, Callable[[Any], Any]] = {
-    transformation.__name__.lstrip("_"): transformation for transformation in predictions.DERIVED
+TRANSFORMATIONS: Dict[str, Callable[[Any], Any]] = {
+    transformation.__name__.lstrip("_"): transformation
+    for transformation in predictions.TRANSFORMATIONS
 }
 
 
@@ -92,7 +93,9 @@ def of_function(
         swapped: whether the prediction was the first argument.
         options: the prediction's arguments besides its input.
     """
-    derived = next((key for key, transformation in DERIVED.items() if transformation is derive), "")
+    derived = next(
+        (key for key, transformation in TRANSFORMATIONS.items() if transformation is derive), ""
+    )
     is_plain = all(map(_is_plain, (*arguments.values(), *options.values())))
     if name not in FUNCTIONS or not derived or method not in METHODS or not is_plain:
         return None
@@ -121,7 +124,9 @@ def from_json(value: Any) -> Recipe:
     if not isinstance(value, dict):
         raise ValueError("a recipe is an object")
     recipe = Recipe(**{name: value[name] for name in Recipe._fields if name in value})
-    is_known = recipe.call in CALLS and recipe.method in METHODS and recipe.derived in DERIVED
+    is_known = (
+        recipe.call in CALLS and recipe.method in METHODS and recipe.derived in TRANSFORMATIONS
+    )
     if not is_known or (recipe.call == FUNCTION and recipe.function not in FUNCTIONS):
         raise ValueError(f"unknown recipe: {recipe.call!r} {recipe.function!r}")
     for arguments in (recipe.arguments, recipe.options):
@@ -153,11 +158,11 @@ def measure(recipe: Recipe, model: Any, examples: Examples) -> Dict[str, float]:
     if recipe.call == SCORE:
         weight = {} if examples.weight is None else {"sample_weight": examples.weight}
         return {recipe.metric: float(model.score(examples.x, examples.y, **weight))}
-    truth, guess = answers(recipe, model, examples)
-    return {recipe.metric: number(recipe, truth, guess, examples.weight)}
+    truth, guess = targets_and_predictions(recipe, model, examples)
+    return {recipe.metric: compute(recipe, truth, guess, examples.weight)}
 
 
-def answers(recipe: Recipe, model: Any, examples: Examples) -> Tuple[Any, Any]:
+def targets_and_predictions(recipe: Recipe, model: Any, examples: Examples) -> Tuple[Any, Any]:
     """Return targets and predictions, one per example.
 
     Raises:
@@ -181,11 +186,11 @@ def answers(recipe: Recipe, model: Any, examples: Examples) -> Tuple[Any, Any]:
         if labels is not None:
             return labels, targets.guess(output, labels)
     elif recipe.call == FUNCTION:
-        output = DERIVED[recipe.derived](output)
+        output = TRANSFORMATIONS[recipe.derived](output)
     return numpy.asarray(truth), output
 
 
-def number(recipe: Recipe, truth: Any, guess: Any, weight: Any = None) -> float:
+def compute(recipe: Recipe, truth: Any, guess: Any, weight: Any = None) -> float:
     """Return the number of given targets and predictions, by a function or comparison."""
     function = _function(recipe)
     more = {} if weight is None else {"sample_weight": weight}

@@ -70,8 +70,8 @@ def measure(
     """
     if recipe.call != recipes.EVALUATE or is_compiled:
         return recipes.measure(recipe, model, examples)
-    truth, guess = recipes.answers(recipe, model, examples)
-    value = None if examples.weight is not None else comparison.by_examples(recipe, truth, guess)
+    truth, guess = recipes.targets_and_predictions(recipe, model, examples)
+    value = None if examples.weight is not None else comparison.mean_of_scores(recipe, truth, guess)
     if value is None:
         raise loading.NeedsCodeError(
             f"its metric {recipe.metric}, or its loss, is the script's own"

@@ -11,12 +11,12 @@ from typing import Any, List, Optional
 
 from mlops_lib.runner.metrics import example_rows
 
-MOST_VALUES = 2_000_000
+MAX_VALUES = 2_000_000
 """Number of examined values; larger tables are thinned out evenly."""
-MOST_COLUMNS = 300
-MOST_REPEATED = 0.3
+MAX_COLUMNS = 300
+MAX_NATURAL_SHARE = 0.3
 """Largest natural share of judged texts that repeat training texts."""
-DISAGREEING = 0.1
+MIN_DISAGREEMENT = 0.1
 """Share of equal examples with different targets that excludes copies: a copy has its original's
 target.
 """
@@ -48,7 +48,7 @@ def is_expected(repeated: int, judged: int, twins: float, trained: int) -> bool:
     return bool(repeated / judged <= 1.25 * expected + 3 * spread)
 
 
-class Coarse:
+class CoarseRows:
     """Training examples that differ from another one in one column only.
 
     Args:
@@ -66,16 +66,16 @@ class Coarse:
         self._near: Any = None
         """Mask of the examined examples; None if they have no columns, or too many."""
         if rows.kind not in ("pictures", "several"):
-            self._look(rows)
+            self._examine(rows)
 
-    def _look(self, rows: example_rows.Rows) -> None:
+    def _examine(self, rows: example_rows.Rows) -> None:
         width = _width(rows)
-        if width is None or width > MOST_COLUMNS:
+        if width is None or width > MAX_COLUMNS:
             return
-        self._step = max(1, len(rows) * width // MOST_VALUES)
+        self._step = max(1, len(rows) * width // MAX_VALUES)
         self._near = _differ_in_one_column(_decoded(_columns(rows, self._step)))
 
-    def makes_plausible(self, match: Any, share: float) -> bool:
+    def explains(self, match: Any, share: float) -> bool:
         """Return whether judged examples can equal training examples without being copies.
 
         Args:
@@ -85,11 +85,11 @@ class Coarse:
         if self.kind in ("pictures", "several"):
             return False
         if self._near is None:
-            return self.kind != "mixed" and share <= MOST_REPEATED
+            return self.kind != "mixed" and share <= MAX_NATURAL_SHARE
         looked_at = match[match % self._step == 0] // self._step
         if len(looked_at) and self._near[looked_at].mean() >= 0.5:
             return True
-        return self.is_whole and share <= MOST_REPEATED  # rows of word indexes
+        return self.is_whole and share <= MAX_NATURAL_SHARE  # rows of word indexes
 
 
 def _width(rows: example_rows.Rows) -> Optional[int]:

@@ -15,18 +15,18 @@ def install(run: Context) -> Dict[str, Callable[[ModuleType], None]]:
     Returns:
         the import hooks for `joblib.dump` and Keras' `save`.
     """
-    pickle.dump = _watched(run, pickle.dump)
+    pickle.dump = _observed(run, pickle.dump)
 
     def joblib(module: ModuleType) -> None:
-        module.dump = _watched(run, module.dump)  # type: ignore[attr-defined]
+        module.dump = _observed(run, module.dump)  # type: ignore[attr-defined]
 
     def keras(module: ModuleType) -> None:
-        module.save_model = _watched(run, module.save_model)  # type: ignore[attr-defined]
+        module.save_model = _observed(run, module.save_model)  # type: ignore[attr-defined]
 
     return {"joblib.numpy_pickle": joblib, "keras.src.saving.saving_api": keras}
 
 
-def _watched(run: Context, save: Callable[..., Any]) -> Callable[..., Any]:
+def _observed(run: Context, save: Callable[..., Any]) -> Callable[..., Any]:
     @functools.wraps(save)
     def save_(item: Any, *args: Any, **kwargs: Any) -> Any:
         if not run.nested:

@@ -12,7 +12,7 @@ from typing import Any, Callable, Dict, List, NamedTuple, Optional, Tuple
 from mlops_lib.runner.context import Context
 from mlops_lib.runner.metrics import columns, example_hashes, predictions
 
-SPLITS_KEPT = 8
+MAX_SPLITS = 8
 DATASETS = (
     "mnist",
     "fashion_mnist",
@@ -129,7 +129,7 @@ def _splitting(
             pair = None if run.nested else read(result)
             if pair is not None:
                 _SPLITS.append(pair)
-                del _SPLITS[:-SPLITS_KEPT]
+                del _SPLITS[:-MAX_SPLITS]
             if not run.nested and isinstance(result, list):
                 columns.remember_split(result)
         return result
@@ -154,14 +154,14 @@ def measure(run: Context) -> None:
     own = [r for r in run.evaluations.records if not str(r["source"]).startswith("fit.training")]
     if any(r["held_out"] is not False and r["source"] != "fit.validation" for r in own):
         return
-    compared = _compared(run)
+    compared = _last_comparable_prediction(run)
     if compared is None and not any(r["source"] == "fit.validation" for r in own):
-        compared = _never_predicted(run)
+        compared = _omitted_prediction(run)
     if compared is not None:
-        _add(run, *compared)
+        _add_evaluation(run, *compared)
 
 
-def _compared(run: Context) -> "Optional[Tuple[predictions.Prediction, Any]]":
+def _last_comparable_prediction(run: Context) -> "Optional[Tuple[predictions.Prediction, Any]]":
     """Return the script's last prediction on inputs with known targets."""
     for prediction in predictions.newest_first():
         if getattr(prediction.model, "is_judged_by_its_calls", False):
@@ -206,7 +206,7 @@ def _length(x: Any) -> Optional[int]:
     return len(x) if hasattr(x, "__len__") else None
 
 
-def _never_predicted(run: Context) -> "Optional[Tuple[predictions.Prediction, Any]]":
+def _omitted_prediction(run: Context) -> "Optional[Tuple[predictions.Prediction, Any]]":
     """Return a prediction of the last model on the test part of its training's split.
 
     The script itself did not make it.
@@ -227,7 +227,7 @@ def _never_predicted(run: Context) -> "Optional[Tuple[predictions.Prediction, An
     return None
 
 
-def _add(run: Context, prediction: predictions.Prediction, y: Any) -> None:
+def _add_evaluation(run: Context, prediction: predictions.Prediction, y: Any) -> None:
     truth = classes_of(y)
     common: Dict[str, Any] = {
         "source": "compared",
@@ -240,7 +240,7 @@ def _add(run: Context, prediction: predictions.Prediction, y: Any) -> None:
     if truth is None:
         _add_regression(run, prediction, y, common)
         return
-    if not _is_about(prediction.output, truth):
+    if not _can_predict(prediction.output, truth):
         return
 
     def agreement(truth: Any, output: Any) -> float:
@@ -269,7 +269,7 @@ def _recipe(metric: str, prediction: predictions.Prediction, y: Any) -> Any:
     )
 
 
-def _is_about(output: Any, truth: Any) -> bool:
+def _can_predict(output: Any, truth: Any) -> bool:
     """Return whether an output can be a prediction of these labels.
 
     The output of an autoencoder, for instance, has as many columns as its input.

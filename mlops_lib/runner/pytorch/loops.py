@@ -607,7 +607,7 @@ class Loops:
         """
         self._output.unmute()
         self._proof.refute(self._begun_at if self._target is None else self._target["id"])
-        self.run.leave(why)
+        self.run.restart_process(why)
 
     def _check_proof(self, loop: Loop) -> None:
         """Compare with what the attempt before had here, or keep that for the next one."""
@@ -629,7 +629,7 @@ class Loops:
         self._active = False
         if isinstance(error, snapshot.SeveredError):
             self._proof.refute(*range(self._id + 1))
-            self.run.leave(
+            self.run.restart_process(
                 "a gradient goes through a checkpoint: the training is repeated from its beginning"
             )
 

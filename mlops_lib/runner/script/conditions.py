@@ -77,19 +77,19 @@ class Conditions:
             self._undo_steps += [install() for install in self._installs]
         try:
             with warnings.catch_warnings():
-                _enter(at or self._last or before)
+                _apply(at or self._last or before)
                 if random is not None:
                     rng.restore(random)
                 yield
         finally:
-            _enter(before)
+            _apply(before)
             if random is not None:
                 rng.restore(random)
             if is_over:
                 self._undo_all()
 
 
-def _enter(target: Surroundings) -> None:
+def _apply(target: Surroundings) -> None:
     for name in os.environ.keys() - target.variables.keys():
         del os.environ[name]
     for name, value in target.variables.items():

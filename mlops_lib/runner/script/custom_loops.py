@@ -6,7 +6,7 @@ from typing import Any, Callable, Dict
 
 from mlops_lib.runner.context import Context
 
-BY_GRADIENTS = {
+GRADIENT_METHODS = {
     "keras.src.optimizers.base_optimizer": ("BaseOptimizer", "apply"),
     "tf_keras.src.optimizers.optimizer": ("_BaseOptimizer", "apply_gradients"),
     "tf_keras.src.optimizers.legacy.optimizer_v2": ("OptimizerV2", "apply_gradients"),
@@ -21,7 +21,7 @@ def install(run: Context) -> Dict[str, Callable[[ModuleType], None]]:
 
     def gradients(module: ModuleType) -> None:
         with run.journal.guard("watch optimizers"):
-            name, method = BY_GRADIENTS[module.__name__]
+            name, method = GRADIENT_METHODS[module.__name__]
             _watch(
                 run,
                 getattr(module, name),
@@ -30,7 +30,7 @@ def install(run: Context) -> Dict[str, Callable[[ModuleType], None]]:
                 "the step as a model's `train_step`, trained by `fit`,",
             )
 
-    return dict.fromkeys(BY_GRADIENTS, gradients)
+    return dict.fromkeys(GRADIENT_METHODS, gradients)
 
 
 def _watch(run: Context, owner: Any, method: str, by: str, resumable: str) -> None:

@@ -283,7 +283,7 @@ def report(error: BaseException) -> Tuple[int, Optional[Dict[str, Any]]]:
                 }
             if code and isinstance(caught, Exception):
                 # `except …: sys.exit(1)`: the exception that was caught is the reason.
-                return code, _described(caught)
+                return code, _error_record(caught)
             text = f"SystemExit({error.code})"
         else:
             sys.stderr.write(f"{error.code}\n")
@@ -300,7 +300,7 @@ def report(error: BaseException) -> Tuple[int, Optional[Dict[str, Any]]]:
     )
     sys.stderr.flush()
     code = 130 if isinstance(error, KeyboardInterrupt) else 1
-    return code, _described(error)
+    return code, _error_record(error)
 
 
 def _refused_arguments(error: BaseException) -> str:
@@ -314,7 +314,7 @@ def _refused_arguments(error: BaseException) -> str:
     return ""
 
 
-def _described(error: BaseException) -> Dict[str, Any]:
+def _error_record(error: BaseException) -> Dict[str, Any]:
     return {
         "type": type(error).__name__,
         "message": str(error)[:2000],

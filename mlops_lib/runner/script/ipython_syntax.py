@@ -16,7 +16,7 @@ from typing import Any, Callable, Dict, List, Optional, Tuple
 
 NAME = "get_ipython"
 """Name of the function that the translated lines call; exported notebooks call it too."""
-TIMED = (
+CODE_MAGICS = (
     "time",
     "timeit",
     "prun",
@@ -33,7 +33,7 @@ SHELLS = ("bash", "sh", "system", "sx", "!", "script")
 """Cell magics whose cell is a shell script."""
 COMMANDS = ("ls", "cat", "mkdir", "rm", "cp", "mv", "rmdir", "ll", "more", "less")
 """Line magics that run the program of that name."""
-_INSTALLS = re.compile(
+_INSTALL_COMMAND = re.compile(
     r"^\s*(sudo\s+)?(\S*python[\d.]*\s+-m\s+)?(pip[\d.]*|conda|mamba|uv\s+pip)"
     r"\s+(install|uninstall)\b"
 )
@@ -74,7 +74,7 @@ def _cell(lines: List[str], first: str) -> List[str]:
         begins = f"{variables[0]} = {NAME}().capture()" if variables else "# " + first
         ends = [f"{NAME}().release()"] if variables else []
         return [*lines[:at], begins, *_lines(body), *ends]
-    if name in TIMED:
+    if name in CODE_MAGICS:
         return [*lines[:at], "# " + first, *_lines(body)]
     return ["# " + line for line in lines]
 
@@ -115,11 +115,11 @@ def _line(line: str) -> str:
     if stripped.startswith("!"):
         command = stripped.lstrip("!").strip()
         return indent + (
-            "pass  # " + stripped if _INSTALLS.match(command) else _call("system", command)
+            "pass  # " + stripped if _INSTALL_COMMAND.match(command) else _call("system", command)
         )
     if stripped.startswith("%"):
         name, _, rest = stripped[1:].partition(" ")
-        if name in TIMED:
+        if name in CODE_MAGICS:
             return indent + (_OPTIONS.sub("", rest.strip()) or "pass")
         if name == "pylab":
             imports = "import numpy; import numpy as np; import matplotlib.pyplot as plt"
@@ -200,7 +200,7 @@ class Shell:
 
     def system(self, command: str) -> None:
         """Run `!command` in a shell; a failing command raises nothing."""
-        if not _INSTALLS.match(command):
+        if not _INSTALL_COMMAND.match(command):
             sys.stdout.write(self._run(["/bin/sh", "-c", self._expanded(command)]))
 
     def getoutput(self, command: str) -> Lines:
@@ -209,7 +209,7 @@ class Shell:
 
     def script(self, text: str) -> None:
         """Run a cell that is a shell script."""
-        lines = [line for line in text.splitlines() if not _INSTALLS.match(line)]
+        lines = [line for line in text.splitlines() if not _INSTALL_COMMAND.match(line)]
         bash = next(
             (path for path in ("/bin/bash", "/usr/bin/bash") if os.path.exists(path)), "/bin/sh"
         )
@@ -242,7 +242,7 @@ class Shell:
 
     def run_line_magic(self, name: str, line: str = "", *_: Any) -> Any:
         """Run a `%` line, given its name and its rest."""
-        if name in TIMED:
+        if name in CODE_MAGICS:
             code = _OPTIONS.sub("", line.strip())
             return exec(self._compile(as_python(code), "<magic>"), self.user_ns)
         does = _MAGICS.get(name)

@@ -18,9 +18,9 @@ from typing import Any, Callable, Dict, Iterator, Mapping, Optional, Tuple
 
 from mlops_lib.runner import protocol
 
-COPY_BYTES = 1 << 20
+MAX_TEXT_BYTES = 1 << 20
 """Files up to this size are copied if their suffix means text or code."""
-TEXT = {
+TEXT_SUFFIXES = {
     ".py",
     ".ipynb",
     ".txt",
@@ -37,9 +37,9 @@ TEXT = {
     ".sh",
     "",
 }
-WRITTEN_BYTES = 64 << 20
+MAX_COPY_BYTES = 64 << 20
 """Files up to this size are copied if their suffix does not mean data that is only read."""
-READ = {
+LINKED_SUFFIXES = {
     *(
         ".jpg",
         ".jpeg",
@@ -72,7 +72,7 @@ READ = {
     *(".zip", ".gz", ".tgz", ".tar", ".bz2", ".xz", ".7z", ".jsonl", ".xml", ".pdf"),
 }
 """Suffixes of data that scripts read, often thousands of files: linked, not copied."""
-COPIED_TOTAL = 256 << 20
+MAX_TOTAL_COPY_BYTES = 256 << 20
 SKIPPED = {
     ".ipynb_checkpoints",  # a folder of pictures would have it for a class
     ".git",
@@ -105,7 +105,7 @@ def build(project: str, work: str, links: Optional[Mapping[str, str]] = None) ->
         OSError: the run directory cannot be written.
     """
     discard(work)
-    _mirror(project, work, COPIED_TOTAL)
+    _mirror(project, work, MAX_TOTAL_COPY_BYTES)
     for name, source in (links or {}).items():
         place = os.path.join(work, name)
         os.makedirs(os.path.dirname(place), exist_ok=True)
@@ -143,7 +143,7 @@ def _mirror(project: str, work: str, most: int) -> None:
             if os.path.islink(path):
                 folders.remove(name)
                 if not os.path.lexists(os.path.join(target, name)):
-                    os.symlink(_folder_behind(path, project, work), os.path.join(target, name))
+                    os.symlink(_link_target(path, project, work), os.path.join(target, name))
             else:
                 os.makedirs(os.path.join(target, name), exist_ok=True)
         for name in names:
@@ -156,7 +156,7 @@ def _mirror(project: str, work: str, most: int) -> None:
                 continue
             if os.path.lexists(place):
                 os.remove(place)
-            if _copies(name, size) and copied + size <= most:
+            if _should_copy(name, size) and copied + size <= most:
                 # After one refusal, cloning is not tried again: source and target do not change
                 # file systems.
                 clones = clones and _clone(source, place)
@@ -175,7 +175,7 @@ def _mirror(project: str, work: str, most: int) -> None:
                 )
 
 
-def _folder_behind(link: str, project: str, work: str) -> str:
+def _link_target(link: str, project: str, work: str) -> str:
     """Return the target of a link to a folder.
 
     Targets within the project are replaced by their copies in the working directory.
@@ -187,9 +187,11 @@ def _folder_behind(link: str, project: str, work: str) -> str:
     return real
 
 
-def _copies(name: str, size: int) -> bool:
+def _should_copy(name: str, size: int) -> bool:
     suffix = os.path.splitext(name)[1].lower()
-    return suffix not in READ and size <= (COPY_BYTES if suffix in TEXT else WRITTEN_BYTES)
+    return suffix not in LINKED_SUFFIXES and size <= (
+        MAX_TEXT_BYTES if suffix in TEXT_SUFFIXES else MAX_COPY_BYTES
+    )
 
 
 FICLONE = 0x40049409
@@ -307,7 +309,7 @@ def collect_outputs(work: str, outputs: str, start: Manifest) -> "list[str]":
     return paths
 
 
-CHANGING = ("truncate", "chmod", "utime", "setxattr", "removexattr")
+MUTATING_FUNCTIONS = ("truncate", "chmod", "utime", "setxattr", "removexattr")
 """Functions of `os` that change the file behind a link."""
 
 
@@ -382,7 +384,7 @@ def install_copy_on_write(*sources: str) -> Callable[[], None]:
         return plain_os_open(path, flags, *args, **kwargs)
 
     builtins.open, io.open, os.open = open_, open_, os_open
-    plain = {name: getattr(os, name) for name in CHANGING if hasattr(os, name)}
+    plain = {name: getattr(os, name) for name in MUTATING_FUNCTIONS if hasattr(os, name)}
     for name, function in plain.items():
         setattr(os, name, _detaching(function, detach))
 

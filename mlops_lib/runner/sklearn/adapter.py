@@ -127,7 +127,7 @@ def _partial_fit(run: Context, original: Callable[..., Any]) -> Callable[..., An
             "partial_fit", resumable="a call of `fit`, or a search over candidates,"
         )
         run.journal.progress("fit")
-        return evaluation.outermost(run, original, self, *args, **kwargs)
+        return evaluation.call_nested(run, original, self, *args, **kwargs)
 
     return partial_fit
 
@@ -185,7 +185,7 @@ class EstimatorFit:
             began = time.monotonic()
             run.estimator_fit = self
             try:
-                result = evaluation.outermost(
+                result = evaluation.call_nested(
                     run, self.original, self.estimator, *self.args, **self.kwargs
                 )
             finally:
@@ -204,7 +204,7 @@ class EstimatorFit:
             and int(request.get("fit", 0)) == self.number
             and run.search is not None
         ):
-            evaluation.outermost(run, run.search, self, None)
+            evaluation.call_nested(run, run.search, self, None)
         return result
 
     def _journal(self, state: str) -> None:
@@ -367,5 +367,5 @@ def save(run: Context, model: Any, fit: Optional[int]) -> Dict[str, Any]:
         )
         return described
     described["reloaded"] = True
-    evaluation.outermost(run, run.evaluations.remeasure, loaded, model)
+    evaluation.call_nested(run, run.evaluations.remeasure, loaded, model)
     return described

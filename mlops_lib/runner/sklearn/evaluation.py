@@ -67,7 +67,7 @@ def install(run: Context) -> Dict[str, Callable[[ModuleType], None]]:
     return {"sklearn.metrics": metrics, "sklearn.model_selection._validation": selection}
 
 
-def outermost(run: Context, function: Callable[..., Any], *args: Any, **kwargs: Any) -> Any:
+def call_nested(run: Context, function: Callable[..., Any], *args: Any, **kwargs: Any) -> Any:
     """Call a function; calls by the framework within it are not the script's own."""
     run.nested += 1
     try:
@@ -83,7 +83,7 @@ def predict(run: Context, original: Callable[..., Any], *, name: str) -> Callabl
     def predict_(self: Any, *args: Any, **kwargs: Any) -> Any:
         if run.nested:
             return original(self, *args, **kwargs)
-        result = outermost(run, original, self, *args, **kwargs)
+        result = call_nested(run, original, self, *args, **kwargs)
         with run.journal.guard("sklearn.predict"):
             names = list(inspect.signature(original).parameters)
             x = (
@@ -119,9 +119,9 @@ def score(run: Context, original: Callable[..., Any], metric: Optional[str]) -> 
     def score_(self: Any, *args: Any, **kwargs: Any) -> Any:
         if run.nested:
             return original(self, *args, **kwargs)
-        value = outermost(run, original, self, *args, **kwargs)
+        value = call_nested(run, original, self, *args, **kwargs)
         with run.journal.guard("sklearn.score"):
-            outermost(run, _record_score, run, self, metric, value, args, kwargs)
+            call_nested(run, _record_score, run, self, metric, value, args, kwargs)
         return value
 
     return score_
@@ -138,7 +138,7 @@ def _record_score(
     x = args[0] if args else kwargs.get("X")
     y = args[1] if len(args) > 1 else kwargs.get("y")
     name = (
-        _scoring(_measure_of_score(estimator))
+        _scoring(_scoring_of_score(estimator))
         or metric
         or USUAL.get(_kind(estimator) or "", "score")
     )
@@ -160,7 +160,7 @@ def _record_score(
         baseline=usual.get(name),
         confusion=confusion,
         labels=labels,
-        repeat=_score_again(args, kwargs, name),
+        repeat=_repeat_score(args, kwargs, name),
         xy=(x, y),
         data="what score was given",
         recipe=(
@@ -170,7 +170,7 @@ def _record_score(
     )
 
 
-def _score_again(args: Tuple[Any, ...], kwargs: Dict[str, Any], metric: str) -> Repeat:
+def _repeat_score(args: Tuple[Any, ...], kwargs: Dict[str, Any], metric: str) -> Repeat:
     """Return a function that repeats a call of `score` on another model."""
     arguments = {**dict(zip(("X", "y", "sample_weight"), args)), **kwargs}
     x = arguments.pop("X")
@@ -195,7 +195,7 @@ def _score_again(args: Tuple[Any, ...], kwargs: Dict[str, Any], metric: str) -> 
     return repeat
 
 
-def _measure_of_score(estimator: Any) -> Any:
+def _scoring_of_score(estimator: Any) -> Any:
     """Return the `scoring` of an estimator's own `score`; None for the default.
 
     A search and LogisticRegressionCV have one. HistGradientBoosting uses its `scoring` for early
@@ -239,10 +239,10 @@ def _metric_function(
 
     @functools.wraps(original)
     def metric_(*args: Any, **kwargs: Any) -> Any:
-        value = outermost(run, original, *args, **kwargs)
+        value = call_nested(run, original, *args, **kwargs)
         if not run.nested:
             with run.journal.guard(original.__name__):
-                outermost(
+                call_nested(
                     run,
                     _record_metric,
                     run,
@@ -302,7 +302,7 @@ def _record_metric(
         return
     prediction, shape = traced
 
-    def again(y: Any, output: Any) -> float:
+    def score_transformed(y: Any, output: Any) -> float:
         transformed = shape(output)
         return float(
             function(transformed, y, *args, **kwargs)
@@ -316,7 +316,7 @@ def _record_metric(
         constant = functools.partial(
             _constant_of, function, args, kwargs, classification=classification
         )
-        return prediction.measure(model, y, again, without=without, baseline=constant)
+        return prediction.measure(model, y, score_transformed, without=without, baseline=constant)
 
     run.evaluations.add(
         fit=prediction.fit,
@@ -332,7 +332,7 @@ def _record_metric(
     )
 
 
-def note_handmade(run: Context, function: Callable[..., float], left: Any, right: Any) -> None:
+def record_handwritten(run: Context, function: Callable[..., float], left: Any, right: Any) -> None:
     """Record a metric that the script computed by hand (metrics.handwritten).
 
     Args:
@@ -346,7 +346,7 @@ def note_handmade(run: Context, function: Callable[..., float], left: Any, right
     with run.journal.guard("handmade measure"):
         metric = protocol.metric_name(function.__name__)
         value = function(left, right)
-        outermost(
+        call_nested(
             run,
             _record_metric,
             run,
@@ -514,9 +514,9 @@ def _cross_validation(run: Context, original: Callable[..., Any]) -> Callable[..
     def cross_validate(*args: Any, **kwargs: Any) -> Any:
         if run.nested:
             return original(*args, **kwargs)
-        result = outermost(run, original, *args, **kwargs)
+        result = call_nested(run, original, *args, **kwargs)
         with run.journal.guard(original.__name__):
-            outermost(run, _record_cross_validation, run, original.__name__, result, args, kwargs)
+            call_nested(run, _record_cross_validation, run, original.__name__, result, args, kwargs)
         return result
 
     return cross_validate

@@ -52,7 +52,7 @@ class Clock:
         self._offset_ns = 0
         self._process = os.getpid()
 
-    def ask(self) -> Epoch:
+    def read(self) -> Epoch:
         """Return the recorded time of this call if there is one, else the current time."""
         if self.position < len(self._recorded):
             answer = self._recorded[self.position]
@@ -64,10 +64,10 @@ class Clock:
             self._record(answer)
         return answer
 
-    def ask_for_duration(self) -> Epoch:
+    def read_for_duration(self) -> Epoch:
         """Return the time without the pause before this attempt."""
         if self.position < len(self._recorded):
-            return self.ask()
+            return self.read()
         answer = time.time_ns() - self._offset_ns
         if self.position < MAX_RECORDED:
             self._record(answer)
@@ -154,7 +154,7 @@ class _Dated:
         self._construct = constructor
 
     def __call__(self, *args: Any, **kwargs: Any) -> Any:
-        return self._construct(self._owner, self._clock.ask() / 1e9, *args, **kwargs)
+        return self._construct(self._owner, self._clock.read() / 1e9, *args, **kwargs)
 
 
 class _Timed:
@@ -188,15 +188,15 @@ def _utcnow(owner: Any, seconds: float) -> Any:
 
 _DATES: Dict[str, Callable[..., Any]] = {"now": _now, "today": _today, "utcnow": _utcnow}
 _TIMES: Dict[int, Tuple[int, Callable[..., Any]]] = {
-    id(time.time): (0, lambda clock: clock.ask_for_duration() / 1e9),
-    id(time.time_ns): (0, lambda clock: clock.ask_for_duration()),
-    id(time.localtime): (0, lambda clock: time.localtime(clock.ask() / 1e9)),
-    id(time.gmtime): (0, lambda clock: time.gmtime(clock.ask() / 1e9)),
-    id(time.ctime): (0, lambda clock: time.ctime(clock.ask() / 1e9)),
-    id(time.asctime): (0, lambda clock: time.asctime(time.localtime(clock.ask() / 1e9))),
+    id(time.time): (0, lambda clock: clock.read_for_duration() / 1e9),
+    id(time.time_ns): (0, lambda clock: clock.read_for_duration()),
+    id(time.localtime): (0, lambda clock: time.localtime(clock.read() / 1e9)),
+    id(time.gmtime): (0, lambda clock: time.gmtime(clock.read() / 1e9)),
+    id(time.ctime): (0, lambda clock: time.ctime(clock.read() / 1e9)),
+    id(time.asctime): (0, lambda clock: time.asctime(time.localtime(clock.read() / 1e9))),
     id(time.strftime): (
         1,
-        lambda clock, form: time.strftime(form, time.localtime(clock.ask() / 1e9)),
+        lambda clock, form: time.strftime(form, time.localtime(clock.read() / 1e9)),
     ),
 }
 """By function: its number of arguments if it means the present, and its replacement."""

@@ -66,71 +66,73 @@ def find_places(items: Iterable[Tuple[str, Any]]) -> List[Place]:
     visited: Set[int] = set()
     places: Dict[Tuple[int, Any], Place] = {}
     for name, item in items:
-        for place in _of_object(name, item, visited):
+        for place in _places_of_object(name, item, visited):
             places.setdefault((id(place[1]), place[2]), place)
     return list(places.values())
 
 
-def _of_object(name: str, item: Any, visited: Set[int]) -> Iterator[Place]:
+def _places_of_object(name: str, item: Any, visited: Set[int]) -> Iterator[Place]:
     if id(item) in visited:
         return
     visited.add(id(item))
     if isinstance(item, (types.FunctionType, types.MethodType, functools.partial)):
-        yield from _of_callable(name, item, visited)
+        yield from _places_of_callable(name, item, visited)
         return
     attributes = getattr(item, "__dict__", None)
     if not isinstance(attributes, dict):
         return
     for key in list(attributes):
         if key not in SKIPPED:
-            yield from _of_value(f"{name}.{key}", attributes, key, visited)
+            yield from _places_of_value(f"{name}.{key}", attributes, key, visited)
     for cls in type(item).__mro__:
-        if not _is_the_scripts_class(cls):
+        if not _is_script_class(cls):
             continue
         for key, value in list(vars(cls).items()):
             function = getattr(value, "__func__", value)
             if isinstance(function, types.FunctionType):
-                yield from _of_callable(f"{name}.{key}", function, visited)
+                yield from _places_of_callable(f"{name}.{key}", function, visited)
 
 
-def _of_callable(name: str, function: Any, visited: Set[int]) -> Iterator[Place]:
+def _places_of_callable(name: str, function: Any, visited: Set[int]) -> Iterator[Place]:
     if isinstance(function, functools.partial):
         for i, value in enumerate((function.func, *function.args, *function.keywords.values())):
-            yield from _of_object(f"{name}/{i}", value, visited)
+            yield from _places_of_object(f"{name}/{i}", value, visited)
         return
     if isinstance(function, types.MethodType):
         if _top(type(function.__self__)) not in FRAMEWORKS:
-            yield from _of_object(f"{name}.self", function.__self__, visited)
+            yield from _places_of_object(f"{name}.self", function.__self__, visited)
         function = function.__func__
     if not isinstance(function, types.FunctionType) or id(function.__code__) in visited:
         return
-    if not _is_the_scripts(function.__globals__.get("__file__"), function.__module__):
+    if not _belongs_to_script(function.__globals__.get("__file__"), function.__module__):
         return
     # Only the script's functions: a library's globals are not the script's state, and would lead to
     # everything else in the process.
     visited.add(id(function.__code__))
     for key, cell in zip(function.__code__.co_freevars, function.__closure__ or ()):
-        yield from _of_value(f"{name}({key})", cell, "cell_contents", visited)
+        yield from _places_of_value(f"{name}({key})", cell, "cell_contents", visited)
     for key in sorted(names_in(function.__code__)):
         if key in function.__globals__:
-            yield from _of_value(f"{function.__module__}:{key}", function.__globals__, key, visited)
+            yield from _places_of_value(
+                f"{function.__module__}:{key}", function.__globals__, key, visited
+            )
 
 
-def _of_value(name: str, space: Any, key: str, visited: Set[int]) -> Iterator[Place]:
+def _places_of_value(name: str, space: Any, key: str, visited: Set[int]) -> Iterator[Place]:
     try:
         value = space[key] if isinstance(space, dict) else space.cell_contents
     except ValueError:  # an empty cell
         return
     if isinstance(value, (types.FunctionType, types.MethodType, functools.partial)):
-        yield from _of_callable(name, value, visited)
+        yield from _places_of_callable(name, value, visited)
     elif (
         id(value) in visited
         or isinstance(value, STATELESS)
         or _top(type(value)) in ("tensorflow", "keras", "tf_keras")
     ):
         return
-    elif _is_the_scripts_class(type(value)) and isinstance(getattr(value, "__dict__", None), dict):
-        yield from _of_object(name, value, visited)
+    elif _is_script_class(type(value)) and isinstance(getattr(value, "__dict__", None), dict):
+        yield from _places_of_object(name, value, visited)
     else:
         yield name, space, key
 
@@ -147,14 +149,14 @@ def names_in(code: types.CodeType) -> Set[str]:
     return names
 
 
-def _is_the_scripts(file: Any, module: str) -> bool:
+def _belongs_to_script(file: Any, module: str) -> bool:
     if module == "__main__":
         return True
     return isinstance(file, str) and os.path.abspath(file).startswith(os.getcwd() + os.sep)
 
 
-def _is_the_scripts_class(cls: Any) -> bool:
-    return _is_the_scripts(
+def _is_script_class(cls: Any) -> bool:
+    return _belongs_to_script(
         getattr(sys.modules.get(cls.__module__), "__file__", None), cls.__module__
     )
 
