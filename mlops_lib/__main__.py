@@ -27,8 +27,9 @@ def main() -> int:
 
 
 def _open_standard_streams() -> None:
-    """Give what was started with closed streams streams that lead nowhere: a file must not become
-    one by chance.
+    """Open standard streams that are closed on the null device.
+
+    Otherwise the next file that is opened would become standard output.
     """
     for number, name in enumerate(("stdin", "stdout", "stderr")):
         if getattr(sys, name) is None:

@@ -1,5 +1,4 @@
-"""Files that are whole or absent: atomic replacement, locks that die with their holder, reads that
-trust nothing.
+"""Files that are whole or absent: atomic replacement, locks, reads of untrusted files.
 
 What is written here survives the machine stopping at any instruction: the new file is complete on
 the disk before it takes its name, and the name is on the disk before the call returns.
@@ -21,17 +20,17 @@ from pathlib import Path
 from typing import Any, BinaryIO
 
 JSON_LIMIT = 16 * 1024 * 1024
-"""Bytes; no JSON of ours comes near."""
+"""Bytes; far more than any JSON file that mlops writes."""
 VALUES_LIMIT = 1_000_000
 """Values in one file: a small text of empty lists takes twenty times its size in memory."""
 LOG_HEAD = LOG_TAIL = 32 << 20
 """Bytes at the beginning and at the end of one container's output that are kept on the disk."""
 LOCK_LOOK_S = 0.02
-"""How often a lock is tried for which somebody waits a limited time."""
+"""Interval between two attempts to take a lock with a time limit."""
 
 
 def write_bytes(path: Path, content: bytes) -> None:
-    """Make `path` hold `content`, or leave it as it was; readers never see a part of it."""
+    """Replace the content of `path`, or leave it as it was; readers never see a part."""
     path.parent.mkdir(parents=True, exist_ok=True)
     fresh = path.with_name(f".{path.name}.{secrets.token_hex(6)}")
     try:
@@ -47,7 +46,7 @@ def write_bytes(path: Path, content: bytes) -> None:
 
 
 def write_json(path: Path, value: Any) -> None:
-    """Make `path` hold `value` as JSON, or leave it as it was."""
+    """Replace the content of `path` by `value` as JSON, or leave it as it was."""
     write_bytes(path, (json.dumps(value, indent=1) + "\n").encode())
 
 
@@ -62,10 +61,11 @@ def sync_folder(folder: Path) -> None:
 
 @contextmanager
 def locked(path: Path) -> Iterator[int]:
-    """Hold the lock that `path` names, waiting for it; the kernel gives it back when its holder
-    dies.
+    """Hold the lock that `path` names, after waiting for it.
 
-    Yields its descriptor: a child that inherits it holds the lock too, until it ends.
+    The kernel releases it when its holder dies. Yields its descriptor: a child process that
+    inherits
+    it holds the lock too, until that process ends.
     """
     path.parent.mkdir(parents=True, exist_ok=True)
     descriptor = os.open(path, os.O_RDWR | os.O_CREAT | os.O_CLOEXEC, 0o644)
@@ -78,8 +78,9 @@ def locked(path: Path) -> Iterator[int]:
 
 @contextmanager
 def locked_while_there(path: Path, *, timeout_s: float | None = None) -> Iterator[bool]:
-    """Hold a lock whose file exists only while somebody holds it, so that many names leave nothing
-    behind.
+    """Hold a lock whose file exists only while it is held or waited for.
+
+    So locks under many names leave no files behind.
 
     Args:
         path: names the lock.
@@ -133,8 +134,7 @@ def _names(path: Path, descriptor: int) -> bool:
 
 
 def open_regular(path: Path, *, inside: Path | None = None) -> BinaryIO:
-    """Open a file that somebody else may have written: no links are followed, and it is a regular
-    file.
+    """Open an untrusted file: no links are followed, and it must be a regular file.
 
     Args:
         path: the file.
@@ -170,13 +170,13 @@ def open_regular(path: Path, *, inside: Path | None = None) -> BinaryIO:
 def read_json(
     path: Path, *, inside: Path | None = None, limit: int = JSON_LIMIT, values: int = VALUES_LIMIT
 ) -> Any:
-    """The JSON value in a file that somebody else may have written.
+    """Return the JSON value in an untrusted file.
 
     Args:
         path: the file.
         inside: a folder above it from which on no link is followed.
-        limit: bytes that it may have.
-        values: how many values may be in it.
+        limit: largest size in bytes.
+        values: largest number of values in it.
 
     Raises:
         OSError: it is missing, a link, or not a regular file.
@@ -195,7 +195,7 @@ def read_json(
 
 
 def _values(content: bytes) -> int:
-    """At least as many as there are values in a JSON text, without reading it."""
+    """Return an upper bound of the number of values in a JSON text, without parsing it."""
     return content.count(b",") + content.count(b"[") + content.count(b"{")
 
 
@@ -205,17 +205,18 @@ _BLOCK = 1 << 12
 
 
 def keep_ends(descriptor: int, *, begin: int, head: int, tail: int) -> int:
-    """Give back the disk space of a file's middle; every byte stays at its place, so several may
-    write it meanwhile.
+    """Free the disk space of a file's middle.
+
+    Every byte stays at its offset, so other processes may write the file meanwhile.
 
     Args:
         descriptor: open for writing.
-        begin: where the part begins that is kept in bounds.
-        head: bytes of it that stay.
-        tail: bytes at the file's end that stay.
+        begin: offset of the part that is kept in bounds.
+        head: bytes of that part to keep.
+        tail: bytes at the file's end to keep.
 
     Returns:
-        How many bytes read as zeros now; 0 if that is not needed, or the system cannot.
+        The number of bytes that read as zeros now; 0 if that was not needed, or is not supported.
     """
     first = -(-(begin + head) // _BLOCK) * _BLOCK
     last = (os.fstat(descriptor).st_size - tail) // _BLOCK * _BLOCK
@@ -232,21 +233,24 @@ def _libc() -> Any:
 
 
 LINE_LIMIT = 1 << 20
-"""Bytes of one line; a longer one is left out."""
+"""Bytes of one line; a longer one is skipped."""
 END_COST = 12 << 20
-"""How much is read at the beginning of a file of lines, and again at its end: bytes, and
+"""Cost up to which a file of lines is read at its beginning, and again at its end: its bytes, and
 `VALUE_COST` for each value.
 """
 VALUE_COST = 16
 END_LINES = 25_000
-"""… and so many lines at most: the epochs of a hundred long trainings."""
+"""Lines that are read at most at the beginning, and again at the end: the epochs of a hundred long
+trainings.
+"""
 
 
 class Lines:
-    """A file of lines that somebody else writes, read as it grows, in bounded time and memory.
+    """Reads an untrusted file of lines as it grows, in bounded time and memory.
 
-    Of a file that is too long for that its beginning and its end are read, and `skipped` counts the
-    bytes in between. Both matter: the beginning says what was trained, the end how it stands.
+    Of a file that is too long, the beginning and the end are read, and `skipped` counts the bytes
+    in
+    between. Both matter: the beginning shows what was trained, the end the present state.
     """
 
     def __init__(self) -> None:
@@ -257,9 +261,7 @@ class Lines:
         self._lines = END_LINES
 
     def new(self, file: BinaryIO) -> list[bytes]:
-        """The whole lines that have come since the last call; the beginning of a line waits until
-        it is whole.
-        """
+        """Return the whole lines since the last call; an incomplete line waits for its end."""
         size = os.fstat(file.fileno()).st_size
         self.offset = min(self.offset, size)  # a restart cut off a torn line
         found = self._beginning(file, size)
@@ -284,7 +286,7 @@ class Lines:
         return found
 
     def _skip_line(self, file: BinaryIO, size: int) -> None:
-        """Pass over a line that is too long, as far as there is room for it among what is read."""
+        """Skip a line that is too long, at the expense of the cost that may still be spent."""
         before = self.offset
         self.offset = file.tell()
         while self._cost > 0 and self.offset < size:

@@ -1,4 +1,4 @@
-"""Where the catalog lies: the frameworks' rows, what installs no more, the Dockerfile.
+"""Location of the catalog: the frameworks' rows, old packages, the Dockerfile.
 
 In a checkout it is the folder `containers/` beside the package; an installation has it within the
 package, where `setup.py` maps it. Both are the same files, so that no link is needed, which Jenkins

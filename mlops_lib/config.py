@@ -1,10 +1,9 @@
-"""Settings: what there is, where each value comes from, and who may give it.
+"""Settings: their declaration, the origin of each value, and who may set it.
 
 Order: argument, `MLOPS_*` variable, the operator's file (`MLOPS_CONFIG`, default
-    `~/.config/mlops/mlops.toml`), the
-project's `mlops.toml` (or `[tool.mlops]` in its pyproject.toml), default. The project being trained
-is a stranger (a pull request can change its mlops.toml): what could loosen the cage is refused
-there.
+`~/.config/mlops/mlops.toml`), the project's `mlops.toml` (or `[tool.mlops]` in its pyproject.toml),
+default. The project being trained is a stranger (a pull request can change its mlops.toml): a value
+that could loosen the cage is refused there.
 """
 
 from __future__ import annotations
@@ -24,14 +23,14 @@ Kind = Literal["text", "number", "integer", "flag", "list", "bytes", "table"]
 
 @dataclass(frozen=True)
 class Setting:
-    """One thing that can be set."""
+    """The declaration of one setting."""
 
     key: str
     kind: Kind
     default: Any
     help: str
     operator: bool = False
-    """Refused from the project's own files."""
+    """Whether only the operator may set it; it is refused from the project's own files."""
     choices: tuple[str, ...] = ()
 
     @property
@@ -208,9 +207,7 @@ SETTINGS = (
         "link_url", "text", "", "page of the build that runs this, for notifications", operator=True
     ),
 )
-"""Every setting; secrets are not among them, they are read from the environment where they are
-used.
-"""
+"""Every setting. Secrets are not among them; they are read from the environment on use."""
 
 KNOWN = {setting.key: setting for setting in SETTINGS}
 SECRETS = (
@@ -224,14 +221,15 @@ SECRETS = (
 PROJECT_LIMIT = 256_000
 """Bytes of a project's settings file."""
 NEARLY = 0.85
-"""A variable this much like one of ours is taken for a slip; any other `MLOPS_*` belongs to
-somebody else.
+"""Similarity from which on an unknown `MLOPS_*` variable is considered a misspelt setting. Any
+other
+may belong to another program.
 """
 
 
 @dataclass(frozen=True)
 class Value:
-    """A setting's value and where it came from."""
+    """A setting's value and its origin."""
 
     value: Any
     origin: str
@@ -252,11 +250,14 @@ class Settings:
         return Path(self["home"]).expanduser().absolute()
 
     def plain(self) -> dict[str, Any]:
-        """Key to value."""
+        """Return all values by key."""
         return {key: value.value for key, value in self.values.items()}
 
     def chosen(self) -> dict[str, Any]:
-        """Key to value of what somebody set; given as arguments, they make these settings again."""
+        """Return the values that were set, by key; defaults are left out.
+
+        Given as arguments, they resolve to these settings again.
+        """
         return {key: value.value for key, value in self.values.items() if value.origin != "default"}
 
 
@@ -266,16 +267,7 @@ def resolve(
     *,
     environ: Mapping[str, str] = os.environ,
 ) -> Settings:
-    """Every setting's value, with its origin.
-
-    Args:
-        project: the project's folder, whose mlops.toml counts; None for none.
-        given: arguments; keys whose value is None were not given.
-        environ: the environment.
-
-    Raises:
-        UsageError: an unknown key, a value of the wrong type, or a key the project may not set.
-    """
+    """Return every setting's value with its origin."""
     values = {setting.key: Value(setting.default, "default") for setting in SETTINGS}
     if project is not None:
         files.require_in_checkout(project)
@@ -310,8 +302,9 @@ def resolve(
 
 
 def parameters(environ: Mapping[str, str] = os.environ) -> dict[str, Any]:
-    """The argument-level settings in `MLOPS_PARAMS`, a JSON object; Jenkins hands its parameters
-    over this way.
+    """Return the settings in `MLOPS_PARAMS`, a JSON object, which rank as arguments.
+
+    Jenkins passes its parameters this way.
 
     Raises:
         UsageError: it is no JSON object.
@@ -387,7 +380,7 @@ def _take(
 
 
 def _refuse_slips(environ: Mapping[str, str]) -> None:
-    """A mistyped variable would otherwise be silently without effect."""
+    """Refuse a misspelt variable, which would otherwise be silently without effect."""
     import difflib
 
     ours = (
@@ -403,7 +396,7 @@ def _refuse_slips(environ: Mapping[str, str]) -> None:
 
 
 def _line(where: str, key: str) -> str:
-    """`file:line` of a key, for the message; the place as it is where it is no file."""
+    """Return `file:line` of a key for a message; of another place than a file, the place."""
     path = Path(where)
     try:
         lines = files.read_text(path.name, root=path.parent).splitlines()
@@ -416,7 +409,7 @@ def _line(where: str, key: str) -> str:
 
 
 def unknown(key: str, *, where: str, also: Iterable[str] = ()) -> UsageError:
-    """The error about a key that is no setting; it names the nearest one, or one of `also`."""
+    """Return the error about an unknown key; it names the nearest setting or one of `also`."""
     return UsageError(f"unknown setting {key!r}", where=where, remedy=_nearest(key, also))
 
 

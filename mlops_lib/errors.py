@@ -1,9 +1,9 @@
-"""The errors a user can meet, and the exit code each one gives.
+"""The errors a user can meet, and the exit code of each.
 
-    MlopsError                     what was wrong, where, and the remedy
+    MlopsError                     the problem, its place, and the remedy
     ├── UsageError            2    bad configuration or usage
     ├── DetectionError        3    no entry, several entries, a file that cannot be read as code
-    │   └── RefusedFileError       a pushed file that is not read: outside the project, no regular file, too large
+    │   └── RefusedFileError       a pushed file that is not read: a link out, a device, too large
     ├── ImageError            4    an environment that cannot be built
     ├── TrainingError         5    the script failed; the run is kept
     ├── EngineError           7    the container engine refused
@@ -11,7 +11,7 @@
     ├── SearchError           8    the search itself (not one of its trials) failed
     └── NotificationError     9    a message that could not be delivered
 
-Exit codes 6 (rejected) and 10 (undecided) are answers, not errors, and 1 is a bug of ours.
+Exit codes 6 (rejected) and 10 (undecided) are answers, not errors, and 1 is an internal error.
 """
 
 from __future__ import annotations
@@ -21,12 +21,12 @@ from mlops_lib.runner import protocol
 
 
 class MlopsError(Exception):
-    """Something the user can understand and mend.
+    """A problem that the user can understand and fix.
 
     Args:
-        what: what was wrong, as one sentence without a trailing full stop.
+        what: the problem, as one sentence without a trailing full stop.
         where: the file, line, setting or command it is about, or "" if there is no such place.
-        remedy: what to do about it, as one sentence.
+        remedy: the remedy, as one sentence.
     """
 
     exit_code = protocol.EXIT_BUG
@@ -35,7 +35,7 @@ class MlopsError(Exception):
         super().__init__(what)
         self.what = what
         self.answer: dict[str, str] = {}
-        """What the verb has made all the same, for its record."""
+        """The record that the verb produced in spite of the error."""
         self.where = where
         self.remedy = remedy
 

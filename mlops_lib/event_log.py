@@ -1,4 +1,7 @@
-"""Events of a run as its container wrote them: read as claims, bounded and checked."""
+"""Reading and appending files of JSON lines: journals of the host, events of containers.
+
+What a container wrote is a claim: it is bounded and checked.
+"""
 
 from __future__ import annotations
 
@@ -15,8 +18,9 @@ from mlops_lib.runner import protocol
 
 
 def append(path: Path, line: dict[str, Any]) -> None:
-    """Append one JSON object as a line, with one write; a line that was torn before (a full disk)
-    stays by itself.
+    """Append one JSON object as a line, with one write.
+
+    A torn line before it (the disk was full) stays a line of its own.
     """
     descriptor = os.open(path, os.O_RDWR | os.O_APPEND | os.O_CREAT | os.O_CLOEXEC, 0o644)
     try:
@@ -31,7 +35,7 @@ def append(path: Path, line: dict[str, Any]) -> None:
 
 
 def read_lines(path: Path) -> list[dict[str, Any]]:
-    """The objects of one of the host's own files of lines; torn or foreign lines are left out."""
+    """Return the objects in one of the host's own files; torn or foreign lines are skipped."""
     found = []
     with suppress(OSError):
         for line in path.read_text(errors="replace").splitlines():
@@ -70,9 +74,7 @@ LARGEST = 1 << 53
 
 
 def _well_formed(claim: Any) -> TypeGuard[dict[str, Any]]:
-    """Whether an event or heartbeat has the shapes of docs/run-directory.md: a script can write
-    anything there.
-    """
+    """Return whether a claim is an event or heartbeat with the shapes of docs/run-directory.md."""
     if not isinstance(claim, dict):
         return False
     return all(
@@ -85,14 +87,15 @@ def _well_formed(claim: Any) -> TypeGuard[dict[str, Any]]:
 
 
 def events(run_dir: Path) -> list[dict[str, Any]]:
-    """The events of the runner so far; of very many the first and the last ones, with a warning in
-    between.
+    """Return the runner's events so far.
+
+    Of too many, these are the first and the last, with a warning at the beginning.
     """
     return Events(run_dir).new()
 
 
 class Events:
-    """The runner's events.jsonl, read as it grows, in bounded time and memory (`durable.Lines`)."""
+    """Reads the runner's events.jsonl as it grows, in bounded time and memory."""
 
     def __init__(self, run_dir: Path) -> None:
         self._run_dir = run_dir
@@ -105,7 +108,10 @@ class Events:
         return self._lines.offset
 
     def new(self) -> list[dict[str, Any]]:
-        """The events since the last call; a torn line waits until it is whole, garbage is dropped."""
+        """Return the events since the last call.
+
+        A torn line waits until it is whole; lines that are no events are dropped.
+        """
         try:
             with atomic.open_regular(
                 self._run_dir / protocol.INSIDE / protocol.EVENTS, inside=self._run_dir
@@ -126,7 +132,7 @@ class Events:
 
 
 def _shortened(skipped: int) -> dict[str, Any]:
-    """The warning that not all events were read."""
+    """Return the warning that not all events were read."""
     size = f"{skipped / (1 << 20):.1f} MiB of it were"
     return warning(
         f"{protocol.EVENTS} is too long: {size} not read, its beginning and its end were"
@@ -134,7 +140,7 @@ def _shortened(skipped: int) -> dict[str, Any]:
 
 
 def heartbeat(run_dir: Path) -> dict[str, Any]:
-    """The runner's heartbeat; empty where there is none."""
+    """Return the runner's heartbeat; empty if there is none."""
     try:
         value = atomic.read_json(
             run_dir / protocol.INSIDE / protocol.HEARTBEAT, inside=run_dir, limit=1 << 16

@@ -17,7 +17,7 @@ def is_share(metric: str | None) -> bool:
 
 
 def metric_value(metric: str | None, value: float | None) -> str:
-    """A metric's value: shares as percentages, everything else with four digits that count."""
+    """Return a metric's value: shares as percentages, all others with four significant digits."""
     if value is None:
         return "not a number"
     if is_share(metric) and 0 <= value <= 1:
@@ -26,7 +26,7 @@ def metric_value(metric: str | None, value: float | None) -> str:
 
 
 def plain_number(value: float) -> str:
-    """Four digits that count; whole numbers whole."""
+    """Return a number with four significant digits; a whole number without decimals."""
     if value == int(value) and abs(value) < 1e6:
         return f"{int(value):,}"
     if value != 0 and not 1e-3 <= abs(value) < 1e6:
@@ -35,7 +35,7 @@ def plain_number(value: float) -> str:
 
 
 def difference(metric: str | None, value: float) -> str:
-    """A signed difference between two values of a metric: points for shares."""
+    """Return a signed difference between two values of a metric: points for shares."""
     sign = "+" if value > 0 else "−" if value < 0 else "±"
     if is_share(metric):
         return f"{sign}{_trim(f'{abs(value) * 100:.1f}')} points"
@@ -47,17 +47,17 @@ def _trim(digits: str) -> str:
 
 
 def whole(value: int | None) -> str:
-    """A count with thousands separated; a dash for none."""
+    """Return a count with thousands separated; a dash for None."""
     return "–" if value is None else f"{value:,}"
 
 
 def counted(value: int, noun: str) -> str:
-    """A count with its noun: 1 trial, 2 trials."""
+    """Return a count with its noun: 1 trial, 2 trials."""
     return f"{value:,} {noun}" if value == 1 else f"{value:,} {noun}s"
 
 
 def duration(seconds: float) -> str:
-    """Seconds as the two units that matter: 0.4 s, 12 s, 3 min 20 s, 2 h 5 min, 3 d 4 h."""
+    """Return seconds in the two largest units: 0.4 s, 12 s, 3 min 20 s, 2 h 5 min, 3 d 4 h."""
     if seconds > 1e9:
         return "more than thirty years"
     if seconds < 0.1:
@@ -77,7 +77,7 @@ def duration(seconds: float) -> str:
 
 
 def size(n_bytes: int) -> str:
-    """Bytes with a unit of 1024."""
+    """Return bytes with a unit of 1024."""
     value = float(n_bytes)
     for unit in ("bytes", "KiB", "MiB", "GiB"):
         if value < 1024 or unit == "GiB":
@@ -91,7 +91,7 @@ def size(n_bytes: int) -> str:
 
 
 def moment(unix: float) -> str:
-    """A time in UTC, so that the same run gives the same report everywhere."""
+    """Return a time in UTC, so that the same run gives the same report everywhere."""
     try:
         return datetime.fromtimestamp(unix, tz=timezone.utc).strftime("%Y-%m-%d %H:%M:%S UTC")
     except (OverflowError, ValueError, OSError):
@@ -99,9 +99,7 @@ def moment(unix: float) -> str:
 
 
 def metric_name(metric: str | None) -> str:
-    """A metric's name without underscores; the prefix that Keras puts before validation metrics in
-    words.
-    """
+    """Return a metric's name without underscores and with Keras' `val_` prefix in words."""
     name = metric or "metric"
     return (
         f"{name[4:]} (validation)".replace("_", " ")
@@ -111,8 +109,7 @@ def metric_name(metric: str | None) -> str:
 
 
 def printable(text: str) -> str:
-    r"""Return the text with other characters in place of those that cannot be shown; lines stay
-    lines.
+    r"""Return the text with characters that cannot be shown replaced; line breaks stay.
 
     >>> printable("a\x1b[2Jb\u202ec\nd")
     'a�[2Jb�c\nd'

@@ -1,8 +1,8 @@
 """The values that pass between the stages: frozen, JSON both ways, each with a `schema` number.
 
-`to_json` gives plain dicts, lists and scalars; `from_json` builds the record again and raises
-`ValueError` for a value of the wrong shape, so that a file written by somebody else is checked when
-it is read. Unknown keys are ignored (a newer writer), missing ones take their default.
+`to_json` returns plain dicts, lists and scalars. `from_json` builds the record again and raises
+`ValueError` for a value of the wrong shape, so that a file from another program is checked when it
+is read. Unknown keys are ignored (a newer writer), missing ones take their default.
 """
 
 from __future__ import annotations
@@ -48,22 +48,22 @@ R = TypeVar("R", bound="Record")
 
 
 class Record:
-    """What all records share."""
+    """Base class of all records: conversion to and from JSON, display in notebooks."""
 
     def to_json(self) -> dict[str, Any]:
-        """This record as plain JSON values."""
+        """Return this record as plain JSON values."""
         plain = asdict(self)  # type: ignore[call-overload]
         return typing.cast("dict[str, Any]", _plain(plain))
 
     def _repr_html_(self) -> str:
-        """This record as a notebook shows it."""
+        """Return this record as HTML for a notebook."""
         from mlops_lib.display.html import record_html
 
         return record_html(self)
 
     @classmethod
     def from_json(cls: type[R], value: Any) -> R:
-        """The record that `value` describes.
+        """Return the record that a JSON value describes.
 
         Raises:
             ValueError: a field is missing or has the wrong type.
@@ -133,7 +133,7 @@ def _read(hint: Any, value: Any, where: str) -> Any:
 
 @dataclass(frozen=True, kw_only=True)
 class Evidence(Record):
-    """One thing seen in the code, and what was concluded from it."""
+    """An observation in the code and the conclusion from it."""
 
     file: str
     line: int
@@ -143,7 +143,7 @@ class Evidence(Record):
 
 @dataclass(frozen=True, kw_only=True)
 class Environment(Record):
-    """What an entry needs to run. Equal environments share one image."""
+    """The software that an entry needs to run. Equal environments share one image."""
 
     name: str
     """The catalog row: keras-cnn, keras, sklearn, boosting, pytorch, python …"""
@@ -151,28 +151,35 @@ class Environment(Record):
     family: str
     python: str = "3.11"
     requirements: tuple[str, ...] = ()
-    """Distributions with their constraints, as pip reads them: those of the catalog row first, then
-    the project's.
+    """Distributions with their constraints in pip's syntax: those of the catalog row first, then
+    the
+    project's.
     """
     system: tuple[str, ...] = ()
     """Debian packages."""
     owner: str = ""
-    """Who alone has it, as `trust.cache_name` says: a virtual environment of a pull request, whose
-    script can change it.
+    """The only user of a virtual environment, as `trust.cache_name` names it; "" if it is shared.
+    That
+    of a pull request is not shared, since its script can change it.
     """
     unlocked: bool = False
-    """Whether the index lacks releases of the row's lock, so that the newest that fit are taken."""
+    """Whether the package index lacks releases of the row's lock, so that the newest fitting ones
+    are
+    installed.
+    """
     sdists: tuple[str, ...] = ()
-    """Source distributions that are built for it, by their content: `name==version
+    """Source distributions that are built for it, each with its hash: `name==version
     --hash=sha256:…`.
     """
     variables: Mapping[str, str] = field(default_factory=dict)
-    """Environment variables the framework needs (`KERAS_BACKEND`, `TF_USE_LEGACY_KERAS` …)."""
+    """Environment variables that the framework needs (`KERAS_BACKEND`, `TF_USE_LEGACY_KERAS` …)."""
 
 
 @dataclass(frozen=True, kw_only=True)
 class Step(Record):
-    """A script of the project that its own files run: the entry, or one before or after it."""
+    """A script of the project as the project's own files run it: the entry, or one before or after
+    it.
+    """
 
     script: str
     """Relative to the project."""
@@ -180,12 +187,12 @@ class Step(Record):
     folder: str = ""
     """The folder in the project that it runs in."""
     said_by: str = ""
-    """File and line."""
+    """File and line that say so."""
 
 
 @dataclass(frozen=True, kw_only=True)
 class Detection(Record):
-    """What was concluded from the code, with its evidence."""
+    """The conclusions drawn from a project's code, with their evidence."""
 
     schema: int = SCHEMA
     project: str
@@ -199,16 +206,16 @@ class Detection(Record):
     imports: tuple[str, ...] = ()
     optional_imports: tuple[str, ...] = ()
     unreached_imports: tuple[str, ...] = ()
-    """Those of `imports` that stand only in functions which nothing reached from the entry uses."""
+    """Those of `imports` that occur only in functions that the entry does not reach."""
     requirements: tuple[str, ...] = ()
     python: str = "3.11"
     args_needed: int = 0
     command: Step | None = None
-    """How the project's own files run the entry; None if they do not say."""
+    """How the project's own files run the entry; None if they do not."""
     before: tuple[Step, ...] = ()
-    """What they run before it, in order."""
+    """Scripts that they run before the entry, in order."""
     after: tuple[Step, ...] = ()
-    """What they measure it with."""
+    """Scripts that they measure the model with."""
     data_paths: tuple[str, ...] = ()
     evidence: tuple[Evidence, ...] = ()
     warnings: tuple[str, ...] = ()
@@ -216,8 +223,9 @@ class Detection(Record):
 
 @dataclass(frozen=True, kw_only=True)
 class Image(Record):
-    """An environment made concrete: a container image, or a virtual environment under the same
-    digest.
+    """An environment made concrete.
+
+    It is a container image, or a virtual environment under the same digest.
     """
 
     schema: int = SCHEMA
@@ -228,7 +236,9 @@ class Image(Record):
     base_image: str = "python:3.11-slim"
     built: bool = False
     notes: tuple[str, ...] = ()
-    """How the environment differs from what the project declares, and why."""
+    """Differences between this environment and the one that the project declares, with their
+    reasons.
+    """
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -241,36 +251,40 @@ class Mount(Record):
 
 @dataclass(frozen=True, kw_only=True)
 class Limits(Record):
-    """What a training may use; 0 means no limit."""
+    """Resources that a training may use; 0 means no limit."""
 
     memory_bytes: int = 0
     cpus: float = 0.0
     pids: int = 4096
     network: str = "bridge"
     gpus: bool = False
-    """Whether it is given the GPUs."""
+    """Whether the training may use the GPUs."""
 
 
 @dataclass(frozen=True, kw_only=True)
 class RunSpec(Record):
-    """What was asked: the contents of `spec.json`. Everything in `digest` decides what the run is."""
+    """The specification of a run, in `spec.json`.
+
+    `digest` covers everything that decides the result.
+    """
 
     schema: int = SCHEMA
     digest: str
-    """sha256 over project, entry, arguments, image, data manifest and seed; never target, trials,
-    minutes, search.
+    """sha256 over project, entry, arguments, image, data manifest and seed; never over target,
+    trials,
+    minutes or search, so that these can change while the run continues.
     """
     name: str
-    """The project's name, which is the registered model's name too."""
+    """The project's name, which is also the name of the registered model."""
     project: str
     entry: str
     args: tuple[str, ...] = ()
     folder: str = ""
-    """The folder in the project that the entry runs in, "" for the project's own."""
+    """The folder in the project that the entry runs in; "" for the project's own."""
     before: tuple[Step, ...] = ()
     """Scripts of the project that run before the entry, in the same container."""
     after: tuple[Step, ...] = ()
-    """And after it."""
+    """Scripts of the project that run after it."""
     seed: int = 1
     backend: Literal["docker", "process"]
     image: Image
@@ -281,7 +295,7 @@ class RunSpec(Record):
     commit: str | None = None
     data_digest: str = ""
     metric: str = ""
-    """The setting; it tells the runner which model and which examples to keep."""
+    """The setting `metric`; the runner keeps the model and the examples of this metric."""
     metric_pattern: str = ""
     metrics_file: str = ""
     input: tuple[str, ...] = ()
@@ -293,7 +307,10 @@ class RunSpec(Record):
 
     @property
     def around(self) -> dict[str, Any]:
-        """The runner's orders about what runs around the entry, and where; empty if nothing does."""
+        """The runner's orders for the scripts around the entry and the entry's folder.
+
+        Empty if there are none and the entry runs in the project's folder.
+        """
         found: dict[str, Any] = {"folder": self.folder} if self.folder else {}
         for name, steps in (("before", self.before), ("after", self.after)):
             if steps:
@@ -307,23 +324,25 @@ class RunSpec(Record):
 FailureKind = Literal[
     "crash", "oom", "hang", "disk", "nan", "import", "bug", "network", "stopped", "engine", "stage"
 ]
-"""`stage`: not the training, but the build server's stage that `Failure.where` names."""
+"""`stage`: it was not the training that failed but the build server's stage that `Failure.where`
+names.
+"""
 
 
 @dataclass(frozen=True, kw_only=True)
 class Failure(Record):
-    """Why an attempt ended badly."""
+    """The cause of an attempt's failure."""
 
     kind: FailureKind
     message: str
     where: str = ""
     log: str = ""
-    """The end of the script's own output."""
+    """The end of the script's output."""
 
 
 @dataclass(frozen=True, kw_only=True)
 class RunResult(Record):
-    """How a run's training ended."""
+    """The outcome of a run's training."""
 
     schema: int = SCHEMA
     run_dir: str
@@ -337,7 +356,7 @@ class RunResult(Record):
 
 @dataclass(frozen=True, kw_only=True)
 class Baseline(Record):
-    """What a model that looks at no input would reach on the same examples."""
+    """The number that a model without inputs would reach on the same examples."""
 
     name: str
     """"majority class" or "mean"."""
@@ -346,7 +365,7 @@ class Baseline(Record):
 
 @dataclass(frozen=True, kw_only=True)
 class Shown(Record):
-    """Which clauses of the gate's law (docs/gate.md) are shown for the number in a verdict."""
+    """The clauses of the gate's law (docs/gate.md) that are proved for a verdict's number."""
 
     measured_by_file: bool
     """The registered file, loaded again, gave this number."""
@@ -359,13 +378,13 @@ class Shown(Record):
 
     @property
     def all(self) -> bool:
-        """Whether nothing is missing."""
+        """Whether all clauses are proved."""
         return self.measured_by_file and self.not_trained_on and self.not_selected_on
 
 
 @dataclass(frozen=True, kw_only=True)
 class Remeasured(Record):
-    """What a process without the script found when it measured a saved model again."""
+    """The result of measuring a saved model again in a process without the script."""
 
     state: Literal["measured", "needs code", "failed", "unkept", "missing", "not traced", "not run"]
     """measured; needs code: the file cannot be loaded without running code; failed: it cannot be
@@ -376,17 +395,17 @@ class Remeasured(Record):
     note: str = ""
     value: float | None = None
     all: Mapping[str, float] = field(default_factory=dict)
-    """All numbers of the same call."""
+    """All numbers of the same call, by metric."""
     examples: int | None = None
     model_digest: str = ""
-    """sha256 of the file that was measured, "" if there is none."""
+    """sha256 of the measured file, "" if there is none."""
     where: str = ""
-    """The engine: docker or process."""
+    """The engine that ran the process: docker or process."""
 
 
 @dataclass(frozen=True, kw_only=True)
 class Comparison(Record):
-    """The new model against the registered champion, on the same examples."""
+    """The paired comparison of the new model with the registered champion, on the same examples."""
 
     version: int
     """The champion's version in the registry."""
@@ -398,24 +417,24 @@ class Comparison(Record):
     interval: tuple[float, float] | None = None
     """The difference's 90 % interval."""
     p_value: float | None = None
-    """One-sided: how likely a difference like this is if both are equally good."""
+    """One-sided: the probability of such a difference if both are equally good."""
     test: str = ""
-    """Which paired test gave it."""
+    """The paired test that gave the p-value."""
     examples: int | None = None
     left_out: int = 0
-    """Judged examples that the champion was trained on: neither model's number here is about them.
+    """Judged examples that are excluded for both models because the champion was trained on them.
     """
     better: bool | None = None
     """Whether the new model is better beyond chance; None if the two could not be compared."""
     measured: str = ""
-    """Who measured it, as in the verdict."""
+    """The process that measured it, as in the verdict."""
     why: str = ""
-    """Why there is no number or no test, "" if there is."""
+    """The reason why there is no number or no test, "" if there is one."""
 
 
 @dataclass(frozen=True, kw_only=True)
 class SeedValue(Record):
-    """What one seed's training reached."""
+    """The number that one seed's training reached."""
 
     seed: int
     value: float
@@ -424,7 +443,10 @@ class SeedValue(Record):
 
 @dataclass(frozen=True, kw_only=True)
 class Seeds(Record):
-    """What several seeds reached on the judged examples; their mean is what the bar is about."""
+    """The numbers that several seeds reached on the judged examples.
+
+    Their mean is compared with the bar.
+    """
 
     mean: float
     spread: float
@@ -432,18 +454,18 @@ class Seeds(Record):
     interval: tuple[float, float]
     """The 95 % interval of the mean."""
     registered: int
-    """The seed whose file is registered: the run's own, whichever it is."""
+    """The seed whose file is registered: always the run's own."""
     values: tuple[SeedValue, ...]
 
     @property
     def in_words(self) -> str:
-        """Mean and spread: 0.92 ± 0.011 over 5 seeds."""
+        """Mean and spread in words: 0.92 ± 0.011 over 5 seeds."""
         return f"{self.mean:.4g} ± {self.spread:.2g} over {len(self.values)} seeds"
 
 
 @dataclass(frozen=True, kw_only=True)
 class Verdict(Record):
-    """The gate's answer: the contents of `verdict.json`."""
+    """The gate's answer, in `verdict.json`."""
 
     schema: int = SCHEMA
     verdict: Literal["accepted", "rejected", "undecided"]
@@ -454,22 +476,22 @@ class Verdict(Record):
     mode: Literal["max", "min"] = "max"
     examples: int | None = None
     source: str = ""
-    """Where the number came from: "keras.evaluate", "accuracy_score", "fit.validation", "printed",
+    """Origin of the number: "keras.evaluate", "accuracy_score", "fit.validation", "printed",
     "file" …
     """
     measured_on: str = ""
-    """What the examples are, in words: "validation data of fit 1", "what evaluate was given" …"""
+    """The examples, in words: "validation data of fit 1", "what evaluate was given" …"""
     examples_digest: str | None = None
-    """The name of the set of examples; `inside/judged.json` has theirs, one by one. None if they
-    have none.
+    """The name of the set of examples, None if they have none; `inside/judged.json` names each one.
     """
     left_out: int = 0
-    """Examples of that data that were not measured, because the search had selected on them."""
+    """Examples of that data that were not measured because the search had selected on them."""
     recomputed: bool = False
     """Whether the reloaded artifact gave the number."""
     measured: str = ""
-    """Who measured the saved model: "independently" (a second process without the script), "by the
-    script's process".
+    """The process that measured the saved model: "independently" (a second one without the script)
+    or
+    "by the script's process".
     """
     model_digest: str = ""
     """sha256 of the model file when it was judged, "" if there was none."""
@@ -484,15 +506,15 @@ class Verdict(Record):
     """After a search: disjoint, half, split or contaminated."""
     shown: Shown | None = None
     looks: int = 1
-    """How many models the gate had judged on these examples, this one included; the interval allows
-    for them.
+    """Number of models that the gate has judged on these examples, this one included; the interval
+    allows for them.
     """
     judged_pass: int = 1
-    """Whose model is judged: 1 the script as written, else the pass of the search."""
+    """The pass whose model is judged: 1 for the script as written, else that of the search."""
     judged_fit: int | None = None
     seeds: Seeds | None = None
-    """With several seeds: their mean decides; `value` stays the number of the file that is
-    registered.
+    """Results of further seeds. Their mean decides; `value` stays the number of the registered
+    file.
     """
     reasons: tuple[str, ...] = ()
 
@@ -510,7 +532,7 @@ class Trial(Record):
     """"exact" (function-preserving), "approximate", "fresh" or "" for trial 0."""
     state: Literal["running", "finished", "stopped", "failed", "invalid"] = "finished"
     score: float | None = None
-    """The search's metric on the selection examples; not what the gate judges on."""
+    """The search's metric on the selection examples; the gate judges on others."""
     epochs: int = 0
     seconds: float = 0.0
     parameters: int | None = None
@@ -518,12 +540,12 @@ class Trial(Record):
     """The score after each epoch."""
     message: str = ""
     worker: str = ""
-    """Which worker tried it; "" in a search that has only one."""
+    """The worker that tried it; "" in a search that has only one."""
 
 
 @dataclass(frozen=True, kw_only=True)
 class SearchResult(Record):
-    """What the search found: `inside/search/result.json`."""
+    """The outcome of a search, in `inside/search/result.json`."""
 
     schema: int = SCHEMA
     metric: str
@@ -535,7 +557,7 @@ class SearchResult(Record):
     winner: int = 0
     score: float | None = None
     examples: int | None = None
-    """How many examples the scores are measured on."""
+    """Number of examples that the scores are measured on."""
     stopped: Literal[
         "bar", "trials", "minutes", "interrupted", "exhausted", "refused", "failed"
     ] = "trials"
@@ -543,16 +565,16 @@ class SearchResult(Record):
     """The developer's architecture, one line a layer."""
     after: tuple[str, ...] = ()
     notes: tuple[str, ...] = ()
-    """What could not be kept or tried, with the reason."""
+    """Things that could not be kept or tried, with the reason."""
 
     def plot(self) -> Any:
-        """Every trial's score and curve, as a matplotlib Figure."""
+        """Return every trial's score and curve as a matplotlib Figure."""
         import mlops_lib
 
         return mlops_lib.plot(self)
 
     def frame(self) -> Any:
-        """The trials as a pandas DataFrame."""
+        """Return the trials as a pandas DataFrame."""
         import mlops_lib
 
         return mlops_lib.frame(self)
@@ -577,10 +599,10 @@ class ModelVersion(Record):
     interval: tuple[float, float] | None = None
     examples: int | None = None
     measured: str = ""
-    """Who measured the number, as in the verdict."""
+    """The process that measured the number, as in the verdict."""
     champion: bool = False
     note: str = ""
-    """Why it became the champion, or why it did not."""
+    """The reason why it became the champion, or why it did not."""
     commit: str | None = None
     project: str = ""
     entry: str = ""
@@ -591,7 +613,7 @@ class ModelVersion(Record):
     image: str = ""
     seed: int = 0
     seeds: Seeds | None = None
-    """What further seeds reached, if several were asked for."""
+    """Results of further seeds, if there are any."""
     run: str = ""
     run_dir: str = ""
     created: float = 0.0
@@ -615,33 +637,34 @@ class Link(Record):
 
 @dataclass(frozen=True, kw_only=True)
 class Notification(Record):
-    """What people are told, before any channel's form."""
+    """A message to people, before it takes a channel's form."""
 
     schema: int = SCHEMA
     key: str
-    """Names the occasion; the same key is never delivered twice to one channel."""
+    """Names the occasion; a key is delivered at most once to one channel."""
     level: Literal["good", "warning", "bad", "info"]
     title: str
     text: str = ""
     log: str = ""
-    """The last lines of the script's own output, where they explain something."""
+    """The last lines of the script's output, if they explain something."""
     facts: tuple[Fact, ...] = ()
     pictures: tuple[str, ...] = ()
     """Paths of PNG files."""
     attachments: tuple[str, ...] = ()
-    """Paths of files that mail carries: the report."""
+    """Paths of files that are attached to mail: the report."""
     links: tuple[Link, ...] = ()
     thread: str = ""
-    """Names what several notifications are about, so that channels which can show them together."""
+    """Names the common subject of several notifications; channels with threads show these together.
+    """
     progress: bool = False
-    """A step of a run under way: only channels that show a run's steps together take it."""
+    """Whether it is a step of a run under way, which only channels with threads deliver."""
     author: str = ""
-    """The commit's author's mail address, for mail to those whom the operator allows."""
+    """The mail address of the commit's author, used if the operator allows it."""
 
 
 @dataclass(frozen=True, kw_only=True)
 class PipelineResult(Record):
-    """What `mlops run` answers: the contents of `result.json`."""
+    """The answer of `mlops run`, in `result.json`."""
 
     schema: int = SCHEMA
     verdict: Literal["accepted", "rejected", "undecided"]
@@ -662,7 +685,7 @@ class PipelineResult(Record):
     reasons: tuple[str, ...] = ()
 
     def plot(self) -> Any:
-        """The learning curves, and after a search the winner's, as a matplotlib Figure."""
+        """Return the learning curves, after a search the winner's as well, as a matplotlib Figure."""
         import mlops_lib
 
         return mlops_lib.plot(self)

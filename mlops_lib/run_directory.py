@@ -1,5 +1,4 @@
-"""The run directory from the host's side: its name, what was asked, who holds it, what the runner
-claims.
+"""Host-side access to run directories: specification, records, logs, the list of runs.
 
 Everything under `inside/` was written by a container and is read as a claim: size-capped,
 validated, no links followed.
@@ -37,10 +36,11 @@ T = TypeVar("T")
 
 
 class RunDirectory:
-    """Typed access to the files of one run, each parsed once for each state of it on disk.
+    """Typed access to the files of one run, each parsed once per version on disk.
 
-    Functions hand this object along instead of reading files again that their caller has read. It
-    holds no state of the run: a file that changed, whichever process changed it, is read anew.
+    Functions hand this object along instead of reading again what their caller has read. It holds
+    no
+    state of the run: a file that changed, whichever process changed it, is read anew.
 
     Args:
         path: the run directory; need not exist.
@@ -52,17 +52,17 @@ class RunDirectory:
 
     @property
     def spec(self) -> RunSpec | None:
-        """What was asked of the run; None if the directory holds no run."""
+        """The run's specification; None if the directory holds no run."""
         return self._record(protocol.SPEC, RunSpec)
 
     @property
     def detection(self) -> Detection | None:
-        """What was concluded from the project's code."""
+        """The conclusions from the project's code."""
         return self._record(protocol.DETECTION, Detection)
 
     @property
     def training(self) -> RunResult | None:
-        """How the training ended, None if it has not."""
+        """The outcome of the training, None if it has not ended."""
         return self._record(protocol.TRAINING, RunResult)
 
     @property
@@ -77,12 +77,12 @@ class RunDirectory:
 
     @property
     def search(self) -> SearchResult | None:
-        """The result of the search, or why it left the script alone; None if there was no search."""
+        """The outcome of the search, or of the refusal to search; None if there was none."""
         return self._record(protocol.SEARCH_REFUSED, SearchResult) or self.search_result
 
     @property
     def search_result(self) -> SearchResult | None:
-        """The result that a search of this run wrote, a container's claim."""
+        """The outcome that the search wrote itself, which is a container's claim."""
         place = f"{protocol.INSIDE}/{protocol.SEARCH}/{protocol.RESULT}"
         return self._read(place, lambda path: read_record(path, SearchResult, inside=self.path))
 
@@ -93,7 +93,7 @@ class RunDirectory:
 
     @property
     def events(self) -> Sequence[Event]:
-        """The runner's events so far, a container's claims; of very many the first and the last."""
+        """The runner's events so far, a container's claims; of too many the first and last."""
         place = f"{protocol.INSIDE}/{protocol.EVENTS}"
         return self._read(place, lambda path: self._claimed_events())
 
@@ -119,7 +119,7 @@ _FileState = tuple[int, int, int]
 
 
 def _file_state(path: Path) -> _FileState | None:
-    """Return what changes whenever the file is replaced or written, None if there is no file.
+    """Return a value that changes whenever the file does, None if there is no file.
 
     A container can set a file's modification time, but not its change time.
     """
@@ -135,10 +135,12 @@ def _read_attempts(path: Path) -> tuple[Event, ...]:
 
 
 def write_spec(run_dir: Path, spec: RunSpec) -> RunSpec:
-    """Write what is asked, and return it; of the same run asked for before only the time is kept.
+    """Write the specification of a run, and return it as written.
 
-    What does not decide the result may change between two starts of a run: limits, where its number
-    is found, the image's name with a new version of the runner.
+    If the directory holds the same run already, its time of creation stays. Everything that does
+    not
+    decide the result may change between two starts: limits, where the number is read, the image's
+    name with a new version of the runner.
 
     Raises:
         UsageError: the directory belongs to another run.
@@ -161,9 +163,7 @@ def write_spec(run_dir: Path, spec: RunSpec) -> RunSpec:
 
 
 def remember(run_dir: Path, *, home: Path) -> None:
-    """Let a home know a run directory that somebody placed elsewhere, so that it is listed and
-    found again.
-    """
+    """Register a run directory outside the home with the home, so that it is listed there."""
     runs = home / "runs"
     if is_known(run_dir, home=home):
         return
@@ -174,15 +174,16 @@ def remember(run_dir: Path, *, home: Path) -> None:
 
 
 def known(home: Path) -> list[Path]:
-    """The run directories of a home."""
+    """Return the run directories of a home."""
     runs = home / "runs"
     places = sorted(one.resolve() for one in runs.iterdir()) if runs.is_dir() else []
     return [one for one in dict.fromkeys(places) if (one / protocol.SPEC).is_file()]
 
 
 def is_known(run_dir: Path, *, home: Path) -> bool:
-    """Whether this home made the run directory: a pushed project could hold a spec.json of its own
-    making.
+    """Return whether this home made the run directory.
+
+    A pushed project could hold a spec.json of its own making.
     """
     runs = home / "runs"
     here = run_dir.resolve()
@@ -190,13 +191,13 @@ def is_known(run_dir: Path, *, home: Path) -> bool:
 
 
 def read_record(path: Path, record: type[R], *, inside: Path | None = None) -> R | None:
-    """A record from a file; None where there is none, or what is there is no such record.
+    """Return the record in a file; None if the file is missing or holds no such record.
 
     Args:
         path: the file.
-        record: its kind.
-        inside: given for a file that a container wrote: no link is followed from this folder on,
-            and of each list the record holds only the beginning is read.
+        record: the record's class.
+        inside: set it for a file that a container wrote: no link below this folder is followed, and
+            only the beginning of each list of the record is read.
     """
     try:
         values = atomic.VALUES_LIMIT if inside is None else CLAIMED_VALUES
@@ -208,12 +209,15 @@ def read_record(path: Path, record: type[R], *, inside: Path | None = None) -> R
 
 CLAIMED_ITEMS = 2000
 CLAIMED_VALUES = 300_000
-"""Of one list in a container's record, such as the trials of a search; and of all of it."""
+"""Limits of a container's record: items of one list, such as the trials of a search; values
+altogether.
+"""
 
 
 def _shorter(claim: Any) -> Any:
-    """A claim whose own lists are no longer than anything honest: each item of a record costs time
-    at every verb.
+    """Return a claim with each of its lists cut to a length that no honest record exceeds.
+
+    Each item of a record costs time in every command that reads it.
     """
     if not isinstance(claim, dict):
         return claim
@@ -223,7 +227,7 @@ def _shorter(claim: Any) -> Any:
 
 
 def workers(run_dir: Path) -> list[Path]:
-    """The directories of the workers of a run's search; each is one like a run's."""
+    """Return the directories of the workers of a run's search; each is one like a run's."""
     found = (run_dir / WORKERS).glob("[0-9]*")
     return sorted(
         (one for one in found if one.is_dir() and one.name.isdecimal()),
@@ -232,7 +236,7 @@ def workers(run_dir: Path) -> list[Path]:
 
 
 def log_tail(run_dir: Path, *, start: int = 0, limit: int = 4000) -> str:
-    """The end of the script's output, of what came after byte `start`."""
+    """Return the end of the script's output after byte `start`, at most `limit` bytes."""
     with suppress(OSError), (run_dir / protocol.LOG).open("rb") as stream:
         stream.seek(max(0, start, stream.seek(0, os.SEEK_END) - limit))
         return stream.read().decode(errors="replace")

@@ -43,8 +43,9 @@ def lease(run_dir: Path, *, meanwhile: Callable[[], None] | None = None) -> Iter
 
 @contextmanager
 def driven(run_dir: Path) -> Iterator[None]:
-    """Let others see that a program drives this run, through its stages and between them; several
-    may at once.
+    """Hold the sign that a program drives this run, through its stages and between them.
+
+    Several programs may hold it at once.
     """
     import fcntl
 
@@ -58,7 +59,7 @@ def driven(run_dir: Path) -> Iterator[None]:
 
 
 def is_driven(run_dir: Path) -> bool:
-    """Whether a living program drives the run."""
+    """Return whether a living program drives the run."""
     import fcntl
 
     try:

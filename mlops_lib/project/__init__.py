@@ -2,5 +2,5 @@
 
 files       opens its files: inside the project, regular, bounded
 repository  its git repository, read without running git
-places      what the host writes into it: never through a link
+places      writes into it, never through a link
 """

@@ -1,5 +1,6 @@
-"""A commit's files written into a new folder, as `git checkout` would without anything of the
-repository taking effect.
+"""Writing the files of a commit into a new folder.
+
+The result is that of `git checkout`, except that nothing in the repository takes effect.
 """
 
 from __future__ import annotations
@@ -36,8 +37,9 @@ class _Export:
         self.entries: dict[bytes, Any] = {}
 
     def folder(self, tree: str, holder: int, prefix: bytes, *, depth: int) -> None:
-        """Write a folder's content; every name is made anew, so nothing is written through a link
-        made before.
+        """Write a folder's content.
+
+        Every name is made anew, so nothing is written through a link that was made before.
         """
         from mlops_lib.project.repository import DEPTH_LIMIT
 
@@ -76,9 +78,7 @@ class _Export:
         self.entries[prefix + name] = index_entry_from_stat(status, ObjectID(sha.encode()))
 
     def smudged(self, path: bytes, content: bytes) -> bytes:
-        """Return what a Git LFS pointer stands for if the checkout has it now, anything else as it
-        is.
-        """
+        """Return the content for a Git LFS pointer if the checkout has it; anything else unchanged."""
         wanted = (
             re.search(rb"\noid sha256:([0-9a-f]{64})\n", content)
             if files.is_lfs_pointer(content[:300])
@@ -96,8 +96,7 @@ class _Export:
 def write(
     objects: Objects, tree: str, place: Path, *, commit: str, object_format: ObjectFormat, now: Path
 ) -> None:
-    """Write a commit's tree into a new folder, with a repository of its own that names commit and
-    files.
+    """Write a commit's tree into a new folder, with a minimal repository of its own.
 
     Args:
         objects: the objects of the repository.
@@ -105,7 +104,7 @@ def write(
         place: the folder; it must not exist.
         commit: the commit's name.
         object_format: how objects are named.
-        now: the checkout as it is now, which content of Git LFS is taken from.
+        now: the present checkout, from which the content of Git LFS pointers is taken.
     """
     from dulwich.index import Index
 

@@ -1,4 +1,4 @@
-"""Files of a pushed project, opened so that nothing in it decides what the host reads.
+"""Reading the files of a pushed project without obeying anything in it.
 
 A path may come from the project itself (`-r ../../.ssh/id_rsa`), be a link (`requirements.txt ->
 /proc/self/environ`) or a pipe that never ends. So every file is opened here: it lies inside the
@@ -80,7 +80,7 @@ def read_start(path: Path, *, root: Path, limit: int) -> bytes:
 
 
 def read_text(path: Path, *, root: Path, limit: int = TEXT_LIMIT) -> str:
-    """Return a pushed file as UTF-8 text; bytes that are none become replacement characters.
+    """Return a pushed file as UTF-8 text; malformed bytes become replacement characters.
 
     Raises:
         RefusedFileError: as `read`.
@@ -89,7 +89,7 @@ def read_text(path: Path, *, root: Path, limit: int = TEXT_LIMIT) -> str:
 
 
 def open_binary(path: Path, *, root: Path) -> BinaryIO:
-    """Open a pushed file for reading; the caller bounds what is read.
+    """Open a pushed file for reading; the caller bounds how much is read.
 
     Raises:
         RefusedFileError: it is missing, lies outside the project, is no regular file or is
@@ -99,7 +99,7 @@ def open_binary(path: Path, *, root: Path) -> BinaryIO:
 
 
 def is_file(path: Path, *, root: Path) -> bool:
-    """Return whether there is a regular file, inside the project after links are resolved."""
+    """Return whether a regular file is there, inside the project after links are resolved."""
     place = resolve(path, root=root)
     return place is not None and os.path.isfile(place)
 
@@ -117,7 +117,7 @@ def exists(path: Path, *, root: Path) -> bool:
 
 
 def names_in(path: Path, *, root: Path) -> list[str]:
-    """Return the names in a folder of the project; none if it is no folder inside the project."""
+    """Return the names in a folder of the project; none if it is not inside the project."""
     place = resolve(path, root=root)
     try:
         return [] if place is None else os.listdir(place)
@@ -126,7 +126,7 @@ def names_in(path: Path, *, root: Path) -> list[str]:
 
 
 def resolve(path: Path, *, root: Path) -> str | None:
-    """Return the path with its links resolved, or None if that leads out of the project."""
+    """Return the path with its links resolved, None if that leads out of the project."""
     top = os.path.realpath(root)
     try:
         place = os.path.realpath(os.path.join(top, path))
@@ -136,11 +136,11 @@ def resolve(path: Path, *, root: Path) -> str | None:
 
 
 def require_in_checkout(path: Path) -> None:
-    """Refuse a project's path that leaves its checkout through a link: the push would choose which
-    folder is trained.
+    """Refuse a project's path that leaves its checkout through a link.
 
-    A checkout is a folder with `.git`, or a build server's `WORKSPACE`. Links above it, or in no
-    checkout, are the operator's.
+    Otherwise a push would choose the folder that is trained. A checkout is a folder with `.git`, or
+    a
+    build server's `WORKSPACE`. Links above it, or in no checkout, are the operator's.
 
     Raises:
         RefusedFileError: it leaves.
@@ -169,10 +169,10 @@ def require_in_checkout(path: Path) -> None:
 
 
 def strays(root: Path, *, limit: int = 10) -> list[str]:
-    """Return names in a project that a program which follows links would take from elsewhere, or
-    never end with.
+    """Return names in a project that are dangerous to a program that follows links.
 
-    These are links out of the project, links to folders, pipes, sockets and devices.
+    These are links out of the project, links to folders, pipes, sockets and devices: such a program
+    would read files from elsewhere, or never end.
     """
     found: list[str] = []
     pending = [os.path.realpath(root)]
@@ -191,9 +191,7 @@ def name_of(path: Path, root: Path) -> str:
 
 
 def is_lfs_pointer(content: bytes) -> bool:
-    """Return whether a file's beginning is what Git LFS leaves in a checkout that lacks the
-    content.
-    """
+    """Return whether a file's beginning is a Git LFS pointer in place of the content."""
     return (
         content.startswith(b"version https://git-lfs.github.com/spec/v1\n")
         and b"\noid sha256:" in content[:300]
@@ -201,9 +199,7 @@ def is_lfs_pointer(content: bytes) -> bool:
 
 
 def lfs_pointers(names: Iterable[str], *, root: Path) -> list[str]:
-    """Return those of some files that are pointers of Git LFS; of a folder, the first files in it
-    are looked at.
-    """
+    """Return those of some files that are Git LFS pointers; of a folder, the first files count."""
     found = []
     for name in names:
         place = os.path.join(root, name)
@@ -244,7 +240,7 @@ def _opened(path: Path, root: Path) -> int:
 
 
 def _through_links(path: Path, root: Path) -> int:
-    """Open what a path leads to, if that lies in the project; -1 if it is no regular file."""
+    """Open the file behind a path's links inside the project; -1 if it is not regular."""
     resolved = resolve(path, root=root)
     if resolved is None:
         raise RefusedFileError(
@@ -261,8 +257,9 @@ def _through_links(path: Path, root: Path) -> int:
 
 
 def _without_links(top: str, relative: str) -> int | None:
-    """Open a file below a folder without following a link: None if there is one, -1 if it is no
-    regular file.
+    """Open a file below a folder without following a link.
+
+    None if there is a link, -1 if it is no regular file.
     """
     *folders, name = relative.split(os.sep)
     holder = os.open(top, os.O_RDONLY | os.O_DIRECTORY | os.O_CLOEXEC)

@@ -44,8 +44,9 @@ SETTINGS_FILE = "mlops.toml"
 
 
 def manifest(project: Path, *, left_out: Collection[str] = ()) -> str:
-    """A digest of the project without reading its data; of what decides a run if `left_out` names
-    the rest.
+    """Return a digest of the project without reading its data.
+
+    It covers only the files that decide a run if `left_out` names the others.
     """
     return manifest_digest(identities(project, left_out=left_out))
 
@@ -59,7 +60,7 @@ def manifest_digest(identities: Mapping[str, str]) -> str:
 
 
 def identities(project: Path, *, left_out: Collection[str] = ()) -> dict[str, str]:
-    """Return what identifies each file of a project, in order, without reading its data.
+    """Return an identity of each file of a project, in order, without reading its data.
 
     Files that git tracks and that are unchanged are named by git's own content hash, so that a
     fresh checkout of the same commit is the same project; other code is hashed; other data is named
@@ -80,7 +81,7 @@ def project_files(project: Path) -> set[str]:
 
 
 def data_manifest(source: Path) -> str:
-    """A digest of a mounted file or folder by paths, sizes and times; nothing in it is read."""
+    """Return a digest of a mounted file or folder by paths, sizes and times, without reading it."""
     listed = [("", source)] if source.is_file() else _files(source)
     digest = hashlib.sha256()
     for path, full in listed:
@@ -109,9 +110,9 @@ def _files(project: Path) -> Iterator[tuple[str, Path]]:
 
 
 def _identify(path: Path, *, root: Path, is_code: bool) -> str:
-    """Name a file by its content if it is code, else by size and time.
+    """Return a file's identity: of code its content, of data its size and time.
 
-    Data is not read, nor what a link leads out to.
+    Neither data nor the target of a link out of the project is read.
     """
     try:
         status = path.stat()
@@ -126,6 +127,6 @@ def _identify(path: Path, *, root: Path, is_code: bool) -> str:
 
 
 def digest(*parts: Any) -> str:
-    """The run's digest over what decides the result, and nothing else; the parts are JSON values."""
+    """Return the run's digest over the JSON values that decide its result."""
     content = json.dumps([2, *parts])
     return hashlib.sha256(content.encode(errors="surrogateescape")).hexdigest()

@@ -14,8 +14,9 @@ def commit(project: Path) -> str | None:
 
 
 def repository_name(project: Path) -> str | None:
-    """The name of the repository whose checkout the project is; None for a folder within one, or
-    without a remote.
+    """Return the name of the repository that the project is a checkout of.
+
+    None for a folder within a checkout, or without a remote.
     """
     checkout = repository.find(project)
     if checkout is None or checkout.top != project.resolve():
@@ -27,14 +28,15 @@ def repository_name(project: Path) -> str | None:
 
 
 def author(project: Path) -> str:
-    """Who made the checked-out commit, as `Name <address>`; "" outside a checkout."""
+    """Return the author of the checked-out commit as `Name <address>`; "" outside a checkout."""
     checkout = repository.find(project)
     return "" if checkout is None else checkout.author
 
 
 def commits_since(project: Path, before: str | None, *, limit: int = 5) -> list[str]:
-    """The commits to the project after `before`, newest first, as `id author: subject`; empty where
-    it is not known.
+    """Return the project's commits after `before`, newest first, as `id author: subject`.
+
+    Empty if that is not known.
     """
     checkout = repository.find(project)
     if before is None or checkout is None:

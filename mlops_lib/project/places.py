@@ -1,5 +1,4 @@
-"""What the host writes into a project's folder, or removes from it: never through a link, and only
-what is its own.
+"""Writing into a project's folder, and removing from it, never through a link.
 
 A pushed project may hold any name, as a file, a folder or a link that leads elsewhere. So a place
 below it is made and opened name by name without following links, and a folder is emptied only if it
@@ -49,10 +48,11 @@ def create(path: str | Path, content: bytes, *, root: Path, mode: int = 0o644) -
 
 
 def require_own(path: Path, *, project: Path | None = None) -> Path:
-    """Return the absolute path of something that mlops writes, if no push decided where it leads.
+    """Return the absolute path of a file that mlops writes; refuse links that were pushed.
 
     From the folder of the project or of its checkout on (of a relative path, from the current
-    folder on), whichever it leads through first, no part of the path may be a link.
+    folder
+    on), whichever comes first, no part of the path may be a link.
 
     Raises:
         UsageError: a part of it is one.
@@ -95,7 +95,7 @@ def require_home(home: Path, *, project: Path) -> Path:
 
 
 def fresh_folder(path: Path, *, project: Path | None = None, names: Collection[str] = ()) -> Path:
-    """Return an empty folder with our mark; one that carries the mark already is emptied.
+    """Return an empty folder with mlops' mark; one that carries the mark is emptied.
 
     Args:
         path: the folder.
@@ -104,8 +104,8 @@ def fresh_folder(path: Path, *, project: Path | None = None, names: Collection[s
             no other ones, as before there was a mark.
 
     Raises:
-        UsageError: a part of the path is a link that was pushed, or the folder holds what is not
-            mlops' own.
+        UsageError: a part of the path is a link that was pushed, or the folder holds other files
+            than mlops' own.
     """
     place = require_own(path, project=project)
     if place.is_dir() and any(place.iterdir()):
@@ -136,8 +136,7 @@ def _mode(path: Path) -> int:
 
 
 def copy_into(source: Path, path: str, *, root: Path) -> None:
-    """Copy a regular file or a link, with its times, to a new place in a folder; a name that is
-    taken stays.
+    """Copy a regular file or a link, with its times, into a folder; an existing name stays.
 
     Raises:
         UsageError: a part of the path is a link.
@@ -173,9 +172,7 @@ def _parts(path: str | Path, root: Path) -> tuple[str, ...]:
 
 
 def _holder(root: Path, folders: tuple[str, ...]) -> int:
-    """Return a descriptor of a folder below `root`, made if it is missing, reached without
-    following a link.
-    """
+    """Return a descriptor of a folder below `root`, made if missing, without following links."""
     holder = os.open(root, os.O_RDONLY | os.O_DIRECTORY | os.O_CLOEXEC)
     for name in folders:
         try:

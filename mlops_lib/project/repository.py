@@ -69,8 +69,10 @@ _NAME = re.compile(r"[0-9a-f]{40}|[0-9a-f]{64}")
 def find(project: Path) -> Checkout | None:
     """Return the checkout that a folder belongs to, or None.
 
-    A `.git` file leads elsewhere. It is followed only if what it leads to names this very checkout
-    in turn, as the worktrees and submodules of git do: whoever pushes a `.git` file cannot write
+    A `.git` file names a folder elsewhere. It is followed only if that folder names this very
+    checkout
+    in turn, as the worktrees and submodules of git do: a push that brings a `.git` file cannot
+    write
     there.
     """
     with _hostile():
@@ -176,7 +178,7 @@ class Checkout:
         return None
 
     def _reference(self, name: str) -> str:
-        """Return what a reference holds, or ""."""
+        """Return the content of a reference, or ""."""
         if not name.startswith("refs/") or ".." in name.split("/"):
             return ""
         for folder in dict.fromkeys((self.git, self.common)):
@@ -213,17 +215,15 @@ class Checkout:
                 yield os.fsdecode(path[len(prefix) :]), entry
 
     def tracked(self, folder: Path) -> set[str]:
-        """Return the paths, relative to a folder of the work tree, that are under version control
-        there.
-        """
+        """Return the tracked paths in a folder of the work tree, relative to that folder."""
         return {path for path, _ in self._below(folder)}
 
     def unchanged(self, folder: Path) -> dict[str, str]:
-        """Return path to object name of the tracked files in a folder that are as they were
-        committed or staged.
+        """Return the object names of the tracked files in a folder that are unchanged, by path.
 
-        As git does, a file is taken for unchanged if size, times and kind are those in the index;
-        if it is as young as the index itself, its content is compared.
+        As in git, a file is unchanged if size, times and kind are those in the index; if it is as
+        young as
+        the index itself, its content is compared.
         """
         found: dict[str, str] = {}
         with _hostile():
@@ -275,21 +275,23 @@ class Checkout:
 
     @cached_property
     def author(self) -> str:
-        """Who made the commit that is checked out, as `Name <address>`; "" if that is not known."""
+        """Return the author of the checked-out commit as `Name <address>`; "" if unknown."""
         with _hostile(), self._opened() as objects:
             commit = objects.commit(self.head or "")
             return "" if commit is None else _text(commit, commit.author)
         return ""
 
     def commits_since(self, before: str, folder: Path, *, limit: int) -> list[str]:
-        """Return the commits after `before` that changed a folder, newest first, as `id author:
-        subject`.
+        """Return the commits after `before` that changed a folder, newest first.
 
         Args:
             before: a commit's full name; none are returned if the repository does not have it.
             folder: a folder of the work tree. As `git log` does, of a merge that changed nothing in
                 it only the parent that it is equal to is followed.
             limit: how many are returned at most.
+
+        Returns:
+            Each as `id author: subject`.
         """
         with _hostile(), self._opened() as objects:
             if self.head is None or objects.commit(before) is None:
@@ -307,13 +309,13 @@ class Checkout:
             yield Objects(self.common, self._format, stack, budget=budget)
 
     def export(self, commit: str, place: Path) -> bool:
-        """Write a commit's files into `place`, a new folder of ours, with an index that names them.
+        """Write a commit's files into the new folder `place`, with an index that names them.
 
         Nothing of the repository takes effect on them: no filter, no hook, no attribute. A
         submodule is an empty folder.
 
         Returns:
-            whether the repository has the commit, and all of it.
+            Whether the repository has the commit, and all of it.
         """
         from mlops_lib.project.export import write
 
@@ -339,7 +341,7 @@ class Objects:
     Args:
         git: the repository's git folder.
         object_format: how its objects are named.
-        stack: closes what was opened.
+        stack: closes the opened files.
         budget: bytes that may be unpacked altogether.
     """
 
@@ -360,9 +362,7 @@ class Objects:
         return Parsed.from_string(content) if kind == _COMMIT else None
 
     def tree(self, name: str) -> dict[bytes, tuple[int, str]]:
-        """Return the entries of a folder in a commit: name to mode and object; empty if it is not
-        there.
-        """
+        """Return mode and object of each name in a folder of a commit; empty if it is not there."""
         from dulwich.objects import parse_tree
 
         kind, content = self.get(name)
@@ -375,8 +375,9 @@ class Objects:
         return found
 
     def get(self, name: str, *, limit: int = OBJECT_LIMIT) -> tuple[int, bytes]:
-        """Return an object's type and content; type 0 if it is not there or larger than `limit`
-        bytes.
+        """Return an object's type and content.
+
+        The type is 0 if the object is not there or larger than `limit` bytes.
         """
         if not _NAME.fullmatch(name):
             return 0, b""
@@ -461,8 +462,9 @@ class Objects:
 
 
 def _number(content: Any, place: int, *, first: int = 7) -> tuple[int, int]:
-    """Return a number as packs write it and the place after it; `first` bits of its first byte
-    count.
+    """Return a number as packs encode it and the position after it.
+
+    `first` bits of its first byte count.
     """
     byte = content[place]
     value = byte & ((1 << first) - 1)
@@ -481,7 +483,7 @@ def _times(value: Any) -> tuple[int, int]:
 
 
 def _is_kind(mode: int, recorded: int, *, by_mode: bool) -> bool:
-    """Return whether a file is of the kind that the index has of it: regular, executable, link."""
+    """Return whether a file is of its kind in the index: regular, executable, link."""
     if stat.S_IFMT(mode) != stat.S_IFMT(recorded) or stat.S_ISDIR(mode):
         return False
     return stat.S_ISLNK(mode) or not by_mode or bool(mode & 0o100) == bool(recorded & 0o100)
@@ -490,9 +492,7 @@ def _is_kind(mode: int, recorded: int, *, by_mode: bool) -> bool:
 def _walk(
     objects: Objects, head: str, before: str, parts: list[bytes], *, limit: int
 ) -> list[Commit]:
-    """Return the commits that lead to `head` and not to `before` and change the folder `parts`,
-    newest first.
-    """
+    """Return the commits from `before` to `head` that change `parts`, newest first."""
     known: dict[str, Commit | None] = {}
     pending: list[tuple[int, str]] = []
     queued: set[tuple[str, bool]] = set()
@@ -543,7 +543,7 @@ def _walk(
 
 
 def _folder(objects: Objects, commit: Commit | None, parts: list[bytes]) -> str | None:
-    """Return the name of a folder's content in a commit, or None if it has no such folder."""
+    """Return the object name of a folder in a commit, None if it has no such folder."""
     if commit is None:
         return None
     name: str | None = commit.tree.decode()
@@ -559,7 +559,7 @@ def _line(commit: Commit) -> str:
 
 
 def _text(commit: Commit, value: bytes) -> str:
-    """Return a text of a commit on the terms of its encoding, without control characters."""
+    """Return a text of a commit, decoded as the commit says, without control characters."""
     try:
         text = value.decode((commit.encoding or b"utf-8").decode("ascii", "replace"))
     except (LookupError, UnicodeDecodeError):

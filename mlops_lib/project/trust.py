@@ -1,4 +1,4 @@
-"""Who pushed what is trained, and which download cache it may use.
+"""Trust levels of pushed code, and the download cache that each may use.
 
 A pull request is a stranger: what its training wrote must not be loaded by another project, nor by
 a branch of the same one. Both the level and the project's identity come from the operator (an
@@ -14,7 +14,7 @@ from collections.abc import Mapping
 from pathlib import Path
 
 BRANCH = "branch"
-"""Level of code that somebody with write access pushed to the repository itself."""
+"""Level of code in a branch of the repository itself, which needs write access."""
 CHANGES = (
     "CHANGE_ID",
     "CI_MERGE_REQUEST_IID",
@@ -32,7 +32,7 @@ _CACHE = re.compile(r"[0-9a-f]{16}-[A-Za-z0-9][A-Za-z0-9_.-]{0,63}")
 
 
 def level_of(environ: Mapping[str, str] = os.environ) -> tuple[str, str]:
-    """Return the trust level that the build server gives, and the variable it comes from.
+    """Return the trust level by the build server's variables, and the decisive variable.
 
     Example:
         >>> level_of({"CHANGE_ID": "12"})
