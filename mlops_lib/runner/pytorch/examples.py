@@ -61,6 +61,12 @@ class TrainingExamples:
         self._spent_s = 0.0
         self._began = time.monotonic()
         watch.on_trained.append(self.trained)
+        watch.wants_inputs.append(self.wants_inputs)
+
+    def wants_inputs(self, model: Any) -> bool:
+        """Return whether what a model is trained on is to be named yet."""
+        known = self.seen.get(id(artifact.plain(model)))
+        return known is None or not known[1].is_done
 
     def trained(self, call: Call) -> None:
         """Note the examples of a call whose output went backward."""

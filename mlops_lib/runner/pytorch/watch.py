@@ -22,7 +22,7 @@ from mlops_lib.runner.pytorch.sessions import Call, Compared, Loss, Session, pla
 from mlops_lib.runner.pytorch.tensors import Path
 
 OPEN_CALLS = 16
-BATCHES = 4
+BATCHES = 3
 """Batches of a DataLoader that are remembered: frameworks read one or two ahead of what they work
 on.
 """
@@ -76,6 +76,8 @@ class Watch:
         self.habits: "weakref.WeakKeyDictionary[Any, List[Habit]]" = weakref.WeakKeyDictionary()
         self.on_trained: List[Callable[[Call], None]] = []
         """Called with each call whose output went backward."""
+        self.wants_inputs: List[Callable[[Any], bool]] = []
+        """Return whether the inputs that a model is trained on are of interest yet."""
         self.on_session: List[Callable[[Session], None]] = []
         """Called with each session when it is over."""
         self.fruitless: Dict[int, int] = {}
@@ -150,6 +152,10 @@ class Watch:
         self._find_batch(call)
         if not (grad and call.is_training_mode):
             call.place, call.frame = place_of(self.run.work)
+        if grad and call.is_training_mode and self._is_learned(model):
+            call.output = None  # its graph must not live longer than the script lets it
+            if not any(wants(model) for wants in self.wants_inputs):
+                call.args, call.kwargs = (), {}
         self.open.append(call)
         del self.open[:-OPEN_CALLS]
 
