@@ -28,7 +28,7 @@ class Sample(NamedTuple):
     """A file that the script writes into its working directory."""
     args: str = ""
     is_searched: bool = True
-    """Whether a search can lift it above 80 %. PyTorch's are trained by test_pytorch_samples.py, without their image of 5 GB."""
+    """Whether a search can lift it above 80 %. PyTorch's are trained by test_pytorch_judged.py, without their image of 5 GB."""
 
 
 SAMPLES = {

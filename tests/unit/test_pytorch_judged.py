@@ -7,7 +7,6 @@ from __future__ import annotations
 
 import json
 import re
-from functools import cache
 from pathlib import Path
 from typing import Any
 
@@ -82,23 +81,25 @@ def _printed(pattern: str, output: str, *, percent: bool) -> float:
     return float(found[-1]) / (100 if percent else 1)
 
 
-@cache
-def _sample(name: str, folder: Path) -> dict[str, Any]:
-    root = Path(__file__).parents[2] / "model_repo" / name
-    done = run_runner(
-        root, folder / "inside", "main.py" if (root / "main.py").exists() else "train.py"
-    )
+@pytest.mark.slow
+def test_pytorch_every_way_to_compare_is_read(tmp_path: Path) -> None:
+    done = run_runner(CASES.parent / "pytorch_comparisons", tmp_path / "inside")
     assert done.returncode == 0, done.stderr
-    claims: dict[str, Any] = json.loads((folder / "inside" / "metrics.json").read_text())
-    return claims
+    printed = {int(line.split()[0]): float(line.split()[1]) for line in done.stdout.splitlines()}
+    claims = json.loads((tmp_path / "inside" / "metrics.json").read_text())
+    found = {one["examples"]: one for one in claims["evaluations"]}
+    assert {count: one["value"] for count, one in found.items()} == pytest.approx(printed, abs=1e-6)
+    assert {count: one["recomputed"] for count, one in found.items()} == pytest.approx(
+        printed, abs=1e-6
+    )
+    assert {one["held_out"] for one in found.values()} == {True}
 
 
 @pytest.mark.slow
-@pytest.mark.parametrize(("name", "reaches"), [("cancer_pytorch", False), ("digits_pytorch", True)])
-def test_pytorch_a_sample_reaches_its_bar_or_misses_it(
-    name: str, reaches: bool, tmp_path: Path
-) -> None:
-    claims = _sample(name, tmp_path)
+def test_pytorch_the_sample_misses_its_bar(tmp_path: Path) -> None:
+    done = run_runner(CASES.parents[2] / "model_repo" / "cancer_pytorch", tmp_path / "inside")
+    assert done.returncode == 0, done.stderr
+    claims = json.loads((tmp_path / "inside" / "metrics.json").read_text())
     judged = protocol.choose_judged(claims["evaluations"]).evaluation
     assert judged is not None
-    assert (judged["recomputed"] >= 0.8) == reaches
+    assert judged["recomputed"] < 0.8

@@ -7,11 +7,11 @@ anything else the script's own evaluation. The last session on each set of examp
 
 import functools
 import sys
-from typing import Any, Callable, Dict, FrozenSet, List, Optional, Set
+from typing import Any, Callable, Dict, FrozenSet, List, Mapping, Optional, Set
 
 from mlops_lib.runner.context import Context
 from mlops_lib.runner.metrics import example_hashes, predictions, recipes
-from mlops_lib.runner.metrics.evaluations import Measured
+from mlops_lib.runner.metrics.evaluations import Measured, reference
 from mlops_lib.runner.metrics.recipes import Recipe
 from mlops_lib.runner.pytorch import artifact, measures, tensors
 from mlops_lib.runner.pytorch.examples import MANY, TrainingExamples
@@ -33,9 +33,6 @@ class Judge:
         self.run = run
         self.training = training
         self.watch = watch
-        self.readings: Dict[int, Reading] = {}
-        """Of sessions, by their identity."""
-        self.found: Dict[int, Numbers] = {}
         self.examples = TrainingExamples(run, watch)
         self._recorded: List[Session] = []
         self._validation: Set[Any] = set()
@@ -68,7 +65,7 @@ class Judge:
         except UnreadableError as error:
             self._cannot(session, str(error))
             return
-        self.readings[id(session)], self.found[id(session)] = reading, found
+        session.reading, session.found = reading, found
         self.watch.let_go(session)
         self.watch.fruitless.pop(id(session.model), None)
         self._recorded = [one for one in self._recorded if one.kept]
@@ -85,7 +82,7 @@ class Judge:
         fit = self._fit_of(session.model)
         named = measures.names_of(session.kept[:1]) or [b""]
         first = (fit, "content", session.examples, b"".join(named))
-        return [(id(session.model), session.data), (fit, "place", session.place), first]
+        return [(fit, session.data), (fit, "place", session.place), first]
 
     def state(self) -> Dict[str, Any]:
         """Return what a process that goes on with the run must know of this one's evaluations."""
@@ -141,7 +138,7 @@ class Judge:
             return
         session.is_remembered = True
         model = artifact.of(session.model)
-        reading = self.readings[id(session)]
+        reading = session.reading
         x = inputs_of(session)
         if x is None or not measures.is_plain(session):
             return
@@ -184,8 +181,8 @@ class Judge:
 
     def _record(self, session: Session) -> None:
         run = self.run
-        reading = self.readings[id(session)]
-        found = self.found[id(session)]
+        reading = session.reading
+        found = session.found
         model = artifact.of(session.model)
         model.learn(session, reading)
         names = measures.names_of(session.kept)
@@ -210,7 +207,7 @@ class Judge:
             examples = None
         is_askable = x is not None and y is not None and measures.is_plain(session)
         self._warn_of_mode(session)
-        chained = [one for one in session.beside if id(one) not in self.readings]
+        chained = [one for one in session.beside if one.reading is None]
         table = self._confusion(session, reading)
         run.evaluations.add(
             metric=found.metric,
@@ -244,7 +241,8 @@ class Judge:
         said = {
             str(record["metric"]): float(record["value"])
             for record in self.run.evaluations.records
-            if record["fit"] is None and record["examples"] == session.examples
+            if record["examples"] == session.examples
+            and self.run.evaluations.models.get(record["id"]) is None
         }
         values = {
             name: value
@@ -320,6 +318,20 @@ class Judge:
         metric = found.metric
         return Measured(found.values[metric], names, dict(found.values), found.baseline, asked)
 
+    def model_of(self, item: Any) -> Any:
+        """Return the model that the script saves: itself, or its weights, alone or among others."""
+        models = [*self.training.models.values(), *(one.model for one in self.watch.sessions)]
+        parts = list(item.values()) if isinstance(item, Mapping) else [item]
+        for part in [item, *parts]:
+            if hasattr(part, "named_modules"):
+                return part
+            weights = {tensors.place(leaf) for _, leaf in tensors.leaves(part)} - {0}
+            for model in models:
+                own = next(model.parameters(), None)
+                if own is not None and tensors.place(own) in weights:
+                    return model
+        return None
+
     def watch_off(self, function: Callable[..., Any], *args: Any) -> Any:
         """Call a function whose use of the model is not the script's."""
         self.run.nested += 1
@@ -368,4 +380,21 @@ def install(run: Context, training: Training) -> Dict[str, Hook]:
     run.before_end.append(judge.finish)
     if run.marked_loops is not None:
         run.marked_loops.keep("evaluations", judge.state, judge.restore)
-    return watch.hooks(seen)
+
+    def serialization(module: Any) -> None:
+        module.save = _watched_save(run, judge, module.save)
+
+    return {**watch.hooks(seen), "torch.serialization": serialization}
+
+
+def _watched_save(run: Context, judge: Judge, plain: Callable[..., Any]) -> Callable[..., Any]:
+    @functools.wraps(plain)
+    def save(item: Any, *args: Any, **kwargs: Any) -> Any:
+        if not run.nested:
+            with run.journal.guard("saved model"):
+                model = judge.model_of(item)
+                if model is not None:
+                    run.evaluations.saved = reference(artifact.of(model))
+        return plain(item, *args, **kwargs)
+
+    return save

@@ -82,6 +82,8 @@ class Training:
     def __init__(self, run: Context) -> None:
         self.run = run
         self.steps = 0
+        self.passes = 0
+        """Backward passes: a script may step without an optimizer."""
         self.fit: Optional[Fit] = None
         self.models: "weakref.WeakValueDictionary[int, Any]" = weakref.WeakValueDictionary()
         """Fit number to the module that was trained."""
@@ -100,7 +102,11 @@ class Training:
     def state(self) -> Dict[str, Any]:
         """Return what a restart within a fit must put back, so that epochs keep their numbers."""
         fit = self.fit
-        plain = {"steps": self.steps, "pending": (self._pending._sum, self._pending._count)}
+        plain = {
+            "steps": self.steps,
+            "passes": self.passes,
+            "pending": (self._pending._sum, self._pending._count),
+        }
         if fit is None:
             return plain
         kept = {
@@ -112,7 +118,7 @@ class Training:
 
     def restore(self, state: Dict[str, Any]) -> None:
         """Put back what `state` returned, when the fit of that number is under way again."""
-        self.steps = int(state["steps"])
+        self.steps, self.passes = int(state["steps"]), int(state["passes"])
         self._pending._sum, self._pending._count = state["pending"]
         kept = state.get("fit")
         if kept is None:
@@ -132,6 +138,7 @@ class Training:
 
     def backward(self, tensor: Any) -> None:
         """Note a loss that went backward."""
+        self.passes += 1
         loss, self._unscaled = (tensor if self._unscaled is None else self._unscaled), None
         for follow in self.after_backward:
             follow(tensor)

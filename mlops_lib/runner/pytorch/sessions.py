@@ -236,6 +236,10 @@ class Session:
         self.bytes = self.output_bytes = 0
         self.examples = 0
         self.is_over = False
+        self.reading: Any = None
+        """How its outputs are read (measures.Reading), once it is over; None if that is not known."""
+        self.found: Any = None
+        """What was measured (measures.Numbers)."""
         self.is_remembered = False
         self.is_guessed = False
         """Whether it is read by the habit of the model's training alone."""
@@ -294,6 +298,16 @@ class Session:
             Kept(call.args, call.kwargs, inputs, count, loss, answer, call.guess, call.precision),
             targets,
             call.output,
+        )
+
+    def gave_inputs_of(self, call: Call) -> bool:
+        """Return whether a call is given what the last call of this session gave."""
+        last = self.outputs[-1:] if self.outputs else []
+        return any(
+            tensors.shares(given, leaf)
+            for output in last
+            for _, leaf in tensors.leaves(output)
+            for _, given in call.inputs()
         )
 
     def settle(self) -> None:
@@ -405,6 +419,14 @@ def _detached(output: Any) -> Any:
     return tensors.replaced(output, {path: leaf.detach() for path, leaf in tensors.leaves(output)})
 
 
+def _is_same(one: Any, other: Any) -> bool:
+    """Return whether two tensors are the same part of the same memory."""
+    if one is other:
+        return True
+    is_alike = one.numel() == other.numel() and one.storage_offset() == other.storage_offset()
+    return is_alike and tensors.shares(one, other)
+
+
 def _is_row(one: Any, whole: Any) -> bool:
     """Return whether a tensor of one element is an element of one with a row an example."""
     return bool(whole.dim() == 1 and len(whole) > 1 and tensors.shares(one, whole))
@@ -421,7 +443,7 @@ def examples_of(call: Call, targets: List[Any]) -> Tuple[int, Tuple[Path, ...]]:
     given = [
         (path, one)
         for path, one in call.inputs()
-        if one.dim() and not any(one is target or tensors.shares(one, target) for target in targets)
+        if one.dim() and not any(_is_same(one, target) for target in targets)
     ]
     # an autoencoder's target is its input
     given = given or [(path, one) for path, one in call.inputs() if one.dim()]

@@ -299,22 +299,27 @@ class Watch:
 
     def _add(self, call: Call) -> None:
         session = self.current.get(id(call.model))
-        if session is None or not session.takes(call, self.training.steps):
+        if session is None or not session.takes(call, self.training.passes):
             if session is not None:
                 self._end(session)
-            session = Session(call, self.training.steps)
-            self._stand_beside(session)
+            session = Session(call, self.training.passes)
             self.current[id(call.model)] = session
             self.sessions.append(session)
             self._forget_models()
+        self._stand_beside(session, call)
         call.complete()
         self._apply_habit(call)
         session.add(call)
 
-    def _stand_beside(self, session: Session) -> None:
+    def _stand_beside(self, session: Session, call: Call) -> None:
+        """Note which other models are called for the same data: of the same DataLoader, or with what
+        one of them gave.
+        """
         for other in self.current.values():
+            if other.is_over or other.model is session.model or other in session.beside:
+                continue
             is_same = session.iterator == other.iterator
-            if not other.is_over and other.model is not session.model and is_same:
+            if is_same and (session.iterator is not None or other.gave_inputs_of(call)):
                 session.beside.append(other)
                 other.beside.append(session)
 
