@@ -10,7 +10,7 @@ from __future__ import annotations
 import os
 import re
 
-from mlops_lib.detection import own_packages
+from mlops_lib.detection import lock_files, own_packages, python_version
 from mlops_lib.detection.import_map import DISTRIBUTIONS
 from mlops_lib.detection.source import decode
 from mlops_lib.detection.words import words
@@ -50,6 +50,8 @@ _OPTIONS = (
 )
 _FILES_LIMIT = 50
 """Files that requirements are put together from."""
+_INLINE_LIMIT = 200_000
+"""Bytes in which a script's own metadata begins and ends."""
 _SAID_LIMIT = 10
 """Lines of one file that something is said about."""
 
@@ -85,16 +87,33 @@ TOOLS = words("""
 
 
 class Declared:
-    """What a project declares: requirements, the file they stand in, and what has to be said about
-    it.
-    """
+    """What a project declares, and what has to be said about it."""
 
-    __slots__ = ("requirements", "source", "warnings")
+    __slots__ = (
+        "lock",
+        "locked",
+        "pins",
+        "python",
+        "python_wish",
+        "requirements",
+        "source",
+        "warnings",
+    )
 
     def __init__(self, requirements: list[str], source: str, warnings: list[str]) -> None:
         self.requirements = requirements
         self.source = source
+        """The file that they stand in."""
         self.warnings = warnings
+        self.lock = ""
+        """The lock file that decides their versions."""
+        self.locked: list[str] = []
+        """Exact versions of what the requirements need in turn, if a lock says so."""
+        self.pins: dict[str, str] = {}
+        """Distribution to version, of everything in the lock."""
+        self.python = f"3.{python_version.USUAL}"
+        self.python_wish: python_version.Wish | None = None
+        """The declaration that decided for another Python than the usual one."""
 
 
 class Project:
@@ -146,25 +165,181 @@ class Project:
         return True
 
 
-def find(folder: str, root: str) -> Declared:
-    """The declaration nearest to a folder, upwards to the project's root; empty where there is
-    none.
+def of_entry(entry: str, root: str) -> Declared:
+    """Return what is declared for a script or notebook: in itself, or in the files around it.
+
+    Args:
+        entry: the script's path.
+        root: the project's folder.
     """
+    folder = os.path.dirname(entry)
+    inline = inline_metadata(entry, root)
+    if inline is None:
+        said = find(folder, root)
+    else:
+        project = Project(root)
+        name = os.path.relpath(entry, root)
+        said = Declared(_cleaned(_lines(inline.get("dependencies"))), name, project.warnings)
+        _note_sources(_table(inline, "tool", "uv"), name, said.warnings)
+    wishes = [] if inline is None else _wish(inline.get("requires-python"), said.source)
+    lock = _lock(entry, folder, root, said, inline=inline is not None)
+    if inline is None:
+        wishes += python_version.written_down(folder, root)
+        wishes += _python_wishes(folder, root)
+    if lock is not None and lock.requires_python:
+        wishes.append(python_version.Wish(lock.path, lock.requires_python))
+    said.python, said.python_wish, warnings = python_version.choose(wishes)
+    said.warnings += warnings
+    if lock is not None:
+        _apply(lock, said)
+    return said
+
+
+def inline_metadata(path: str, root: str) -> dict[str, Any] | None:
+    """Return the metadata that a script carries in comments (PEP 723), None if it has none."""
+    if not path.endswith(".py"):
+        return None
+    try:
+        text = files.read_start(path, root=root, limit=_INLINE_LIMIT).decode("utf-8", "replace")
+    except RefusedFileError:
+        return None
+    found = re.search(
+        r"(?m)^# /// script\s*$\n((?:^#(?:| .*)$\n)+?)^# ///\s*$", text.replace("\r", "")
+    )
+    if found is None:
+        return None
+    lines = [line[2:] if line.startswith("# ") else line[1:] for line in found[1].splitlines()]
+    try:
+        return toml.parse("\n".join(lines))
+    except ValueError:
+        return None
+
+
+def _lock(
+    entry: str, folder: str, root: str, said: Declared, *, inline: bool
+) -> lock_files.Lock | None:
+    """Return the lock that belongs to the declarations: a script's own, or the project's."""
+    if inline:
+        path = entry + ".lock"
+        if not files.is_file(path, root=root):
+            return None
+        return lock_files.read(path, dict(lock_files.READERS)["uv.lock"], root, said.warnings)
+    return lock_files.find(folder, root, said.warnings)
+
+
+def _apply(lock: lock_files.Lock, said: Declared) -> None:
+    """Give the requirements the versions of a lock, and add what they need in turn."""
+    roots = [name_of(line) for line in said.requirements]
+    if not roots:
+        said.source = lock.path
+        roots = [one.name for one in lock.packages]
+    pins, warnings = lock.pins(roots, said.python)
+    said.lock = lock.path if pins else ""
+    every, _ = lock.pins([one.name for one in lock.packages], said.python)
+    said.pins = every
+    said.warnings += warnings
+    kept = []
+    for line in said.requirements:
+        name = name_of(line)
+        own = re.search(r"==\s*([\w.!]+)(?![\w.*])", line)
+        if name in pins and own is not None and own[1] != pins[name] and "*" not in line:
+            said.warnings.append(
+                f"{lock.path}: {name} is locked to {pins[name]}, and {said.source} asks for {line}"
+            )
+        elif name in pins:
+            extras = re.match(r"[A-Za-z0-9._-]+\s*(\[[^\]]*\])?", line)
+            line = f"{name}{(extras[1] or '') if extras else ''}=={pins[name]}"
+        kept.append(line)
+    if not said.requirements:
+        kept = [f"{name}=={version}" for name, version in sorted(pins.items())]
+    said.requirements = [line for line in kept if name_of(line) not in TOOLS]
+    direct = {name_of(line) for line in said.requirements}
+    said.locked = [
+        f"{name}=={version}"
+        for name, version in sorted(pins.items())
+        if name not in direct and name not in TOOLS
+    ]
+
+
+def _wish(value: Any, source: str) -> list[python_version.Wish]:
+    return [python_version.Wish(source, value.strip())] if isinstance(value, str) else []
+
+
+def _python_wishes(folder: str, root: str) -> list[python_version.Wish]:
+    """Return what the files nearest to a folder that describe the project say about Python."""
     place = folder
     project = Project(root)
+    while True:
+        names = {name.lower(): name for name in files.names_in(place, root=root)}
+        for wanted, reader in _PYTHON_READERS:
+            if wanted in names:
+                path = os.path.join(place, names[wanted])
+                found = _wish(reader(path, project), os.path.relpath(path, root))
+                if found:
+                    return found
+        if place == root or os.path.dirname(place) == place or not place.startswith(root):
+            return []
+        place = os.path.dirname(place)
+
+
+def _pyproject_python(path: str, project: Project) -> Any:
+    table = _toml(path, project)
+    poetry = _table(table, "tool", "poetry", "dependencies").get("python")
+    pixi = _table(table, "tool", "pixi", "dependencies").get("python")
+    return _table(table, "project").get("requires-python") or poetry or pixi
+
+
+def _pipfile_python(path: str, project: Project) -> Any:
+    table = _table(_toml(path, project), "requires")
+    return table.get("python_full_version") or table.get("python_version")
+
+
+def _pixi_python(path: str, project: Project) -> Any:
+    return _table(_toml(path, project), "dependencies").get("python")
+
+
+def _environment_python(path: str, project: Project) -> Any:
+    found = re.search(r"(?m)^\s*-\s*[\"']?python\s*([<>=~!]=?[\d.,*<>= ]+)", project.text(path))
+    # A single = is conda's.
+    return re.sub(r"^=(?!=)", "==", found[1].strip()) if found else None
+
+
+def _setup_cfg_python(path: str, project: Project) -> Any:
+    found = re.search(r"(?m)^python_requires\s*=\s*(.+)$", project.text(path))
+    return found[1] if found else None
+
+
+def _setup_py_python(path: str, project: Project) -> Any:
+    found = re.search(r"python_requires\s*=\s*[\"']([^\"']+)[\"']", project.text(path))
+    return found[1] if found else None
+
+
+_PYTHON_READERS = (
+    ("pyproject.toml", _pyproject_python),
+    ("pixi.toml", _pixi_python),
+    ("pipfile", _pipfile_python),
+    ("environment.yml", _environment_python),
+    ("environment.yaml", _environment_python),
+    ("conda.yaml", _environment_python),
+    ("setup.cfg", _setup_cfg_python),
+    ("setup.py", _setup_py_python),
+)
+
+
+def find(folder: str, root: str) -> Declared:
+    """Return the declaration nearest to a folder, upwards to the project's root; empty if none."""
+    place = folder
+    project = Project(root)
+    own = own_packages.distribution(root)
     while True:
         names = {name.lower(): name for name in files.names_in(place, root=root)}
         for wanted, reader in _READERS:
             path = names.get(wanted) if "/" not in wanted else wanted
             if path and os.path.lexists(os.path.join(place, path)):
-                found = _cleaned(
-                    reader(os.path.join(place, path), project),
-                    without=own_packages.distribution(root),
-                )
+                found = _cleaned(reader(os.path.join(place, path), project), without=own)
                 if found:
-                    return Declared(
-                        found, os.path.relpath(os.path.join(place, path), root), project.warnings
-                    )
+                    source = os.path.relpath(os.path.join(place, path), root)
+                    return Declared(found, source, project.warnings)
         if place == root or os.path.dirname(place) == place or not place.startswith(root):
             return Declared([], "", project.warnings)
         place = os.path.dirname(place)
@@ -271,27 +446,101 @@ def _lines(value: Any) -> list[str]:
     )
 
 
+TRAINING_GROUPS = ("train", "training", "ml", "model", "models")
+"""Dependency groups and extras that are meant for the training."""
+OTHER_GROUPS = ("main", "default", "dev")
+"""Groups that are taken if nothing else is declared."""
+
+
 def _pyproject(path: str, project: Project) -> list[str]:
     table = _toml(path, project)
+    name = os.path.relpath(path, project.root)
     described = _table(table, "project")
     listed = _lines(described.get("dependencies"))
-    if (
-        not listed
-        and isinstance(described.get("dynamic"), list)
-        and "dependencies" in described["dynamic"]
-    ):
-        named = _table(table, "tool", "setuptools", "dynamic", "dependencies").get("file", [])
-        listed += _named([named] if isinstance(named, str) else named, path, project)
-    if not listed:
-        listed = [
-            _poetry(n, v)
-            for n, v in _table(table, "tool", "poetry", "dependencies").items()
-            if n.lower() != "python"
-        ]
-    if not listed:
-        groups = _table(table, "dependency-groups")
-        for name in ("train", "training", "main", "default", "dev"):
-            listed = listed or _group(groups, name, 0)
+    if not listed and isinstance(described.get("dynamic"), list):
+        dynamic = _table(table, "tool", "setuptools", "dynamic", "dependencies").get("file", [])
+        named = [dynamic] if isinstance(dynamic, str) else dynamic
+        listed += _named(named, path, project) if "dependencies" in described["dynamic"] else []
+    listed = listed or _poetry_lines(table, name, project)
+    pixi = _table(table, "tool", "pixi")
+    listed += _pixi_lines(pixi)
+    groups = _table(table, "dependency-groups")
+    for group in TRAINING_GROUPS:
+        listed += _group(groups, group, 0)
+        listed += _lines(_table(described, "optional-dependencies").get(group))
+    for group in OTHER_GROUPS:
+        listed = listed or _group(groups, group, 0)
+    left_out = _note_sources(_table(table, "tool", "uv"), name, project.warnings)
+    for tool in ("poetry", "pdm"):
+        if isinstance(_table(table, "tool", tool).get("source"), list):
+            project.warnings.append(
+                f"{name}: [[tool.{tool}.source]] is the operator's to set: it is not followed"
+            )
+    return [line for line in listed if is_requirement(line) and name_of(line) not in left_out]
+
+
+def _note_sources(uv: dict[str, Any], name: str, warnings: list[str]) -> set[str]:
+    """Say which sources and indexes of uv are not followed.
+
+    Returns:
+        Distributions that only another source than an index has: they are not installed.
+    """
+    left_out = set()
+    for distribution, source in _table(uv, "sources").items():
+        kinds = source if isinstance(source, list) else [source]
+        named = [one for one in kinds if isinstance(one, dict)]
+        elsewhere = next(
+            (kind for one in named for kind in ("git", "url", "path") if kind in one), ""
+        )
+        if any(one.get("workspace") for one in named):
+            left_out.add(name_of(distribution))
+        elif elsewhere:
+            left_out.add(name_of(distribution))
+            warnings.append(
+                f"{name}: [tool.uv.sources] takes {distribution} from a {elsewhere}, which is not followed: it is not"
+                " installed"
+            )
+        else:
+            warnings.append(
+                f"{name}: [tool.uv.sources] of {distribution} is the operator's to set: it comes from the usual index"
+            )
+    if any(key in uv for key in ("index", "index-url", "extra-index-url", "find-links")):
+        warnings.append(f"{name}: the indexes of [tool.uv] are the operator's to set: not followed")
+    return left_out
+
+
+def _poetry_lines(table: dict[str, Any], name: str, project: Project) -> list[str]:
+    """Return what Poetry's main group, and its groups for training, ask for."""
+    poetry = _table(table, "tool", "poetry")
+    tables = [_table(poetry, "dependencies")]
+    tables += [_table(poetry, "group", one, "dependencies") for one in TRAINING_GROUPS]
+    listed = []
+    for one in tables:
+        for distribution, value in one.items():
+            elsewhere = isinstance(value, dict) and value.keys() & {"git", "path", "url"}
+            if elsewhere:
+                project.warnings.append(
+                    f"{name}: {distribution} comes from a {min(elsewhere)}, which is not followed: it is not installed"
+                )
+            elif distribution.lower() != "python":
+                listed.append(_poetry(distribution, value))
+    return listed
+
+
+def _pixi_toml(path: str, project: Project) -> list[str]:
+    return _pixi_lines(_toml(path, project))
+
+
+def _pixi_lines(table: dict[str, Any]) -> list[str]:
+    """Return what Pixi installs that the index has: of conda's packages those it knows by the name."""
+    known = {name_of(name) for name in DISTRIBUTIONS.values()} | set(RENAMED)
+    listed = []
+    for distribution, value in _table(table, "pypi-dependencies").items():
+        if not (isinstance(value, dict) and value.keys() & {"git", "path", "url"}):
+            listed.append(_poetry(distribution, value))
+    for package, value in _table(table, "dependencies").items():
+        if name_of(package) in known:
+            listed.append(_poetry(package, value))
     return [line for line in listed if is_requirement(line)]
 
 
@@ -431,6 +680,7 @@ _READERS = (
     ("requirements.txt", _requirements_txt),
     ("requirement.txt", _requirements_txt),
     ("pyproject.toml", _pyproject),
+    ("pixi.toml", _pixi_toml),
     ("pipfile", _pipfile),
     ("environment.yml", _environment_yml),
     ("environment.yaml", _environment_yml),

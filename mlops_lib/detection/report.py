@@ -36,7 +36,6 @@ if TYPE_CHECKING:
     from collections.abc import Iterable, Iterator, Sequence
     from typing import Any
 
-PYTHON = "3.11"
 IMPORTS_LIMIT = 1000
 WARNINGS_LIMIT = 100
 DEEP_FAMILIES = ("cnn", "rnn", "transformer", "generative", "gnn")
@@ -208,10 +207,11 @@ def findings(
     guessed = _distributions(needed, everything)
     for name, (file, line, what) in guessed.items():
         saw(file, line, what, f"needs {name}")
-    requirements, more_evidence, said = _requirements(files, entry, needed, guessed)
+    said = declared_requirements.of_entry(entry.path, files.folder)
+    requirements, more_evidence, more_warnings = _requirements(said, entry, needed, guessed)
     for one in more_evidence:
         saw(*one)
-    warnings += said
+    warnings += more_warnings
     warnings += _moved(needed, by_name)
     warnings += _unread(everything)
     warnings += [
@@ -251,12 +251,14 @@ def findings(
             [*requirements, *sorted(helped | _either(needed, everything))],
             packages,
             backend=_backend(everything) if found.framework == "keras" else "",
+            python=said.python,
+            locked=said.locked,
         ),
         "imports": sorted(needed.required),
         "optional_imports": sorted(set(needed.optional) - set(needed.required)),
         "unreached_imports": sorted(unreached(files, entry, needed)),
         "requirements": requirements,
-        "python": PYTHON,
+        "python": said.python,
         "args_needed": _args_needed(entry),
         "command": None if plan is None else plan.entry.to_json(),
         "before": [] if plan is None else [one.to_json() for one in plan.before],
@@ -303,17 +305,32 @@ def _names_of(module: str, needed: Needs) -> list[str]:
     )
 
 
+def _declarations(said: declared_requirements.Declared) -> list[tuple[str, int, str, str]]:
+    """Return what says which requirements, versions and Python the project wants."""
+    evidence = []
+    if said.requirements:
+        shown = ", ".join(said.requirements)[:200]
+        evidence.append((said.source, 1, shown, "declared requirements"))
+    if said.lock:
+        exact = sum("==" in line for line in said.requirements) + len(said.locked)
+        evidence.append((said.lock, 1, f"{exact} exact versions", "locked versions"))
+    if said.python_wish is not None:
+        wish = said.python_wish
+        evidence.append((wish.source, wish.line, f"Python {wish.text}", f"Python {said.python}"))
+    return evidence
+
+
 def _requirements(
-    files: Files, entry: File, needed: Needs, guessed: dict[str, tuple[str, int, str]]
+    said: declared_requirements.Declared,
+    entry: File,
+    needed: Needs,
+    guessed: dict[str, tuple[str, int, str]],
 ) -> tuple[list[str], list[tuple[str, int, str, str]], list[str]]:
     """The requirements, what is said about where they come from, and warnings."""
-    evidence: list[tuple[str, int, str, str]] = []
-    said = declared_requirements.find(os.path.dirname(entry.path), files.folder)
+    evidence = _declarations(said)
     wanted = list(said.requirements)
     warnings = list(said.warnings)
-    if wanted:
-        evidence.append((said.source, 1, ", ".join(wanted)[:200], "declared requirements"))
-    else:
+    if not wanted:
         installs = [
             (name, number)
             for command, number in system_packages.commands(entry)
@@ -364,7 +381,7 @@ def _requirements(
             warnings.append(
                 f"{file}:{line}: import {module} belongs to {platform}, which is not there outside of it"
             )
-    wanted += missing
+    wanted += [f"{name}=={said.pins[name]}" if name in said.pins else name for name in missing]
     evidence += _held(wanted, needed)
     return wanted, evidence, warnings
 
@@ -543,6 +560,8 @@ def _environment(
     packages: Iterable[str],
     *,
     backend: str = "",
+    python: str,
+    locked: Sequence[str] = (),
 ) -> dict[str, Any]:
     """The catalog row that fits, with what the project needs on top."""
     from mlops_lib.detection.rows import rows
@@ -558,6 +577,7 @@ def _environment(
     for group in _VARIANTS:
         if have & set(group):
             have |= set(group)
+    requirements = [*requirements, *locked]
     versioned = {
         declared_requirements.name_of(line): line
         for line in requirements
@@ -582,7 +602,7 @@ def _environment(
         "name": str(row["name"]),
         "framework": framework,
         "family": family,
-        "python": PYTHON,
+        "python": python,
         "requirements": lines,
         "system": sorted({*row.get("system", ()), *packages}),
         "owner": "",

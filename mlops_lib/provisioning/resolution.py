@@ -22,7 +22,7 @@ from typing import Any
 from mlops_lib import atomic, events
 from mlops_lib.detection.import_map import DISTRIBUTIONS
 from mlops_lib.detection.system_packages import PACKAGES
-from mlops_lib.engine import Engine, sdists
+from mlops_lib.engine import Engine, sdists, venv
 from mlops_lib.engine.import_check import Missing
 from mlops_lib.environments import images, installer_log, locks, loosen, mend, requirement, tables
 from mlops_lib.errors import ImageError
@@ -96,6 +96,9 @@ def need(
     detection: Detection, *, base_image: str, backend: str, gpus: bool, owner: str = ""
 ) -> Need:
     """What a project asks for."""
+    python = detection.environment.python
+    if backend == "docker" and python != images.PYTHON:
+        base_image = with_python(base_image, python)
     # What nothing reaches is tried like the rest, and left out if it cannot be installed.
     needed = tuple(name for name in detection.imports if name not in detection.unreached_imports)
     return Need(
@@ -107,6 +110,16 @@ def need(
         gpus=gpus,
         owner=owner,
     )
+
+
+def with_python(base_image: str, python: str) -> str:
+    """Return the base image of another Python, if its tag names the usual one.
+
+    Example:
+        >>> with_python("python:3.11-slim", "3.12"), with_python("ours/base:7", "3.12")
+        ('python:3.12-slim', 'ours/base:7')
+    """
+    return re.sub(rf"(?<=python:){re.escape(images.PYTHON)}(?=-|$)", python, base_image)
 
 
 def plan(asked: Need, *, home: Path) -> Image:
@@ -127,8 +140,11 @@ def mended(asked: Need) -> Answer:
     """The environment with everything that is known not to install replaced."""
     declared = asked.environment
     python = declared.python
-    if asked.backend == "process" and python == images.PYTHON:
-        python = f"{sys.version_info[0]}.{sys.version_info[1]}"
+    unmet: tuple[str, ...] = ()
+    if asked.backend == "process":
+        python, unmet = _of_this_machine(python)
+        if unmet:
+            declared = replace(declared, python=images.PYTHON)
     row = images.row_of(declared.name)
     # Detection gives the row's release where the project pins another of the framework's: that is
     # told here.
@@ -145,15 +161,32 @@ def mended(asked: Need) -> Answer:
     )
     system = tuple(sorted({*declared.system, *found.system}))
     environment = replace(declared, requirements=found.lines, system=system)
-    notes = found.notes
+    notes = (*found.notes, *unmet)
     if asked.gpus:
         environment = images.on_gpu(environment)
-    if asked.backend == "docker" and python != images.PYTHON:
+    has_it = f"python:{python}" in asked.base_image
+    if asked.backend == "docker" and python != images.PYTHON and not has_it:
         notes = (
             *notes,
             f"Python {python} is asked for: the base image ({asked.base_image}) decides which one there is",
         )
     return Answer(environment=environment, notes=notes)
+
+
+def _of_this_machine(wanted: str) -> tuple[str, tuple[str, ...]]:
+    """Return the Python that a process gets, and a note if that is not the one asked for."""
+    own = f"{sys.version_info[0]}.{sys.version_info[1]}"
+    if wanted == images.PYTHON:
+        return own, ()
+    try:
+        venv.interpreter(wanted)
+    except ImageError:
+        note = (
+            f"Python {wanted} is asked for, and this machine has none: {own} is used. Install"
+            f" python{wanted}, or use --backend docker"
+        )
+        return own, (note,)
+    return wanted, ()
 
 
 def _place(asked: Need, home: Path, *, claim: bool) -> Path:

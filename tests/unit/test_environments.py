@@ -13,6 +13,7 @@ from typing import Any
 
 import pytest
 
+from mlops_lib.detection import detect
 from mlops_lib.engine import import_check
 from mlops_lib.environments import images, installer_log, placeholder_wheels, requirement, tables
 from mlops_lib.errors import ImageError
@@ -321,3 +322,31 @@ def test_what_has_no_wheel_is_read_from_what_installers_say() -> None:
     assert (
         installer_log.without_wheel("Because nothere was not found in the package registry") == []
     )
+
+
+@pytest.mark.parametrize(
+    ("base_image", "used"),
+    [
+        ("python:3.11-slim", "python:3.12-slim"),
+        ("mirror.example/python:3.11-slim-bookworm", "mirror.example/python:3.12-slim-bookworm"),
+        ("ours/base:7", "ours/base:7"),
+    ],
+)
+def test_another_python_comes_from_the_base_image_of_its_tag(
+    base_image: str, used: str, tmp_path: Path
+) -> None:
+    folder = Path(__file__).resolve().parents[1] / "cases" / "detection" / "declared_uv_lock"
+    need = resolution.need(detect(folder), base_image=base_image, backend="docker", gpus=False)
+    image = resolution.plan(need, home=tmp_path)
+    assert image.base_image == used
+    assert {"scikit-learn==1.5.2", "numpy==2.1.3"} <= set(image.environment.requirements)
+    said = any("decides which one there is" in note for note in image.notes)
+    assert said == (used == base_image)
+
+
+def test_a_python_that_this_machine_lacks_is_said(tmp_path: Path) -> None:
+    environment = Environment(name="python", framework="none", family="none", python="3.4")
+    need = resolution.Need(environment=environment, backend="process")
+    image = resolution.plan(need, home=tmp_path)
+    assert image.environment.python == images.PYTHON
+    assert any("Python 3.4 is asked for" in note for note in image.notes), image.notes

@@ -1,0 +1,132 @@
+"""Choose the Python that a project asks for: `requires-python`, `.python-version`, `runtime.txt`.
+
+Of the versions that every declaration allows, the usual one is taken if it is among them, else the
+nearest newer, else the nearest older one.
+"""
+
+from __future__ import annotations
+
+import os
+import re
+
+from mlops_lib.errors import RefusedFileError
+from mlops_lib.project import files
+
+USUAL = 11
+"""Minor version of the Python 3 that environments have unless something asks for another."""
+KNOWN = range(8, 15)
+"""Minor versions that there are images of, and that the runner runs on."""
+_CLAUSE = re.compile(
+    r"(===|==|~=|!=|<=|>=|<|>|\^|~|=)?\s*v?(\d+)(?:\.(\d+))?(?:\.(\d+|\*))?(\.\*)?"
+)
+
+
+class Wish:
+    """What one declaration says about Python."""
+
+    __slots__ = ("line", "source", "text")
+
+    def __init__(self, source: str, text: str, line: int = 1) -> None:
+        self.source = source
+        """The file that says so."""
+        self.text = text
+        self.line = line
+
+
+def allowed(specifier: str) -> set[int]:
+    """Return the known minor versions of Python 3 that a specifier allows.
+
+    Example:
+        >>> sorted(allowed(">=3.10,<3.13")), allowed("3.12.4"), sorted(allowed("~=3.13"))
+        ([10, 11, 12], {12}, [13, 14])
+    """
+    kept = set(KNOWN)
+    for part in re.split(r"\|\|", specifier)[:1]:  # Poetry's alternatives: the first one
+        for clause in re.split(r"[,\s]+(?=[<>=!~^]|$)|,", part):
+            found = _CLAUSE.fullmatch(clause.strip())
+            if found is not None:
+                kept &= {minor for minor in KNOWN if _fits(minor, found)}
+    return kept
+
+
+def _fits(minor: int, clause: re.Match[str]) -> bool:
+    """Return whether some release 3.minor.x fits a clause."""
+    operator = clause[1] or "=="
+    major = int(clause[2])
+    if major != 3:
+        return (operator in (">=", ">") and major < 3) or (
+            operator in ("<", "<=", "!=") and major > 3
+        )
+    if clause[3] is None:  # of Python 3 as a whole
+        return operator not in ("<", ">", "!=")
+    wanted = int(clause[3])
+    exact = clause[4] not in (None, "*")
+    match operator:
+        case ">=" | ">":
+            return minor >= wanted if operator == ">=" or exact else minor > wanted
+        case "<":
+            return minor < wanted or (minor == wanted and exact and clause[4] != "0")
+        case "<=":
+            return minor <= wanted
+        case "!=":
+            return exact or minor != wanted
+        case "~=":
+            return minor == wanted if exact else minor >= wanted
+        case "^":
+            return minor >= wanted
+    return minor == wanted
+
+
+def choose(wishes: list[Wish]) -> tuple[str, Wish | None, list[str]]:
+    """Return the Python to use.
+
+    Args:
+        wishes: what the project declares, what binds most first.
+
+    Returns:
+        The version, such as "3.12"; the declaration that decided, if it is not the usual one; and
+        warnings about what cannot be honoured.
+    """
+    left = set(KNOWN)
+    warnings: list[str] = []
+    decided: Wish | None = None
+    for wish in wishes:
+        fitting = left & allowed(wish.text)
+        if not fitting:
+            other = f"; {decided.source} asks for {decided.text}" if decided else ""
+            warnings.append(f"{wish.source}:{wish.line}: Python {wish.text} cannot be had{other}")
+            continue
+        if USUAL in left and USUAL not in fitting:
+            decided = wish
+        left = fitting
+    newer = [minor for minor in sorted(left) if minor >= USUAL]
+    chosen = newer[0] if newer else max(left)
+    return f"3.{chosen}", decided, warnings
+
+
+def written_down(folder: str, root: str) -> list[Wish]:
+    """Return what `.python-version` and `runtime.txt` say, nearest to a folder first."""
+    found: list[Wish] = []
+    place = folder
+    while True:
+        names = set(files.names_in(place, root=root))
+        for name, pattern in ((".python-version", r"(?:cpython-)?"), ("runtime.txt", r"python-")):
+            if name in names:
+                wish = _version_in(os.path.join(place, name), pattern, root)
+                if wish is not None:
+                    found.append(wish)
+        if place == root or os.path.dirname(place) == place or not place.startswith(root):
+            return found
+        place = os.path.dirname(place)
+
+
+def _version_in(path: str, pattern: str, root: str) -> Wish | None:
+    try:
+        text = files.read_text(path, root=root, limit=2_000)
+    except RefusedFileError:
+        return None
+    for number, line in enumerate(text.splitlines(), 1):
+        found = re.match(rf"\s*{pattern}(3(?:\.\d+){{1,2}})\b", line)
+        if found is not None:
+            return Wish(os.path.relpath(path, root), found[1], number)
+    return None

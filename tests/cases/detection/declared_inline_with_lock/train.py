@@ -1,0 +1,7 @@
+# /// script
+# requires-python = "<3.11"
+# dependencies = ["scikit-learn"]
+# ///
+from sklearn.linear_model import Ridge
+
+Ridge().fit([[0], [1]], [0, 1])
