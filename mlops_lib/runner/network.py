@@ -20,6 +20,7 @@ def wait(timeout_s: float = WAIT_S) -> None:
 
     A script may need no network.
     """
+    # The script has no use for the variable, and its children must not inherit it.
     closed = os.environ.pop(VARIABLE, None)
     if closed is None:
         return
@@ -35,6 +36,7 @@ def _leads_out(closed: str) -> bool:
     except OSError:
         return True
     gateways = [row[2] for row in rows if len(row) > 2 and row[1] == "00000000"]
+    # The kernel stores the gateway as a hexadecimal number in host byte order.
     return any(
         socket.inet_ntoa(struct.pack("=I", int(gateway, 16))) not in (closed, "0.0.0.0")
         for gateway in gateways

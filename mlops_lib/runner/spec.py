@@ -59,6 +59,7 @@ def read(environment: Mapping[str, str] = os.environ) -> Spec:
     values = json.loads(environment.get("MLOPS_SPEC") or "{}")
     if not isinstance(values, dict):
         raise ValueError("MLOPS_SPEC must hold a JSON object")
+    # Unknown keys are ignored: the host may be newer than the image.
     return Spec(
         project=os.path.abspath(environment.get("MLOPS_PROJECT") or "."),
         inside=os.path.abspath(

@@ -281,6 +281,7 @@ def _resumable_state(
     ]
     if not sampled:
         return state
+    # Exact repetition is worth more than the time it costs, as long as that is short.
     if state["seconds"] < REPEAT_BELOW_S:
         return None
     run.journal.warn(
@@ -440,6 +441,7 @@ def _patch_xgboost_callbacks(module: Any) -> None:
                 booster = ACTIVE[-1].state["booster"]
                 # The parameters as well: a learning-rate schedule sets those of the next round.
                 model.load_config(booster["config"])
+                # In place, because callbacks may refer to the history object already.
                 objects.update_in_place(self.history, ACTIVE[-1].state["history"])
             ACTIVE[-1].adopt(list(self.callbacks))
         return model
@@ -450,10 +452,13 @@ def _patch_xgboost_callbacks(module: Any) -> None:
 
     @functools.wraps(after)
     def after_iteration(self: Any, model: Any, epoch: int, *args: Any) -> bool:
+        # Cross-validation trains several boosters in turn, so a round does not belong to one of
+        # them.
         if not ACTIVE or self.is_cv:
             return bool(after(self, model, epoch, *args))
         rounds = ACTIVE[-1]
         stop = bool(after(self, model, epoch + rounds.rounds_done, *args))
+        # The round that stops the training is not stored: the finished booster follows at once.
         if not stop:
             metrics = {
                 f"{data}_{name}": values[-1]

@@ -47,6 +47,7 @@ def target_columns(x: Any, y: Any) -> List[str]:
     if target is None or len(target) < MIN_ROWS:
         return []
     names, columns = _table(x, len(target))
+    # A column that is the target matches in every sample as well.
     step = max(1, len(target) // SAMPLE)
     target = target[::step]
     classes, code = numpy.unique(target, return_inverse=True)
@@ -224,6 +225,7 @@ def _row_numbers(table: Any, trained: Any, judged: Any) -> Optional[Tuple[Any, A
     import numpy
 
     unique, first = numpy.unique(table, return_index=True)
+    # With duplicate rows a key does not identify one row.
     if len(unique) < len(table):
         return None
     places = []
@@ -350,6 +352,8 @@ def _is_source(frame: Any, trained: Frame, judged: Frame) -> bool:
     if not (trained.index.isin(frame.index).all() and judged.index.isin(frame.index).all()):
         return False
     shared = sum(name in trained.columns for name in map(str, frame.columns))
+    # A default index 0…n fits every table; common columns or the exact number of rows tell the
+    # source.
     if 2 * shared < len(trained.columns) and len(trained.index) + len(judged.index) != len(frame):
         return False  # a table of other data with the same labels
     # If a label is on both sides, the rows were renumbered, and their labels identify nothing.

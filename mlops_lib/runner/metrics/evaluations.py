@@ -297,6 +297,7 @@ class Evaluations:
 
     def _drop_old(self) -> None:
         """Drop old records, models and inputs, which must not fill the memory."""
+        # A script may evaluate after every batch; the number that counts is among the last ones.
         del self.records[:-MAX_RECORDS]
         distinct: "set[int]" = set()
         for number in sorted(self.models, reverse=True):
@@ -469,6 +470,7 @@ class Evaluations:
             record["baseline"] = measurement.baseline
         if measurement.xy is not None:
             self.xy[number] = measurement.xy
+        # Stored examples must be those of the final number, without the ones left out.
         if number in self.recipes and (measurement.xy is not None or "on_all" in record):
             self.recipes[number] = (self.recipes[number][0], _examples(measurement))
             if self.recipes[number][1] is None:
@@ -581,6 +583,7 @@ class Evaluations:
         """
         if self.records:
             return
+        # Files named for the accuracy come before files with a general name such as `results.txt`.
         for path in sorted(paths, key=lambda path: (-_accuracy_file_rank(path), path)):
             if _accuracy_file_rank(path):
                 value = read_accuracy(os.path.join(work, path))

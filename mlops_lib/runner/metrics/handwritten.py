@@ -78,6 +78,7 @@ def _report_if_predicted(measure: Callable[..., float], left: Any, right: Any) -
     global _untraced
     if _note is None or _untraced > MAX_UNTRACED or not _are_columns(left, right):
         return
+    # Tracing hashes both sides, which a script with many unrelated comparisons would pay for.
     if predictions.trace(left) is None and predictions.trace(right) is None:
         _untraced += 1
         return
@@ -132,6 +133,7 @@ class _OperandTransformer(ast.NodeTransformer):
     def __init__(self, used: Set[str]) -> None:
         self._used = used
 
+    # A lambda runs later and elsewhere, so its comparisons are not the averaged ones.
     def visit_Lambda(self, node: ast.Lambda) -> ast.AST:
         return node
 

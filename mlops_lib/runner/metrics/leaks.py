@@ -151,6 +151,8 @@ class LeakDetector:
     def _note(self, model: Any, x: Any, y: Any, source: Any) -> None:
         training = self._stored(model, x, y) or self._new(model, x, y)
         if training is not None:
+            # The report shows examples of the object that the script holds; a temporary part is
+            # gone by then.
             if source is not None:
                 training.x = reference(source)
             self._trainings.append(training)
@@ -418,6 +420,7 @@ class _LeakReport:
 
     def run(self, inside: str) -> None:
         sets: Dict[int, _JudgedSet] = {}
+        # The latest evaluations first: the number of examined sets is limited.
         for record in reversed(self._evaluations.records):
             if record["source"] == "fit.training":
                 continue

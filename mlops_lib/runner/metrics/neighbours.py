@@ -78,6 +78,8 @@ def cosines(count: int) -> Any:
 
     places = numpy.arange(count) + 0.5
     rows = numpy.cos(numpy.pi * numpy.arange(FREQUENCIES)[:, None] * places / count)
+    # The constant row has another norm than the others (type II is orthonormal only with this
+    # factor).
     rows[0] *= 0.5**0.5
     return (rows * (2 / count) ** 0.5).astype("float32")
 
@@ -116,6 +118,7 @@ def _frequencies(grey: Any) -> Any:
     described = (
         rows.reshape(count, FREQUENCIES, FREQUENCIES).transpose(0, 2, 1).reshape(count, -1).copy()
     )
+    # Brightness differs between copies.
     described[:, 0] = 0  # the mean: brightness
     return described
 
@@ -281,6 +284,8 @@ class NearCopyIndex:
             return NearCopies(which[:0], which[:0], kind)
         fits = [self._fit_gains(described[some], _damping(width)) for width in DAMPINGS]
         hits, gains = max(fits, key=lambda fit: fit[0])
+        # Every search is compared with its hit rate among training examples alone, which are no
+        # copies.
         if hits <= 3 * self._self_rate(None, STRICT) * len(some) + 2:
             return NearCopies(which[:0], which[:0], kind)
         place, first, second = nearest(described[which], _unit(self.rows * gains))
@@ -291,6 +296,8 @@ class NearCopyIndex:
         """Return the number of copies under gains near these, and the fitted gains."""
         import numpy
 
+        # Alternate between matching and fitting, as in iterative closest point: better gains give
+        # better pairs.
         for _ in range(GAIN_ROUNDS):
             place, first, second = nearest(described, _unit(self.rows * gains))
             ratio = first / numpy.maximum(second, 1e-12)
@@ -426,6 +433,7 @@ class NearCopyIndex:
             slope = ((own - mean) * (matched - target)).sum(axis=0) / numpy.maximum(
                 ((own - mean) ** 2).sum(axis=0), 1e-9
             )
+            # Least squares per column, over the pairs found so far.
             queries = ((queries - mean) * slope + target).astype("float32")
             place, first, second = nearest(queries, self.rows)
             hit = first <= TABLE_STRICT * second

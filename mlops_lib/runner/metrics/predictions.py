@@ -67,6 +67,8 @@ class Prediction:
             self._digests = {}
             for shape in TRANSFORMATIONS:
                 try:
+                    # Several transformations may give the same values: the simplest counts, which
+                    # is listed first.
                     self._digests.setdefault(digest_values(shape(self.output)), shape)
                 except (TypeError, IndexError, ValueError, AttributeError):
                     continue
@@ -97,6 +99,8 @@ class Prediction:
         import numpy
 
         names = read_names(self.x)
+        # All examples are predicted and some are dropped afterwards: the input may be of any type,
+        # which need not support indexing.
         output = self.repeat(model)
         if names is not None and len(names) != len(output):
             names = None
@@ -150,6 +154,7 @@ def digest_values(values: Any) -> str:
     if array.dtype.kind in "biu" or (
         array.dtype.kind == "f" and array.size and bool((array == array.round()).all())
     ):
+        # Scripts cast predicted labels (`astype(int)`, `astype(float)`) before they measure them.
         array = array.astype(numpy.int64)
     content = (
         repr(array.tolist()).encode()
@@ -175,6 +180,7 @@ def remember(
 ) -> None:
     """Keep a reference to a prediction of the script; nothing is copied."""
     _REMEMBERED.append(Prediction(model, method, x, output, fit, options))
+    # Old predictions would keep large arrays alive that the script has dropped.
     del _REMEMBERED[:-MAX_PREDICTIONS]
     while len(_REMEMBERED) > 1 and sum(prediction.nbytes for prediction in _REMEMBERED) > MAX_BYTES:
         del _REMEMBERED[0]
@@ -187,6 +193,7 @@ def newest_first() -> "Iterator[Prediction]":
 
 def trace(values: Any) -> "Optional[Tuple[Prediction, Shape]]":
     """Return the newest prediction that `values` came from, and its transformation."""
+    # Some adapters (PyTorch's) register predictions lazily.
     for become_known in before_trace:
         become_known()
     digest = digest_values(values)

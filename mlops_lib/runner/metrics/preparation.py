@@ -151,6 +151,7 @@ class Preparations:
             rows: its rows.
             which: mask of the judged examples to examine; copies of training examples are excluded.
         """
+        # Almost all judged rows are copies: then all rows are examined instead of none.
         if int(which.sum()) < MIN_EXAMPLES:
             which = which | True
         findings = []
@@ -158,6 +159,8 @@ class Preparations:
             share = max(
                 float(record.covers(keys)[which].mean()) for keys in _keys_of_parts(x, rows, record)
             )
+            # Rows that are equal by nature would count as fitted: their share among the fitted rows
+            # is the baseline.
             if share > max(0.5, record.twins + 0.5 * (1 - record.twins)):
                 findings.append(
                     {

@@ -104,6 +104,7 @@ def of_function(
     )
 
 
+# Anything else could be a callable or an object of the script's, which must not enter a claim.
 def _is_plain(value: Any) -> bool:
     if isinstance(value, (list, tuple)):
         return all(map(_is_plain, value))
@@ -174,6 +175,8 @@ def targets_and_predictions(recipe: Recipe, model: Any, examples: Examples) -> T
     if examples.y is None:
         raise ValueError("the examples come from a pipeline, which has no fixed order")
     more = (
+        # The batch size changes float sums in the last digits; the script's own gives the script's
+        # own number.
         {"batch_size": recipe.batch_size} if recipe.call == EVALUATE and recipe.batch_size else {}
     )
     method = "predict" if recipe.call in (EVALUATE, SCORE) else recipe.method
@@ -182,6 +185,8 @@ def targets_and_predictions(recipe: Recipe, model: Any, examples: Examples) -> T
     )
     truth = examples.y
     if recipe.call == COMPARED:
+        # The script compared labels: one-hot targets and class probabilities are reduced to them
+        # first.
         labels = targets.classes_of(truth) if recipe.metric == "accuracy" else None
         if labels is not None:
             return labels, targets.guess(output, labels)

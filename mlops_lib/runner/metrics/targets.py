@@ -152,6 +152,7 @@ def _of_dataset(result: Any) -> Optional[Split]:
 def measure(run: Context) -> None:
     """Measure the model of a script without a recognized held-out evaluation."""
     own = [r for r in run.evaluations.records if not str(r["source"]).startswith("fit.training")]
+    # The script's own measurement takes precedence over anything that is computed for it.
     if any(r["held_out"] is not False and r["source"] != "fit.validation" for r in own):
         return
     compared = _last_comparable_prediction(run)
@@ -195,6 +196,7 @@ def _is_test_part(prediction: predictions.Prediction, split: Split) -> bool:
     if prediction.x is split.x_test:
         return True
     count = _length(prediction.x)
+    # A unique number of examples is the only trace that a derived input keeps.
     lengths = [_length(part) for other in _SPLITS for part in (other.x_train, other.x_test)]
     return count is not None and count == _length(split.x_test) and lengths.count(count) == 1
 

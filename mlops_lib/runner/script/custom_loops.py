@@ -38,6 +38,7 @@ def _watch(run: Context, owner: Any, method: str, by: str, resumable: str) -> No
 
     @functools.wraps(plain)
     def watched(self: Any, *args: Any, **kwargs: Any) -> Any:
+        # Within `fit` the framework itself applies gradients.
         if not run.nested:
             run.warn_custom_loop(by, resumable=resumable)
         return plain(self, *args, **kwargs)

@@ -69,6 +69,7 @@ def hooks(find: Callable[[Any], Any]) -> Dict[str, Callable[[ModuleType], None]]
 def _wrap_all(
     module: ModuleType, *, writers: Tuple[Writer, ...], find: Callable[[Any], Any]
 ) -> None:
+    # A release of the library may lack some of these functions.
     for writer in writers:
         owner: Any = module
         *way, name = writer.name.split(".")

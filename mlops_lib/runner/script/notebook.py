@@ -32,6 +32,7 @@ class _CapturedStream:
     def write(self, text: str) -> int:
         """Write through, and store a copy."""
         last = self._outputs[-1] if self._outputs else None
+        # Interleaved stdout and stderr become separate outputs, as notebook viewers expect.
         if last is None or last.get("name") != self._name:
             last = {"output_type": "stream", "name": self._name, "text": ""}
             self._outputs.append(last)
@@ -168,6 +169,7 @@ def _split(text: str) -> "Tuple[str, Any]":
     lines = text.splitlines()
     first = last.lineno - 1
     column = last.col_offset
+    # `col_offset` counts bytes of UTF-8.
     before = lines[first].encode()[:column].decode()
     body = "\n".join([*lines[:first], before.rstrip().rstrip(";")])
     return body, ast.Expression(last.value)

@@ -53,6 +53,7 @@ def run(
             context.journal.write("note", message=f"step {number + 1} of {len(steps)}: {command}")
             context.journal.progress("script")
         error = _run_one(context, step, is_first=number == 0, compile_=compile_)
+        # `sys.exit(0)` at the end of a script must not end the steps after it.
         if error is not None and not (_ended_well(error) and number + 1 < len(steps)):
             return error
     return None
@@ -77,6 +78,7 @@ def _run_one(
 
 def _unload_modules(work: str) -> None:
     """Unload the project's modules: the next step may have others of the same names."""
+    # Only modules in the working directory: installed ones are the same for every step.
     for name in list(_own_modules(os.path.realpath(work))):
         del sys.modules[name]
 

@@ -47,6 +47,8 @@ def install(run: Context) -> Dict[str, Callable[[ModuleType], None]]:
 
     def metrics(module: ModuleType) -> None:
         with run.journal.guard("patch sklearn.metrics"):
+            # `from sklearn.metrics import accuracy_score` runs after this hook, so it binds the
+            # wrapped function.
             for name in (*CLASSIFICATION, *REGRESSION):
                 if hasattr(module, name):
                     metric = protocol.metric_name(name)
@@ -85,6 +87,7 @@ def predict(run: Context, original: Callable[..., Any], *, name: str) -> Callabl
             return original(self, *args, **kwargs)
         result = call_nested(run, original, self, *args, **kwargs)
         with run.journal.guard("sklearn.predict"):
+            # Estimators name their input differently (`X`, `data`), and scripts pass it by keyword.
             names = list(inspect.signature(original).parameters)
             x = (
                 args[0]
@@ -278,6 +281,7 @@ def _record_metric(
         args = []
         kwargs = {}
         value = function(y, predicted)
+    # With `average=None` the function returns a number per class, none of which is the metric.
     if numpy.ndim(value) != 0:
         return
     classification = metric not in map(protocol.metric_name, REGRESSION)
@@ -298,6 +302,8 @@ def _record_metric(
         "labels": labels,
     }
     if traced is None:
+        # An untraced prediction still counts as a measurement; it cannot be repeated on the saved
+        # model.
         run.evaluations.add(fit=None, count=len(y), **common)
         return
     prediction, shape = traced
@@ -473,6 +479,8 @@ def add_winner(run: Context, fit: Any, search: Any) -> None:
         fit: the EstimatorFit.
         search: the finished search (mlops_lib.runner.search.sklearn.Search).
     """
+    # The estimator object is the same as before the search, so its own numbers would look like the
+    # winner's.
     run.evaluations.withdraw(fit.number)
     run.evaluations.replace_training(fit.estimator, search.x, example_hashes.examples(search.x))
     run.leaks.replace_training(fit.estimator, search.x, search.y)
@@ -490,6 +498,8 @@ def add_winner(run: Context, fit: Any, search: Any) -> None:
     run.evaluations.add(
         metric=search.metric,
         value=score(estimator),
+        # The examples were set aside before the search, so neither training nor selection has used
+        # them.
         source="search.judged",
         fit=fit.number,
         examples=examples,
