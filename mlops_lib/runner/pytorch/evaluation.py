@@ -125,7 +125,7 @@ class Judge:
         """End the sessions under way, and remember their outputs: a metric function is about to be
         traced to them.
         """
-        if self.watch.busy:
+        if self.watch.busy or "torch" not in sys.modules:
             return
         self.watch.end_sessions()
         for session in self._recorded[-4:]:
