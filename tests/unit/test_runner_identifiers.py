@@ -166,7 +166,7 @@ def test_a_torn_line_of_the_clock_is_dropped(tmp_path: Path) -> None:
     again = clock.Clock(str(tmp_path))
     assert [again.read(), again.read()] == noted
     third = again.read()
-    assert clock.Clock(str(tmp_path))._noted == [*noted, third]
+    assert clock.Clock(str(tmp_path))._recorded == [*noted, third]
 
 
 def test_a_pause_between_attempts_is_in_no_duration(tmp_path: Path) -> None:
