@@ -15,7 +15,6 @@ from mlops_lib.detection.visitor import gather
 from mlops_lib.detection.words import words
 from mlops_lib.errors import RefusedFileError
 from mlops_lib.project import files as pushed
-from mlops_lib.runner import protocol
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
@@ -246,6 +245,8 @@ class Files:
         return self._paths
 
     def _scan(self, folder: str, skipped: frozenset[str]) -> Iterator[str]:
+        from mlops_lib.runner import protocol  # heavy, and not needed for a file that is named
+
         pending = [folder]
         count = 0
         while pending:

@@ -8,7 +8,6 @@ the operator's to decide.
 
 from __future__ import annotations
 
-import json
 import os
 import re
 
@@ -292,6 +291,8 @@ def _pylock(text: str) -> Read:
 
 
 def _pipfile(text: str) -> Read:
+    import json
+
     table = json.loads(text)
     packages = []
     for name, value in table.get("default", {}).items():

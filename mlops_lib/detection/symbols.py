@@ -132,20 +132,19 @@ class _Table:
         self.framework: dict[str, str] = {}
         self.rows: dict[tuple[str, str], list[_Row]] = {}
         section = ""
-        of_all: list[_Row] = []
+        modules: list[str] = []
         for line in _joined(text):
             if line.startswith("["):
-                section, _, modules = line[1:].partition("]")
-                of_all = []
-                for module in modules.split():
+                section, _, listed = line[1:].partition("]")
+                modules = listed.split()
+                for module in modules:
                     self.framework.setdefault(module, section)
                     self.rows[(section, module)] = []
                 continue
             row = _Row([cell.strip() for cell in line.split("|")])
-            if "" in row.places.roots:
-                of_all.append(row)
-            for (framework, module), rows in self.rows.items():
-                if framework == section and row.places.roots & {module, ""}:
+            for module in modules if "" in row.places.roots else row.places.roots:
+                rows = self.rows.get((section, module))
+                if rows is not None:
                     rows.append(row)
 
     def find(self, framework: str, name: str, leaf: str) -> list[_Row]:

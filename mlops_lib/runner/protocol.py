@@ -5,7 +5,6 @@ The host imports this module of the runner and no other. Standard library only, 
 
 import math
 import re
-import statistics
 from typing import (
     Any,
     Collection,
@@ -482,6 +481,8 @@ def gain(
     difference = score - before
     if not examples or not is_proportion(metric) or not (0 <= score <= 1 and 0 <= before <= 1):
         return Gain(difference, None, mode)
+    import statistics  # loads eight modules, which most users of the protocol never need
+
     variance = 0.0
     for share in (score, before):
         share = (share * examples + 1) / (examples + 2)  # none right or all right is no certainty
@@ -503,11 +504,15 @@ def expected_maximum(count: int) -> float:
     >>> round(expected_maximum(8), 2), expected_maximum(1)
     (1.43, 0.0)
     """
+    import statistics
+
     return statistics.NormalDist().inv_cdf((count - 0.375) / (count + 0.25)) if count > 1 else 0.0
 
 
 def _movement(curves: Sequence[Sequence[float]]) -> float:
     """Return the pooled variance of the score over the later half of each training."""
+    import statistics
+
     squares = 0.0
     freedom = 0
     for curve in curves:

@@ -70,6 +70,7 @@ OWN_FILES = {
     "config._read_toml": "the operator's file",
     "cli.detect.quickly": "/dev/null",
     "detection.files.Files._scan": "names only, no links followed",
+    "detection.import_map": "the table of distributions",
     "detection.rows.rows": "the catalog",
     "detection.symbols": "the table of library names",
     "environments.tables.read_toml": "the catalog",
@@ -81,6 +82,7 @@ OWN_FILES = {
     "provisioning.resolution._tables": "the catalog",
     "registry": "the registry, and what atomic.open_regular opened",
     "tuning.ray_workers._with_catalog": "this package and its catalog",
+    "testing.FakeEngine": "the log of a run, in its own directory",
 }
 """Functions, or whole modules, of those that open files which no push brings, and what those are.
 """

@@ -13,8 +13,7 @@ from typing import NamedTuple
 
 import pytest
 
-from mlops_lib import cli
-from mlops_lib.cli import verbs
+from mlops_lib.cli import grammar, verbs
 
 ROOT = Path(__file__).resolve().parents[2]
 PAGES = (ROOT / "README.md", ROOT / "CONTRIBUTING.md", *sorted((ROOT / "docs").glob("*.md")))
@@ -46,7 +45,7 @@ def commands(page: Path) -> list[list[str]]:
 def test_every_command_parses(page: Path) -> None:
     for words in commands(page):
         kept = words[: words.index(">")] if ">" in words else words
-        assert cli.parse(kept)["verb"] in verbs.VERBS
+        assert grammar.parse(kept)["verb"] in verbs.VERBS
 
 
 def test_the_pages_name_every_verb() -> None:

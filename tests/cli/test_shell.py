@@ -14,7 +14,7 @@ from pathlib import Path
 import pytest
 
 from mlops_lib import cli
-from mlops_lib.cli import completion, verbs
+from mlops_lib.cli import completion, grammar, verbs
 
 ROOT = Path(__file__).parents[2]
 BASH = shutil.which("bash")
@@ -30,7 +30,7 @@ def test_every_help_has_examples_that_parse(verb: str, capsys: pytest.CaptureFix
     assert f"  mlops {verb}" in shown or f"<(mlops {verb}" in shown
     for line in verbs.EXAMPLES[verb]:
         command = re.sub(r"^source <\((.*)\)$", r"\1", line).partition(" > ")[0].split()
-        assert cli.parse(command[1:])["verb"] == verb
+        assert grammar.parse(command[1:])["verb"] == verb
 
 
 def completed(tmp_path: Path, *words: str) -> set[str]:
