@@ -1,4 +1,1 @@
-"""How results and progress reach a terminal or a log.
-
-text    names and messages without what a terminal or a log would obey
-"""
+"""Show results and progress: on a terminal, in a log, in a notebook."""

@@ -1,4 +1,4 @@
-"""Records as HTML, for a notebook's output; knows dataclasses, not which records there are."""
+"""Records as HTML for a notebook; knows dataclasses, but no particular record."""
 
 from __future__ import annotations
 
@@ -89,7 +89,10 @@ def escaped(value: Any) -> str:
 
 
 def record_html(record: Any) -> str:
-    """A record as a table: a verdict first where it has one, then what is set, field by field."""
+    """Return a record as a table of its fields, without empty ones.
+
+    Its verdict comes first.
+    """
     values = {f.name: getattr(record, f.name) for f in dataclasses.fields(record)}
     parts = [f"<p style='margin:0 0 4px'><strong>{escaped(type(record).__name__)}</strong></p>"]
     if isinstance(values.get("verdict"), str) and "value" in values:

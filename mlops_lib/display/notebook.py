@@ -1,7 +1,8 @@
-"""Notebooks: records as HTML, live progress in a cell's output, and the magic `%%mlops`.
+"""Live progress in a notebook's cell.
 
-Progress is one HTML fragment that is replaced, by `IPython.display` alone: no widgets, no scripts,
-and the last state stays in the saved notebook. Everything that comes from a script is escaped.
+Progress is one HTML fragment that is replaced by means of `IPython.display`: no widgets, no
+scripts,
+and the last state stays in the saved notebook. All text that comes from a script is escaped.
 """
 
 from __future__ import annotations
@@ -16,11 +17,11 @@ from mlops_lib.display.terminal import Plain, Terminal, View, describe, numbers
 from mlops_lib.runner import protocol
 
 REFRESH_S = 0.3
-"""A cell's output is replaced no more often than this."""
+"""Shortest time in seconds between two updates of a cell's output."""
 
 
 def is_running() -> bool:
-    """Whether this is a notebook's kernel."""
+    """Return whether this process is a notebook's kernel."""
     shell = _shell()
     return shell is not None and hasattr(shell, "kernel")
 
@@ -32,7 +33,7 @@ def _shell() -> Any:
 
 
 def view() -> View:
-    """Return a live view for the cell's output or the terminal, or else one that shows nothing."""
+    """Return a view for the cell or the terminal; without either, a silent one."""
     if is_running():
         return Page()
     return Terminal() if sys.stderr.isatty() else Plain(_Nowhere())  # type: ignore[arg-type]
@@ -47,7 +48,7 @@ class _Nowhere:
 
 
 class Page:
-    """Progress in a cell's output: the stage, the fit under way, the trials so far."""
+    """Progress in a cell's output: the stage, the current fit and the trials so far."""
 
     def __init__(self) -> None:
         self._display: Any = None
@@ -60,7 +61,7 @@ class Page:
         self._asked: Mapping[str, Any] = {}
 
     def __call__(self, event: dict[str, Any]) -> None:
-        """Take an event in, and show what stands now."""
+        """Take in an event, and update the output."""
         kind = event.get("event")
         if kind == protocol.EVENT_PROGRESS:
             self._progress(event)
@@ -108,7 +109,7 @@ class Page:
             self._display.update(content)
 
     def html(self) -> str:
-        """What stands now."""
+        """Return the present state as HTML."""
         parts = [
             f"<p style='margin:0 0 4px'><strong>{escaped(self._title)}</strong> {escaped(self._now)}</p>"
         ]

@@ -1,6 +1,4 @@
-"""What a person sees while `mlops` works: on a terminal stages, progress bars and trials, elsewhere
-plain lines.
-"""
+"""Progress on a terminal (stages, bars, trials) or in a log (plain lines)."""
 
 from __future__ import annotations
 
@@ -27,18 +25,18 @@ class View(Protocol):
 
 
 class Plain:
-    """One line an event; no colour codes, so that logs stay readable."""
+    """Writes one line for each event, without colour codes."""
 
     def __init__(self, stream: TextIO = sys.stderr, *, epoch_s: float = EPOCH_S) -> None:
         self._stream = stream
         self._epoch_s = epoch_s
         self._shown = -math.inf
-        """When the last epoch was shown."""
+        """Time at which the last epoch was written."""
         self._held = ""
-        """The newest epoch, if it was not shown."""
+        """Line of the newest epoch, if it was not written."""
 
     def __call__(self, event: dict[str, Any]) -> None:
-        """Show an event, if it is worth a line."""
+        """Write an event's line, if it has one."""
         line = describe(event)
         if not line:
             return
@@ -58,7 +56,7 @@ class Plain:
         self._stream.flush()
 
     def close(self) -> None:
-        """Show the last epoch."""
+        """Write the last epoch."""
         if self._held:
             line, self._held = self._held, ""
             self._write(line)
@@ -67,14 +65,12 @@ class Plain:
 FITS = 4
 TRIALS = 8
 WIDTH = 24
-"""Shown at once: fits, trials of the leaderboard, characters of a curve."""
+"""Limits of what is shown at once: fits, trials, and characters of a curve."""
 BLOCKS = "▁▂▃▄▅▆▇█"
 
 
 class Terminal:
-    """At the bottom what is under way (fits with their curves, the best trials); everything else
-    scrolls above it.
-    """
+    """Shows current fits and best trials at the bottom; all other events scroll above."""
 
     def __init__(self, console: Any = None) -> None:
         from rich.console import Console
@@ -134,7 +130,7 @@ class Terminal:
             )
 
     def _settle(self) -> None:
-        """Leave what has ended where it stands, so that the next stage begins below it."""
+        """Print the finished fits and trials, so that the next stage begins below them."""
         if self._fits or self._trials:
             self._live.console.print(self._rendered())
             self._fits = {}
@@ -155,12 +151,12 @@ class Terminal:
         return Group(*parts)
 
     def close(self) -> None:
-        """Leave everything as it stands."""
+        """Stop the updates, and leave the last state on the terminal."""
         self._live.stop()
 
 
 class _FitShown:
-    """A fit under way: a bar of its epochs, the curve of what it is judged by, the last numbers."""
+    """The row of a fit: a bar of its epochs, its curve and its last numbers."""
 
     def __init__(self, number: int, epochs: int) -> None:
         self.number = number
@@ -205,7 +201,10 @@ class _FitShown:
 
 
 def leaderboard(trials: list[dict[str, Any]], *, is_lower_better: bool = False) -> Any:
-    """The best trials as a rich table, the best one marked; trials under way last."""
+    """Return the best trials as a rich table, the best one marked.
+
+    Running trials come last.
+    """
     from rich.table import Table
 
     scored = [t for t in trials if isinstance(t.get("score"), (int, float))]
@@ -231,7 +230,7 @@ def leaderboard(trials: list[dict[str, Any]], *, is_lower_better: bool = False) 
 
 
 def sparkline(values: list[float]) -> str:
-    """A curve as a few characters."""
+    """Return a curve as a few characters; "" for fewer than two values."""
     if len(values) < 2:
         return ""
     step = max(1, math.ceil(len(values) / WIDTH))
@@ -245,7 +244,7 @@ def sparkline(values: list[float]) -> str:
 
 
 def observer(*, quiet: bool = False) -> View:
-    """Return the view for stderr: live on a terminal, lines in a log, nothing if `quiet`."""
+    """Return the view for stderr: live on a terminal, lines in a log, none if `quiet`."""
     if quiet:
         return Plain(_Nowhere())  # type: ignore[arg-type]
     return Terminal() if sys.stderr.isatty() else Plain()
@@ -260,7 +259,7 @@ class _Nowhere:
 
 
 def numbers(metrics: Any) -> str:
-    """Metrics as `loss 0.123  accuracy 0.95`."""
+    """Return metrics as `loss 0.123  accuracy 0.95`."""
     if not isinstance(metrics, dict):
         return ""
     shown = [
@@ -272,7 +271,7 @@ def numbers(metrics: Any) -> str:
 
 
 def describe(event: dict[str, Any]) -> str:
-    """An event in one line, "" if it is not worth one."""
+    """Return an event as one line; "" for an event that is not shown."""
     return one_line(_described(event))
 
 

@@ -1,5 +1,6 @@
-"""Building images: the `docker build` command with BuildKit, which has cache mounts and secrets;
-the SDK has neither.
+"""Build images with `docker build` and BuildKit.
+
+The SDK is not enough: it has neither cache mounts nor secrets.
 """
 
 from __future__ import annotations
@@ -19,18 +20,23 @@ from mlops_lib.errors import EngineError, ImageError
 from mlops_lib.records import Image
 
 LOG_LINES = 200
-"""How much of a failed build's output its error carries."""
+"""Number of lines of a failed build's output that its error carries."""
 
 
 def build(
     image: Image, *, on_line: Callable[[str], None], home: str = "", built: Collection[Path] = ()
 ) -> None:
-    """Build an image; `on_line` gets the builder's output, `home` is a label, `built` are wheels
-    that no index has.
+    """Build an environment's image.
+
+    Args:
+        image: the image.
+        home: folder of mlops' own files; its digest becomes a label.
+        on_line: receives each line of the build's output.
+        built: wheels of source distributions, which no index has.
 
     Raises:
-        EngineError: there is no command that can build.
-        ImageError: the build failed; carries the end of its log.
+        EngineError: no command on this machine can build.
+        ImageError: the build failed; the error carries the end of its log.
     """
     with tempfile.TemporaryDirectory(prefix="mlops-build-") as folder:
         run(
@@ -44,10 +50,10 @@ def build(
 def command(
     image: Image, folder: Path, *, home: str = "", built: Collection[Path] = ()
 ) -> list[str]:
-    """The command that builds an image; its context and secrets are written into an empty folder.
+    """Return the build command; write its context and secrets to a folder.
 
     Raises:
-        EngineError: there is no command that can build.
+        EngineError: no command on this machine can build.
     """
     context = folder / "context"
     context.mkdir()
@@ -66,11 +72,10 @@ def command(
 def command_of(
     context: Path, tag: str, folder: Path, *, base_image: str, labels: Mapping[str, str]
 ) -> list[str]:
-    """Return the command that builds a context of ours; the secrets that it names are written below
-    `folder`.
+    """Return the command that builds a context, and write its secrets below `folder`.
 
     Raises:
-        EngineError: there is no command that can build.
+        EngineError: no command on this machine can build.
     """
     secrets = folder / "secrets"
     secrets.mkdir(mode=0o700)
@@ -98,19 +103,19 @@ def made(
     labels: Mapping[str, str],
     on_line: Callable[[str], None] = lambda line: None,
 ) -> str:
-    """Build a helper's image from a few files of ours, unless the engine has it; returns its tag.
+    """Build a helper image from a few files unless the engine has it; return its tag.
 
     Args:
         client: the engine's docker client.
-        tag: the image's name, which has to say all that it is made of.
-        files: the context: its Dockerfile and what that copies.
-        base_image: what the Dockerfile starts from.
+        tag: the image's name, which has to identify all its contents.
+        files: the context: the Dockerfile and the files that it copies.
+        base_image: the image that the Dockerfile starts from.
         labels: the image's labels.
-        on_line: is told each line of the build.
+        on_line: receives each line of the build's output.
 
     Raises:
-        EngineError: there is no command that can build.
-        ImageError: it could not be built.
+        EngineError: no command on this machine can build.
+        ImageError: the build failed.
     """
     import docker.errors
 
@@ -131,8 +136,9 @@ def made(
 
 
 def _secrets(folder: Path) -> list[str]:
-    """The index's settings, certificates and proxies: files of the steps that download, in no layer
-    and no history.
+    """Write the index's settings, certificates and proxies as build secrets.
+
+    They are files of the steps that download; no layer and no history contains them.
     """
     found = package_index.settings()
     bundle = package_index.certificates(found)
@@ -149,8 +155,11 @@ def _secrets(folder: Path) -> list[str]:
 
 
 def _no_proxies() -> list[str]:
-    """Empty arguments: else the docker command gives every step the proxies of its own settings,
-    with their passwords.
+    """Return build arguments that clear the proxies.
+
+    Otherwise the docker command passes the proxies of its own settings, with their passwords, to
+    every
+    step.
     """
     return [word for name in package_index.PROXIES for word in ("--build-arg", f"{name}=")]
 
@@ -158,11 +167,13 @@ def _no_proxies() -> list[str]:
 def run(
     command: list[str], tag: str, on_line: Callable[[str], None], *, pinned: bool = False
 ) -> None:
-    """Run a build; one that finds no releases that go together is ended where there are versions to
-    loosen (`pinned`).
+    """Run a build command.
+
+    With `pinned`, a resolver that finds no compatible releases is stopped after a while: the caller
+    can loosen the versions.
 
     Raises:
-        ImageError: it failed; carries the end of its log.
+        ImageError: the build failed; the error carries the end of its log.
     """
     with subprocess.Popen(
         command,
@@ -186,7 +197,7 @@ def run(
 
 
 def client_program() -> str:
-    """The first `docker` command on PATH that can build with BuildKit.
+    """Return the first `docker` command on PATH that can build with BuildKit.
 
     Raises:
         EngineError: there is none.

@@ -1,13 +1,15 @@
-"""Run a command without network, privileges and the caller's files: python -I -S confined.py HOME
-KEPT COMMAND…
+"""Run a command without network, privileges and the caller's files.
 
-The process backend builds source distributions with it. Root becomes nobody. The command gets no
-network, and an empty folder in place of HOME, in which only the interpreter and KEPT, the command's
-own folder, are: namespaces of its own, as root or, if the kernel lets other users have them,
-through a user namespace. Without them root stops here; another user goes on, because a training of
-the process backend may read all files of that user anyway. What the command may use is bounded.
+Usage: python -I -S confined.py HOME KEPT COMMAND…
 
-Only the standard library: it runs in the environment's own Python.
+The process backend builds source distributions with it. Root becomes the user nobody. The command
+gets no network, and an empty folder in place of HOME, in which only the interpreter and KEPT, the
+command's own folder, are visible. This takes namespaces: as root, or through a user namespace if
+the kernel allows other users to create them. Without namespaces root stops here. Another user
+continues, because a training of the process backend can read all files of that user anyway. The
+resources of the command are limited.
+
+Only the standard library is imported: this runs in the environment's own Python.
 """
 
 from __future__ import annotations
@@ -37,7 +39,7 @@ LIMITS = {resource.RLIMIT_CPU: 1800, resource.RLIMIT_FSIZE: 2 << 30, resource.RL
 
 
 class _Kernel:
-    """The calls that Python has no names for."""
+    """System calls that Python does not wrap."""
 
     def __init__(self) -> None:
         self._libc = ctypes.CDLL(None, use_errno=True)
@@ -58,13 +60,13 @@ class _Kernel:
         self._checked(self._libc.umount2(target.encode(), MNT_DETACH), target)
 
     def bind(self) -> None:
-        """Gain no privileges any more, and die with the parent."""
+        """Renounce new privileges, and die with the parent process."""
         self._checked(self._libc.prctl(PR_SET_NO_NEW_PRIVS, 1, 0, 0, 0), "prctl")
         self._checked(self._libc.prctl(PR_SET_PDEATHSIG, signal.SIGKILL, 0, 0, 0), "prctl")
 
 
 def _leave(kernel: _Kernel) -> None:
-    """Enter namespaces without network, in which mounts concern this process only."""
+    """Enter namespaces without network, in which mounts affect this process only."""
     user = os.getuid()
     group = os.getgid()
     spaces = CLONE_NEWNS | CLONE_NEWNET | CLONE_NEWIPC | CLONE_NEWPID
@@ -81,7 +83,7 @@ def _leave(kernel: _Kernel) -> None:
 
 
 def _hide(kernel: _Kernel, home: str, kept: list[str]) -> None:
-    """Put an empty folder in the place of `home`, with only what is kept in it."""
+    """Mount an empty folder over `home`, with only the kept folders in it."""
     below = [
         path for path in map(os.path.realpath, kept) if os.path.commonpath([path, home]) == home
     ]
@@ -97,7 +99,7 @@ def _hide(kernel: _Kernel, home: str, kept: list[str]) -> None:
 
 
 def main(home: str, kept: str, command: list[str]) -> None:
-    """Confine this process and become the command."""
+    """Confine this process, then execute the command in it."""
     kernel = _Kernel()
     try:
         _leave(kernel)

@@ -1,8 +1,9 @@
-"""The Docker engine: containers and events through its SDK, images through BuildKit's command.
+"""The Docker engine: containers through its SDK, images through BuildKit.
 
-The cage around a training: no user of the machine's but the caller (or, where the caller is root,
-nobody who is), no new privileges, no capabilities, a read-only root with a `/tmp` in memory,
-limits, the project read-only, and `inside/` and the shared caches the only writable mounts.
+The cage around a training: it runs as the caller (never as root: a caller who is root uses another
+user), without new privileges or capabilities, with a read-only root, a `/tmp` in memory and
+resource limits. The project is mounted read-only; only `inside/` and the shared caches are
+writable.
 """
 
 from __future__ import annotations
@@ -42,26 +43,27 @@ from mlops_lib.runner import protocol
 
 UNPRIVILEGED = 65534
 MEMORY_FILES_BYTES = 1 << 30
-"""Size of `/tmp` and of the shared memory that data loaders use; both count as the container's
-memory.
+"""Size of `/tmp`, and of the shared memory that data loaders use.
+
+Both count as memory of the container.
 """
 TIMEOUT_S = 60
 DEAF_S = 0.2
-"""How often a container is looked at while the engine's events cannot be heard."""
+"""Polling interval in seconds while the engine's event stream is disconnected."""
 LOOK_S = 10.0
-"""How often it is looked at although its events say nothing: belt and braces."""
+"""Polling interval in seconds although the event stream works, in case it misses an event."""
 UNEXPLAINED = (128 + signal.SIGTERM, 128 + signal.SIGINT, 128 + signal.SIGKILL, protocol.RECLAIMED)
-"""Exit codes after which the engine is asked whether somebody asked for that end."""
+"""Exit codes for which the event stream is searched for a stop request."""
 GONE = (404, 409)
-"""Statuses of a container that is not there or not in the state for it: somebody else was first."""
+"""HTTP statuses for a container that is missing or in another state: another process was first."""
 STOPPING = (502, 503, 504)
-"""Statuses of an engine that starts or ends."""
+"""HTTP statuses of an engine that is starting or stopping."""
 
 T = TypeVar("T")
 
 
 class DockerEngine:
-    """Trainings in Docker containers."""
+    """Runs trainings in Docker containers."""
 
     name: Literal["docker", "process"] = "docker"
 
@@ -75,12 +77,10 @@ class DockerEngine:
         self._followers: dict[str, logs.Follower] = {}
         self._listening: Listener | None = None
         self._looked: dict[str, tuple[tuple[int, int] | None, float, Container]] = {}
-        """By container that runs: the mark of its events when it was last looked at, when that was,
-        what was seen.
-        """
+        """By running container: its event mark at the last inspection, the time, and the result."""
         self._rootless: bool | None = None
         self._networks: dict[str, network.Network] = {}
-        """The isolated network, by the base image of what closes it."""
+        """Isolated networks, by the base image of the helper that restricts them."""
 
     @property
     def _client(self) -> Any:
@@ -89,9 +89,10 @@ class DockerEngine:
         return self._connected
 
     def _ask(self, question: Callable[[], T]) -> T:
-        """Ask the engine.
+        """Call the engine, and convert its failures.
 
-        What is not there raises the SDK's NotFound; other failures become ours.
+        A missing object still raises the SDK's NotFound; all other failures become errors of this
+        package.
         """
         import docker.errors
         import requests
@@ -108,11 +109,11 @@ class DockerEngine:
             raise _unreachable(error) from None
 
     def check(self) -> str:
-        """Docker's version."""
+        """Return Docker's version."""
         return f"Docker {self._ask(lambda: self._client.version())['Version']}"
 
     def has(self, image: Image) -> bool:
-        """Whether an image of this tag is here."""
+        """Return whether an image with this tag exists."""
         import docker.errors
 
         try:
@@ -122,7 +123,7 @@ class DockerEngine:
         return True
 
     def build(self, image: Image, *, on_line: Callable[[str], None]) -> None:
-        """Build it with BuildKit unless it is here, after what it has no wheels of."""
+        """Build the image with BuildKit unless it exists; source distributions come first."""
         if self.has(image):
             return
         with tempfile.TemporaryDirectory(prefix="mlops-sdists-") as name:
@@ -132,9 +133,7 @@ class DockerEngine:
             )
 
     def _built(self, image: Image, cache: Path, on_line: Callable[[str], None]) -> list[Path]:
-        """Return the wheels of an image's source distributions, built in containers unless they are
-        kept.
-        """
+        """Build the wheels of an image's source distributions in containers, if missing."""
         if not image.environment.sdists:
             return []
 
@@ -148,9 +147,7 @@ class DockerEngine:
         return self._ask(build)
 
     def bake(self, spec: RunSpec, *, on_line: Callable[[str], None]) -> str:
-        """Build the image that holds the project too, and starts training by itself; returns its
-        tag.
-        """
+        """Build an image that contains the project and trains by itself; return its tag."""
         return project_image.bake(spec, on_line=on_line)
 
     def missing(self, image: Image, imports: Collection[str]) -> list[import_check.Missing]:
@@ -176,27 +173,27 @@ class DockerEngine:
         )
 
     def about(self) -> dict[str, Any]:
-        """What `docker info` says: memory, clock, runtimes."""
+        """Return the output of `docker info`: memory, clock, runtimes."""
         found: dict[str, Any] = self._ask(lambda: self._client.info())
         return found
 
     def gpus(self) -> bool:
-        """Whether the engine offers GPUs, through NVIDIA's runtime or CDI."""
+        """Return whether the engine offers GPUs, through NVIDIA's runtime or CDI."""
         return bool(self._gpu_offer())
 
     def _gpu_offer(self) -> Literal["", "nvidia", "cdi"]:
         return gpu.offered(self.about())
 
     def name_of(self, image: Image) -> str:
-        """Its tag."""
+        """Return the image's tag."""
         return image.tag
 
     def images(self) -> list[image_store.Stored]:
-        """Our images, the largest first."""
+        """Return the images made by this package, largest first."""
         return self._ask(lambda: image_store.listed(self._client))
 
     def remove_images(self, images: Iterable[image_store.Stored]) -> list[image_store.Stored]:
-        """Remove images; returns those that went."""
+        """Remove images; return the removed ones."""
         return self._ask(lambda: image_store.remove(self._client, images))
 
     def start(self, launch: Launch) -> Container:
@@ -249,7 +246,7 @@ class DockerEngine:
         return self.get(container.id)
 
     def _isolated(self, launch: Launch) -> network.Network | None:
-        """Return the isolated network, None if the operator chose another one."""
+        """Return the isolated network, or None if the operator chose another one."""
         if launch.limits.network != network.ISOLATED:
             return None
         base = launch.image.base_image
@@ -258,7 +255,7 @@ class DockerEngine:
         return self._networks[base]
 
     def _is_mounted(self, folder: Path) -> bool:
-        """Return whether a running container has a folder, or one in or above it, mounted."""
+        """Return whether a running container mounts the folder, or one in or above it."""
         place = PurePosixPath(self._there(str(folder)))
         running = self._ask(lambda: self._client.api.containers())
         sources = (
@@ -305,15 +302,13 @@ class DockerEngine:
         }
 
     def _there(self, path: str) -> str:
-        """A folder of ours as the engine's machine has it."""
+        """Return a host folder's path on the engine's machine."""
         if self._mounted is None:
             self._mounted = self._own_mounts()
         return host_paths.translate(path, self._mounted) if self._mounted else path
 
     def _own_mounts(self) -> Sequence[tuple[str, str]]:
-        """What is mounted in the container this program runs in; nothing where it runs in none of
-        this engine's.
-        """
+        """Return the mounts of the container that this program runs in; () outside of one."""
         import docker.errors
 
         own = host_paths.own_container(host_paths.mountinfo())
@@ -326,13 +321,13 @@ class DockerEngine:
         return [(mount["Destination"], mount["Source"]) for mount in found.attrs["Mounts"]]
 
     def _follow(self, container: Any) -> None:
-        """See to it that the container's output reaches its file while it runs."""
+        """Start to copy the container's output to its file, unless that runs already."""
         follower = self._followers.get(container.id)
         if follower is None or not (follower.alive or follower.complete):
             self._followers[container.id] = logs.Follower(container)
 
     def _complete(self, container: Any) -> None:
-        """See to it that all output of a container that has ended is in its file."""
+        """Copy the rest of an ended container's output to its file."""
         follower = self._followers.pop(container.id, None)
         if follower is not None:
             follower.join()
@@ -340,7 +335,7 @@ class DockerEngine:
             self._ask(lambda: logs.copy(container, follow=False))
 
     def get(self, container_id: str) -> Container:
-        """Inspect it."""
+        """Inspect the container."""
         found = self._look_up(container_id)
         return (
             Container(id=container_id, labels={}, state="gone")
@@ -357,7 +352,7 @@ class DockerEngine:
             return None
 
     def find(self, labels: Mapping[str, str]) -> list[Container]:
-        """All containers with these labels."""
+        """Return all containers with these labels."""
         wanted = [f"{key}={value}" for key, value in labels.items()] or [LABEL_RUN]
         found = self._ask(
             lambda: self._client.containers.list(
@@ -367,7 +362,7 @@ class DockerEngine:
         return [_container(one) for one in found]
 
     def wait(self, container_id: str, *, timeout_s: float | None = None) -> Container:
-        """Look at it when the engine's events say so."""
+        """Inspect the container whenever the event stream reports a change."""
         deadline = None if timeout_s is None else time.monotonic() + timeout_s
         if self._listening is None:
             self._listening = Listener(self._client)
@@ -385,7 +380,7 @@ class DockerEngine:
                 time.sleep(min(left, DEAF_S))
 
     def _unchanged(self, container_id: str, mark: tuple[int, int] | None) -> Container | None:
-        """The container as it was last looked at, if it ran then and nothing was heard of it since."""
+        """Return the last inspection if it ran then and no event came since, else None."""
         before, when, container = self._looked.get(container_id, (None, 0.0, None))
         return (
             container
@@ -394,7 +389,10 @@ class DockerEngine:
         )
 
     def _attend(self, container_id: str, mark: tuple[int, int] | None) -> Container:
-        """The container as it is, its output followed while it runs and whole once it has ended."""
+        """Return the container's state.
+
+        Its output is followed, and complete once it has ended.
+        """
         found = self._look_up(container_id)
         if found is None:
             return Container(id=container_id, labels={}, state="gone")
@@ -407,13 +405,11 @@ class DockerEngine:
         return container
 
     def _asked_to_end(self, container: Container, seen: tuple[int, int] | None) -> bool:
-        """Whether somebody had the engine send it a signal that asks (`docker stop`) before it
-        ended.
+        """Return whether a stop was requested from the engine before the end.
 
         Args:
-            container: one that has ended.
-            seen: the mark of its events when it was last seen running; None where nobody watched
-                it.
+            container: an ended container.
+            seen: its event mark when it was last seen running; None if it was not being watched.
         """
         if container.exit_code not in UNEXPLAINED or container.ended is None:
             return False
@@ -432,7 +428,7 @@ class DockerEngine:
         )
 
     def activity(self, container_id: str) -> Activity | None:
-        """Docker's statistics."""
+        """Return Docker's statistics."""
         import docker.errors
 
         try:
@@ -444,15 +440,15 @@ class DockerEngine:
         return _activity(found)
 
     def stop(self, container_id: str, *, grace_s: float = 10.0) -> None:
-        """SIGTERM, SIGKILL after the grace period."""
+        """Send SIGTERM, and SIGKILL after the grace period."""
         self._act(container_id, lambda found: found.stop(timeout=max(1, round(grace_s))))
 
     def kill(self, container_id: str) -> None:
-        """SIGKILL."""
+        """Send SIGKILL."""
         self._act(container_id, lambda found: found.kill())
 
     def remove(self, container_id: str) -> None:
-        """Remove an ended container once its output is in its file."""
+        """Remove an ended container once all its output is in its file."""
         found = self._look_up(container_id)
         if found is not None and _container(found).state == "exited":
             self._complete(found)
@@ -472,10 +468,12 @@ class DockerEngine:
 
 
 def owner_of(project: Path, *, caller: tuple[int, int], rootless: bool = False) -> Owner:
-    """Whom a container runs as, so that its caller can read and remove what it writes.
+    """Return a user for a container whose files its caller can read and remove.
 
-    The caller. A caller who is root can read anything, so nothing needs to be root in the
-    container: it runs as the project's owner, or as nobody where that is root too. In a rootless
+    It is the caller. A caller who is root can read anything, so no process in the container needs
+    to
+    be root: it runs as the project's owner, or as the user nobody if that is root too. In a
+    rootless
     engine the container's root is the caller.
 
     Args:
@@ -484,7 +482,7 @@ def owner_of(project: Path, *, caller: tuple[int, int], rootless: bool = False) 
         rootless: whether the engine itself runs without privileges.
 
     Raises:
-        EngineError: the project is closed to everybody but root.
+        EngineError: only root can read the project.
     """
     if rootless:
         return Owner(0, 0)
@@ -526,8 +524,9 @@ def _cage(limits: Limits) -> dict[str, Any]:
 
 
 def _proxies_are_public() -> bool:
-    """Return whether the proxies of the docker command's own settings, which containers get, hold
-    no password.
+    """Return whether the docker command's proxy settings contain no password.
+
+    Containers get these settings.
     """
     from docker.utils.config import load_general_config
 
@@ -556,7 +555,7 @@ def _container(found: Any) -> Container:
 
 
 def _activity(found: Mapping[str, Any]) -> Activity | None:
-    """The engine's statistics; None for a container that has ended, of which there are none."""
+    """Convert the engine's statistics; None for an ended container, which has none."""
     cpu = found.get("cpu_stats") or {}
     memory = found.get("memory_stats") or {}
     nanoseconds = (cpu.get("cpu_usage") or {}).get("total_usage")
@@ -581,7 +580,7 @@ def _activity(found: Mapping[str, Any]) -> Activity | None:
 
 
 def _time(text: str | None) -> float | None:
-    """Unix time of the engine's RFC 3339 text; None for its zero time."""
+    """Convert the engine's RFC 3339 text to Unix time; None for its zero time."""
     found = re.fullmatch(r"([0-9T:-]+)(\.\d+)?(Z|[+-]\d\d:\d\d)", text or "")
     if found is None or found[1].startswith("0001"):
         return None
@@ -590,7 +589,7 @@ def _time(text: str | None) -> float | None:
 
 
 def _connect() -> Any:
-    """The engine that the `docker` command would talk to: DOCKER_HOST, else the current context's."""
+    """Connect to the engine of the `docker` command: DOCKER_HOST, else its context's."""
     import docker
     from docker.context import ContextAPI
     from docker.errors import DockerException

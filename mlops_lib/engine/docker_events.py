@@ -1,7 +1,7 @@
-"""The Docker engine's event stream: one connection for everybody who waits for a container.
+"""The Docker engine's event stream: one connection for all waiting callers.
 
-Nobody trusts the stream alone: it only says when to look. It ends when the engine does, and what
-happened until it is connected again shows in the containers' state.
+The stream is never trusted alone: an event only triggers an inspection. The stream ends when the
+engine does; the containers' states show what happened until it is connected again.
 """
 
 from __future__ import annotations
@@ -17,15 +17,14 @@ from mlops_lib.engine.interface import LABEL_RUN
 
 EVENTS = ["die", "kill", "pause", "unpause"]
 ASKING = {str(int(number)) for number in (signal.SIGTERM, signal.SIGINT)}
-"""Signals that ask for an end; who sends SIGKILL does not ask."""
+"""Signals that request an end; SIGKILL is not a request."""
 RECONNECT_S = 0.2
 OVERLAP_S = 1.0
-"""Events so long before the connection are asked for too: they may have happened while it was made.
-"""
+"""Seconds before the connection from which events are requested, as some occur while connecting."""
 
 
 class Listener:
-    """Counts what happens to each container of ours, in a thread of its own.
+    """Counts the events of each container of this package, in a thread of its own.
 
     Args:
         client: the SDK's client.
@@ -36,28 +35,32 @@ class Listener:
         self._news = threading.Condition()
         self._seen: Counter[str] = Counter()
         self._asked: dict[str, int] = {}
-        """The containers that somebody asked to end, and on which connection that was heard."""
+        """Containers whose stop was requested, and the connection on which that was observed."""
         self._connections = 0
         self._connected = False
         self._thread = threading.Thread(target=self._work, name="mlops-events", daemon=True)
         self._thread.start()
 
     def mark(self, container_id: str) -> tuple[int, int] | None:
-        """A mark that changes with the next event of this container; None while nobody listens."""
+        """Return a mark that changes with the container's next event.
+
+        None without a connection.
+        """
         with self._news:
             return (self._connections, self._seen[container_id]) if self._connected else None
 
     def was_asked(self, container_id: str, mark: tuple[int, int]) -> bool:
-        """Whether somebody asked it to end while it was watched on the mark's connection.
+        """Return whether its stop was requested on the connection of the mark.
 
-        An engine that starts again ends what it finds running, in the same words; that is heard on
-        a new connection.
+        An engine that restarts ends running containers with the same events, but those arrive on a
+        new
+        connection.
         """
         with self._news:
             return self._asked.get(container_id) == mark[0]
 
     def sleep(self, container_id: str, mark: tuple[int, int] | None, timeout_s: float) -> None:
-        """Until the container's mark is another one, or the time is over."""
+        """Wait until the container's mark changes, or the time is over."""
         with self._news:
             self._news.wait_for(
                 lambda: (
@@ -104,6 +107,6 @@ class Listener:
 
 
 def asks_for_an_end(event: Mapping[str, Any]) -> bool:
-    """Whether an event of the engine is somebody's asking a container to end (`docker stop`)."""
+    """Return whether an event is a request to stop a container (`docker stop`)."""
     attributes = (event.get("Actor") or {}).get("Attributes") or {}
     return event.get("Action") == "kill" and str(attributes.get("signal")) in ASKING

@@ -1,4 +1,4 @@
-"""Whether a training can be given a GPU, and how it is asked for."""
+"""Detection of GPUs, and the options that grant them to a training."""
 
 from __future__ import annotations
 
@@ -11,18 +11,19 @@ from mlops_lib.engine import programs
 
 DRIVER_S = 20.0
 CDI = "nvidia.com/gpu={}"
-"""The Container Device Interface's name of a GPU, or of "all" of a machine (NVIDIA Container
-Toolkit's documentation).
+"""Name of a GPU, or of "all" of a machine, in the Container Device Interface.
+
+Source: documentation of the NVIDIA Container Toolkit.
 """
 
 
 def driver() -> bool:
-    """Whether NVIDIA's driver answers on this machine."""
+    """Return whether NVIDIA's driver answers on this machine."""
     return bool(_there())
 
 
 def _there() -> list[str]:
-    """The indices of this machine's GPUs, as NVIDIA's driver says."""
+    """Return the indices of this machine's GPUs, as NVIDIA's driver reports them."""
     program = programs.find("nvidia-smi")
     if program is None:
         return []
@@ -40,18 +41,20 @@ def _lent(visible: str | None) -> list[str]:
 
 
 def for_worker(number: int, visible: str | None = None) -> str:
-    """The GPU of one of several workers, who take turns; "" where there are no two to choose from.
+    """Return the GPU of one of several workers, assigned in turn.
+
+    "" for fewer than two GPUs.
 
     Args:
-        number: the worker's, from 0.
-        visible: `CUDA_VISIBLE_DEVICES` of who asks; None is all of the machine's.
+        number: the worker's number, from 0.
+        visible: the caller's `CUDA_VISIBLE_DEVICES`; None stands for all GPUs of the machine.
     """
     found = _there() if visible is None else _lent(visible)
     return found[number % len(found)] if len(found) > 1 else ""
 
 
 def offered(info: Mapping[str, Any]) -> Literal["", "nvidia", "cdi"]:
-    """How an engine offers GPUs, by its `info`: through NVIDIA's runtime, by CDI, or not at all."""
+    """Return how an engine offers GPUs by its `info`: NVIDIA's runtime, CDI, or ""."""
     if "nvidia" in (info.get("Runtimes") or {}):
         return "nvidia"
     devices = info.get("DiscoveredDevices") or ()
@@ -63,12 +66,15 @@ def offered(info: Mapping[str, Any]) -> Literal["", "nvidia", "cdi"]:
 
 
 def request(offer: Literal["", "nvidia", "cdi"], visible: str | None = None) -> dict[str, Any]:
-    """The options that give a container GPUs, in Docker's terms; none where none are offered.
+    """Return Docker's options that grant a container GPUs.
+
+    None if the engine offers none.
 
     Args:
         offer: how the engine offers them.
-        visible: `CUDA_VISIBLE_DEVICES` of who asks: a scheduler (Ray, Slurm) has lent it only
-            these; None is all.
+        visible: the caller's `CUDA_VISIBLE_DEVICES`: a scheduler (Ray, Slurm) may have assigned
+            only
+            some of the GPUs to it. None stands for all.
     """
     from docker.types import DeviceRequest
 

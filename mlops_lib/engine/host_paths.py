@@ -1,9 +1,8 @@
-"""Where the caller's folders lie on the engine's machine.
+"""Translation of paths to those of the engine's machine.
 
-A caller that runs in a container itself and drives the engine by its socket (a Jenkins agent,
-usually) sees other paths than the engine does, and the engine resolves the sources of mounts on its
-own machine. The engine knows what the caller's container has mounted from where, so the translation
-needs no setting.
+A caller may run in a container itself and drive the engine through its socket, as Jenkins agents
+usually do. Then its paths differ from the engine's, which resolves the sources of mounts on its own
+machine. The engine knows the mounts of the caller's container, so the translation needs no setting.
 """
 
 from __future__ import annotations
@@ -19,10 +18,11 @@ _CONTAINER = re.compile(r"containers/([0-9a-f]{64})/")
 
 
 def own_container(mountinfo: str) -> str | None:
-    """The id of the container this program runs in, None outside of one.
+    """Return the id of the container that this program runs in, or None.
 
-    Engines mount a file of their own folder for the container over /etc/hostname; its path holds
-    the id (also with cgroup namespaces, where /proc/self/cgroup shows none).
+    Engines mount a file of their own folder for the container over /etc/hostname. Its path contains
+    the
+    id, also with cgroup namespaces, under which /proc/self/cgroup shows none.
 
     Args:
         mountinfo: contents of /proc/self/mountinfo.
@@ -37,7 +37,7 @@ def own_container(mountinfo: str) -> str | None:
 
 
 def mountinfo() -> str:
-    """This process's mounts, "" on systems that do not tell."""
+    """Return this process's mount table; "" on systems that have none."""
     try:
         return Path("/proc/self/mountinfo").read_text(encoding="utf-8", errors="replace")
     except OSError:
@@ -45,14 +45,14 @@ def mountinfo() -> str:
 
 
 def translate(path: str, mounts: Sequence[tuple[str, str]]) -> str:
-    """A path of this container as the engine's machine has it.
+    """Return the path on the engine's machine of a path in this container.
 
     Args:
         path: an absolute path in this container.
-        mounts: what is mounted in this container: (folder in here, folder on the engine's machine).
+        mounts: this container's mounts: (folder in it, folder on the engine's machine).
 
     Raises:
-        EngineError: the path lies in no mount, so the engine cannot see it.
+        EngineError: no mount contains the path, so the engine cannot see it.
     """
     real = PurePosixPath(Path(path).resolve())
     for target, source in sorted(mounts, key=lambda mount: len(mount[0]), reverse=True):

@@ -1,4 +1,4 @@
-"""The images that Docker holds: what works in them, how large they are, and their end."""
+"""The images that Docker stores: their working imports, sizes and removal."""
 
 from __future__ import annotations
 
@@ -13,7 +13,7 @@ from mlops_lib.engine import import_check
 from mlops_lib.records import Record
 
 LABEL_ENVIRONMENT = "org.mlops-lib.environment"
-"""Label of every image of ours: the catalog row it was made from."""
+"""Label of every image made by this package: its row of the catalog."""
 LABEL_HOME = "org.mlops-lib.home"
 """Label with a digest of the home that an image was built for."""
 PROBE_BYTES = 1 << 30
@@ -23,29 +23,27 @@ UNPRIVILEGED = "65534:65534"
 
 @dataclass(frozen=True, kw_only=True)
 class Stored(Record):
-    """One image of ours in the engine."""
+    """One image or environment that an engine stores."""
 
     id: str
     tags: tuple[str, ...]
     environment: str
     bytes: int
-    """Size with the layers it shares with others."""
+    """Size, including the layers that it shares with others."""
     created: float
     """Unix time in seconds."""
     home: str = ""
     in_use: bool = False
-    """Whether a container, running or ended, was made from it."""
+    """Whether a container, running or ended, was created from it."""
 
 
 def name_of_home(home: str) -> str:
-    """What a home is called on labels."""
+    """Return the digest that stands for a home in labels."""
     return hashlib.sha256(os.fsencode(Path(home).resolve())).hexdigest()[:16]
 
 
 def missing(client: Any, tag: str, imports: Collection[str]) -> list[import_check.Missing]:
-    """Which of these names cannot be imported in an image; one caged container, which is removed
-    again.
-    """
+    """Return the names that an image cannot import, tried in a caged container."""
     import requests
 
     container = client.containers.create(
@@ -79,7 +77,7 @@ def missing(client: Any, tag: str, imports: Collection[str]) -> list[import_chec
 
 
 def listed(client: Any) -> list[Stored]:
-    """Our images, the largest first."""
+    """Return the images made by this package, largest first."""
     used = {one["ImageID"] for one in client.api.containers(all=True)}
     found = []
     for image in client.api.images(filters={"label": LABEL_ENVIRONMENT}):
@@ -100,8 +98,9 @@ def listed(client: Any) -> list[Stored]:
 
 
 def remove(client: Any, images: Iterable[Stored]) -> list[Stored]:
-    """Remove images without force; returns those that went. The engine keeps what a container was
-    made from.
+    """Remove images without force; return the removed ones.
+
+    The engine keeps images of which containers exist.
     """
     import docker.errors
 

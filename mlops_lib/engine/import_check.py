@@ -1,9 +1,10 @@
-"""Whether an environment has what the code imports: every third-party name is imported once, and
-nothing else runs.
+"""Check that an environment provides every third-party import.
 
-The program below runs in the image (no network, no capabilities, nothing mounted) or in the virtual
-environment. One child imports the names in turn, so that what they share is loaded once; where a
-name takes the whole process down, the next child goes on behind it.
+Each name is imported once.
+
+The program below runs in the image (no network, no capabilities, no mounts) or in the virtual
+environment. One child process imports all names in turn, so that shared modules load once. If a
+name crashes the process, another child continues after it.
 """
 
 from __future__ import annotations
@@ -51,21 +52,21 @@ while done < len(names):
         done += 1
 """
 PLACE = "mlops-probe:"
-"""Marks the program's own lines among what packages print when they are imported."""
+"""Marker of the program's own lines, as packages may print when they are imported."""
 TIMEOUT_S = 600.0
 LIMIT = 1 << 20
 
 
 @dataclass(frozen=True, kw_only=True)
 class Missing(Record):
-    """An import that does not work."""
+    """An import that fails."""
 
     name: str
-    """What was imported."""
+    """The imported name."""
     error: str
-    """The exception's class."""
+    """Class of the exception."""
     module: str = ""
-    """The module that was not found, which may be one that `name` needs."""
+    """The module that was not found, which may be one that `name` depends on."""
     message: str = ""
 
     def __str__(self) -> str:
@@ -74,15 +75,15 @@ class Missing(Record):
 
 
 def arguments(imports: Collection[str]) -> list[str]:
-    """Python's arguments that probe these names.
+    """Return Python's arguments that try these imports.
 
-    Isolated: neither our runner nor the user's files take part.
+    They isolate the interpreter: neither the runner nor the user's files are importable.
     """
     return ["-I", "-c", PROGRAM, json.dumps(sorted(imports)), PLACE]
 
 
 def missing(output: str, imports: Collection[str]) -> list[Missing]:
-    """What the program found; a name it said nothing about counts as missing."""
+    """Parse the program's output; a name without a result counts as missing."""
     told: dict[str, Sequence[str]] = {}
     for line in output[-LIMIT:].splitlines():
         _, found, rest = line.partition(PLACE)

@@ -34,22 +34,33 @@ class Launch(Record):
     """Host path of the run directory's `inside/`, the only folder mounted writable."""
     entry: str
     shared: str = ""
-    """Host path of `inside/` of the run that this worker belongs to, mounted writable; or ""."""
+    """Host path of `inside/` of the run that this worker belongs to, mounted writable.
+
+    Or "".
+    """
     publish: str = ""
-    """ADDRESS:PORT of the host that is forwarded to the same port of the container; or ""."""
+    """ADDRESS:PORT of the host that is forwarded to the same port of the container.
+
+    Or "".
+    """
     args: tuple[str, ...] = ()
     variables: Mapping[str, str] = field(default_factory=dict)
     mounts: tuple[Mount, ...] = ()
     """Further data, mounted read-only."""
     caches: str = ""
-    """Host folder that becomes the script's home, with library downloads (`~/.keras` …); or "".
+    """Host folder that becomes the script's home, with library downloads (`~/.keras` …).
+
+    Or "".
 
     It is private to one project at one trust level: a script can leave code in it that libraries
     execute when they load their cache again.
     """
     limits: Limits = Limits()
     gpu: str = ""
-    """Id of the only GPU that is visible if `limits` grants GPUs; "" makes all of them visible."""
+    """Id of the only GPU that is visible if `limits` grants GPUs.
+
+    "" makes all of them visible.
+    """
     labels: Mapping[str, str] = field(default_factory=dict)
     log: str = ""
     """Host path of the file to which the script's stdout and stderr are appended."""
@@ -109,7 +120,9 @@ class Engine(Protocol):
         """Return whether the image is already built on this machine."""
 
     def build(self, image: Image, *, on_line: Callable[[str], None]) -> None:
-        """Build the image unless it exists; `on_line` receives each line of the build's output.
+        """Build the image unless it exists.
+
+        `on_line` receives each line of the build's output.
 
         Raises:
             ImageError: the build failed; the error carries the end of its log.
@@ -122,7 +135,9 @@ class Engine(Protocol):
         """
 
     def measure(self, image: Image, folder: str, *, limits: Limits, timeout_s: float) -> str:
-        """Run the runner's `metrics.remeasure` on a host folder; return the end of its output.
+        """Run the runner's `metrics.remeasure` on a host folder.
+
+        Return the end of its output.
 
         The process has neither the project nor a run directory nor a network, and the folder is
         read-only, as far as the engine can enforce that. It is killed after `timeout_s`.
@@ -150,7 +165,9 @@ class Engine(Protocol):
         """Return the running and ended containers that carry all these labels."""
 
     def wait(self, container_id: str, *, timeout_s: float | None = None) -> Container:
-        """Block until the container has ended or `timeout_s` is over; return its state then.
+        """Block until the container has ended or `timeout_s` is over.
+
+        Return its state then.
 
         Returns within milliseconds of the container's end: implementations listen instead of
         polling. All output of an ended container is in its log file by then.

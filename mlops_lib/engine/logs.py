@@ -1,8 +1,8 @@
-"""A container's output in the caller's file, whole and once, whoever follows it and however often.
+"""Copy a container's output to a file, complete and only once.
 
-The place in the file where a container's output begins is fixed when it is created, and kept in its
-labels. Following writes every block at its own place, so that a program that takes over writes the
-same bytes to the same places again, and two that follow at once do no harm.
+The offset at which a container's output begins in the file is fixed at its creation and stored in
+its labels. Every block is written at its own offset. So a program that takes over writes the same
+bytes to the same places, and two followers at once do no harm.
 """
 
 from __future__ import annotations
@@ -16,15 +16,15 @@ from typing import Any
 from mlops_lib import atomic
 
 LABEL_LOG = "org.mlops-lib.log"
-"""Label with the byte at which the container's output begins, and the file."""
+"""Label with the offset in bytes at which the container's output begins, and the file."""
 JOIN_S = 10.0
 TRIM_EVERY = 8 << 20
 ENGINE_LOG = {"max-size": "64m", "max-file": "2"}
-"""What the engine itself keeps of a container's output."""
+"""Options that limit the engine's own copy of the output."""
 
 
 def labels(log: str) -> dict[str, str]:
-    """The labels of a container whose output goes to this file from its present end on."""
+    """Return the labels of a container whose output is appended to this file."""
     if not log:
         return {}
     path = Path(log)
@@ -34,7 +34,7 @@ def labels(log: str) -> dict[str, str]:
 
 
 class Follower:
-    """Copies the output of one container in a thread of its own, as it comes."""
+    """Copies the output of one container continuously, in a thread of its own."""
 
     def __init__(self, container: Any) -> None:
         self.complete = False
@@ -55,20 +55,20 @@ class Follower:
 
     @property
     def alive(self) -> bool:
-        """Whether it still copies."""
+        """Return whether it is still copying."""
         return self._thread.is_alive()
 
     def join(self) -> None:
-        """Wait for the rest of the output of a container that has ended."""
+        """Wait for the rest of the output of an ended container."""
         self._thread.join(timeout=JOIN_S)
 
 
 def copy(container: Any, *, follow: bool) -> None:
-    """Write the container's output to the place its labels name.
+    """Write the container's output to the place that its labels name.
 
     Args:
         container: the SDK's container.
-        follow: until it has ended, not only what there is.
+        follow: until the container has ended; else only the output so far.
     """
     place = _place(container.labels)
     if place is None:

@@ -1,7 +1,8 @@
-"""Measure a saved model again, in a container or process that has neither the script nor a network.
+"""Measure a saved model again, without its script and without a network.
 
-The program is the runner's `metrics.remeasure`; the folder it reads is made by the host and mounted
-read-only, and it writes nothing but its output, of which the end is taken.
+The program is the runner's `metrics.remeasure`. The host prepares the folder that it reads, which
+is
+mounted read-only. Its only product is its output, of which the end is returned.
 """
 
 from __future__ import annotations
@@ -15,7 +16,7 @@ from mlops_lib.records import Limits
 
 PROGRAM = "mlops_lib.runner.metrics.remeasure"
 FOLDER = "/mlops/measure"
-"""Where the folder is mounted in a container."""
+"""Mount point of the folder in a container."""
 UNPRIVILEGED = "65534:65534"
 TEMPORARY_BYTES = 1 << 30
 OUTPUT_LIMIT = 1 << 20
@@ -32,15 +33,15 @@ QUIET = {
 def in_container(
     client: Any, tag: str, folder: str, *, limits: Limits, timeout_s: float, gpu: Mapping[str, Any]
 ) -> str:
-    """Run the program in a caged container of an image; returns the end of its output.
+    """Run the program in a caged container of an image; return the end of its output.
 
     Args:
         client: the Docker client.
         tag: the image.
-        folder: the folder as the engine's machine has it.
-        limits: the training's limits; its network is not among what is taken over.
-        timeout_s: after so long it is killed.
-        gpu: the options that give it the training's GPU, if it had one.
+        folder: the folder's path on the engine's machine.
+        limits: the training's limits, except its network.
+        timeout_s: seconds after which it is killed.
+        gpu: the options that grant it the training's GPU, if it had one.
     """
     import requests
     from docker.types import Mount
@@ -82,13 +83,12 @@ def in_container(
 
 
 def in_process(command: Sequence[str], variables: Mapping[str, str], *, timeout_s: float) -> str:
-    """Run the program as a process of this machine, in an empty folder; returns the end of its
-    output.
+    """Run the program as a process in an empty folder; return the end of its output.
 
     Args:
         command: the environment's Python with the program and its folder.
-        variables: all that it sees of the environment.
-        timeout_s: after so long it is killed.
+        variables: the complete environment of the process.
+        timeout_s: seconds after which it is killed.
     """
     with tempfile.TemporaryDirectory(prefix="mlops-measure-") as empty:
         seen = {**variables, **QUIET, "HOME": empty, "TMPDIR": empty}

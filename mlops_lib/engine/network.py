@@ -1,10 +1,11 @@
-"""The network of trainings: to the internet, not to each other, to the engine's machine, or to
-link-local addresses.
+"""The network of trainings: the internet, but neither each other nor this machine.
 
-A container starts in a network that leads nowhere. A container of a moment, of an image without
-anything of a project's, closes addresses there by routing rules, which a training has no capability
-to change. Only then it is connected to the network that leads out: no program of the training ever
-runs in an open one. The runner waits for it before the script starts.
+Link-local addresses are closed too. A container starts in a network without a way out. A
+short-lived
+helper container, of an image without project code, closes addresses by routing rules, which a
+training has no capability to change. Only then it is connected to the network that leads out, so
+that no program of the training ever runs in an open one. The runner waits for the connection before
+it starts the script.
 """
 
 from __future__ import annotations
@@ -22,7 +23,9 @@ from mlops_lib.environments import images
 from mlops_lib.errors import EngineError
 
 ISOLATED = "isolated"
-"""The setting's value that means all this; any other is the name of one of the engine's networks.
+"""Value of the setting that selects this.
+
+Any other value names one of the engine's networks.
 """
 OPEN = "mlops-open"
 CLOSED = "mlops-closed"
@@ -42,7 +45,7 @@ REFUSED = (
     "192.0.0.192/32",  # of Oracle
 )
 ADDRESSES_S = 60.0
-"""How long the addresses of the engine's machine are taken to be the same."""
+"""Seconds for which the addresses of the engine's machine are cached."""
 HELPER_S = 60
 REMEDY = "Give --network none, or the name of one of the engine's networks (bridge), which closes nothing."
 
@@ -57,27 +60,29 @@ class Network:
         self._asked = 0.0
 
     def prepare(self) -> str:
-        """Make the networks unless they are there; returns the name of the one that a container
-        starts in.
+        """Create the networks if missing.
+
+        Return the name of the one that a container starts in.
 
         Raises:
-            EngineError: one of that name is no network of ours.
+            EngineError: a network of that name exists that this package did not create.
         """
         for name in (OPEN, CLOSED):
             self._made(name)
         return CLOSED
 
     def gateway(self) -> str:
-        """The gateway of the network that leads nowhere: a route by another one is the way out."""
+        """Return the gateway of the inner network; any other gateway leads out."""
         return next(iter(_gateways(self._made(CLOSED))), "")
 
     def open(self, container: Any, *, published: bool = False) -> None:
-        """Close what a container that has started must not reach, and connect it to the internet.
+        """Close forbidden addresses to a started container, then connect it.
 
         Args:
             container: the container.
-            published: whether the operator lets it be reached at a port; its answers go by this
-                machine then, which stays open.
+            published: whether the operator publishes a port of it; its answers pass this machine,
+                which
+                stays open then.
 
         Raises:
             EngineError: that is not possible; the container is in no open network then.
@@ -153,7 +158,7 @@ class Network:
         )
 
     def _own(self, about: Mapping[str, list[str]]) -> list[str]:
-        """The addresses of the engine's machine: as it says, and the gateways of its networks."""
+        """Return the addresses of the engine's machine, and the gateways of its networks."""
         gateways = {one for network in self._client.networks.list() for one in _gateways(network)}
         return sorted({*about["own"], *gateways})
 
@@ -164,7 +169,7 @@ class Network:
         return self._addresses
 
     def _run(self, command: list[str], **given: Any) -> str:
-        """Run the program of a moment; returns what it prints."""
+        """Run the helper program; return its output."""
         helper = self._client.containers.create(
             self._image(),
             command,
@@ -210,7 +215,7 @@ def _gateways(network: Any) -> list[str]:
 
 
 def _alone(address: str) -> str:
-    """The network of one address."""
+    """Return the network that contains one address only."""
     return f"{address}/{ipaddress.ip_address(address).max_prefixlen}"
 
 

@@ -1,8 +1,7 @@
-"""Handing folders of ours to the user that a container runs as, without following what a container
-may have put there.
+"""Give folders to a container's user without following links in them.
 
-Only where this program is root. A folder that a running container can write is left alone: between
-a look at a name and the change of its owner, the container could put another file under that name.
+Only root does this. A folder that a running container can write is left alone: between the check of
+a name and the change of its owner, the container could put another file under that name.
 """
 
 from __future__ import annotations
@@ -17,26 +16,25 @@ from mlops_lib.errors import EngineError
 
 
 class Owner(NamedTuple):
-    """Whom a training's processes and files belong to."""
+    """The user and group of a training's processes and files."""
 
     user: int
     group: int
 
 
 def hand_over(folder: Path, owner: Owner, *, is_mounted: Callable[[Path], bool]) -> None:
-    """Make a user own a folder and everything in it; does nothing if the folder is already that
-    user's.
+    """Change the owner of a folder and its contents, unless that is done already.
 
-    The folder itself comes last, so that one that was left half done is done again.
+    The folder itself comes last, so that an interrupted change is repeated.
 
     Args:
-        folder: a folder of ours.
-        owner: the user.
-        is_mounted: says whether a running container has a folder mounted.
+        folder: a folder of a run.
+        owner: the new owner.
+        is_mounted: returns whether a running container has a folder mounted.
 
     Raises:
-        EngineError: the folder is a link or no folder, or a running container of another user has
-            it mounted.
+        EngineError: it is a link or no folder, or a running container of another user has it
+            mounted.
     """
     try:
         descriptor = os.open(folder, os.O_RDONLY | os.O_DIRECTORY | os.O_NOFOLLOW | os.O_CLOEXEC)

@@ -1,8 +1,7 @@
-"""Where packages come from on this machine: the operator's settings of pip, carried into builds and
-into no layer.
+"""The operator's package index settings, passed to builds but stored in no layer.
 
-pip reads files and `PIP_*` variables that a build cannot see, and uv reads neither. What concerns
-the index is collected here once and given to each in its own form.
+pip reads files and `PIP_*` variables that a build cannot see, and uv reads neither. The settings
+about the index are collected here once and given to each tool in its own form.
 """
 
 from __future__ import annotations
@@ -26,8 +25,9 @@ KEYS = (
     "retries",
     "find-links",
 )
-"""Settings that make sense on another file system; a cache folder or a client certificate's path
-does not.
+"""Settings that are valid on another file system.
+
+Cache folders and client certificates are not.
 """
 LISTS = {"extra-index-url", "trusted-host", "find-links"}
 SECTIONS = ("global", "install")
@@ -40,12 +40,13 @@ HIDDEN = "****"
 def settings(
     environ: Mapping[str, str] = os.environ, files: tuple[Path, ...] | None = None
 ) -> dict[str, str]:
-    """pip's settings of the index: its files in their order, over them the `PIP_*` variables.
+    """Return pip's index settings: its files, overridden by the `PIP_*` variables.
 
     Args:
         environ: the environment.
-        files: configuration files, later ones win; where pip looks unless given. Lists are
-            separated by white space.
+        files: configuration files, of which later ones win; by default pip's own. White space
+            separates
+            the items of a list.
     """
     found: dict[str, str] = {}
     for path in config_files(environ) if files is None else files:
@@ -59,7 +60,7 @@ def settings(
 
 
 def config_files(environ: Mapping[str, str]) -> tuple[Path, ...]:
-    """Where pip looks for its settings (pip's documentation, "Configuration")."""
+    """Return the paths of pip's settings (pip's documentation, "Configuration")."""
     home = Path(environ.get("HOME") or "/")
     user = Path(environ.get("XDG_CONFIG_HOME") or home / ".config")
     mac = ("/Library/Application Support/pip/pip.conf",) if sys.platform == "darwin" else ()
@@ -97,17 +98,17 @@ def _read(path: Path) -> dict[str, str]:
 
 
 def certificates(found: Mapping[str, str], environ: Mapping[str, str] = os.environ) -> Path | None:
-    """The bundle of certificates to trust instead of the usual one, None if nobody asked for one."""
+    """Return the operator's certificate bundle, or None if none is configured."""
     named = [found.get("cert"), *(environ.get(name) for name in CERTIFICATES)]
     return next((Path(path) for path in named if path and Path(path).is_file()), None)
 
 
 def pip_conf(found: Mapping[str, str], *, cert: str = "") -> str:
-    """The same settings as a pip.conf for a build, "" where there are none.
+    """Return the settings as a pip.conf for a build; "" if there are none.
 
     Args:
         found: the settings.
-        cert: where the build will find the certificates.
+        cert: path of the certificates in the build.
     """
     lines = {key: value for key, value in found.items() if key != "cert"}
     if cert:
@@ -121,18 +122,19 @@ def pip_conf(found: Mapping[str, str], *, cert: str = "") -> str:
 
 
 def proxy_script(environ: Mapping[str, str] = os.environ) -> str:
-    """The proxies as commands of a shell, "" where there are none."""
+    """Return the proxies as shell commands; "" if there are none."""
     given = [(name, environ[name]) for name in PROXIES if environ.get(name)]
     return "".join(f"export {name}={shlex.quote(value)}\n" for name, value in given)
 
 
 class Mask:
-    """Hides the credentials of the operator's URLs in what installers print.
+    """Removes the credentials in the operator's URLs from the output of installers.
 
-    pip hides a password before a host, but no token in a path or a query, and a proxy's not at all.
-    Of an address of one of the operator's hosts only the host and the last part of the path are
-    left; a user's name and password are left out wherever they stand, as they are or
-    percent-encoded.
+    pip hides a password before a host, but no token in a path or a query, and no password of a
+    proxy. Of
+    a URL on one of the operator's hosts, only the host and the last part of the path remain. User
+    names
+    and passwords are removed wherever they occur, plain or percent-encoded.
     """
 
     def __init__(self, environ: Mapping[str, str] = os.environ) -> None:
@@ -158,7 +160,7 @@ class Mask:
         )
 
     def __call__(self, text: str) -> str:
-        """The text without credentials."""
+        """Return the text without credentials."""
         text = _URL.sub(self._shortened, text)
         for word in self._words:
             text = text.replace(word, HIDDEN)
@@ -180,7 +182,7 @@ class Mask:
 
 
 def without_credentials(url: str) -> str:
-    """A URL without its user's name and password.
+    """Return a URL without its user name and password.
 
     Example:
         >>> without_credentials("http://user:pass/word@proxy.example:3128")
@@ -195,14 +197,15 @@ def _without_scheme(url: str) -> str:
 
 
 def _host(url: str) -> str:
-    """The host and port of a URL, whatever its user's name and password hold."""
+    """Return host and port of a URL, even with special characters in its password."""
     rest = _without_scheme(url)
     return re.split(r"[/?#]", rest.rpartition("@")[2] if "@" in rest else rest)[0].lower()
 
 
 def _credentials(url: str) -> Iterable[str]:
-    """What a URL has before its host, and what else of it could be a token: longer parts of its
-    path and its query.
+    """Return the user name and password of a URL, and the parts that could be a token.
+
+    Those are longer parts of its path and its query.
     """
     rest = _without_scheme(url)
     user, _, place = rest.rpartition("@")
@@ -217,9 +220,7 @@ def _credentials(url: str) -> Iterable[str]:
 
 
 def variables(environ: Mapping[str, str] = os.environ) -> dict[str, str]:
-    """What an installer on this machine needs of the environment: settings of pip and uv, and no
-    secret of ours.
-    """
+    """Return an installer's variables: settings of pip and uv, no secret of mlops."""
     found = settings(environ)
     given = {name: value for name, value in environ.items() if name.startswith(("PIP_", "UV_"))}
     bundle = certificates(found, environ)
@@ -235,8 +236,9 @@ def variables(environ: Mapping[str, str] = os.environ) -> dict[str, str]:
 
 
 def _uv_file(environ: Mapping[str, str]) -> dict[str, str]:
-    """Return the variable that makes uv read the user's own settings, or none: it looks in the
-    current folder otherwise.
+    """Return the variable that makes uv read the user's own settings, if any.
+
+    Otherwise uv searches the current folder for settings.
     """
     home = Path(environ.get("HOME") or "/")
     user = Path(environ.get("XDG_CONFIG_HOME") or home / ".config") / "uv" / "uv.toml"

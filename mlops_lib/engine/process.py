@@ -1,11 +1,13 @@
-"""The engine without containers: supervised processes in cached virtual environments.
+"""The process engine: supervised processes in cached virtual environments.
 
-Each container is a folder `<home>/containers/<id>` with what was asked (`container.json`) and how
-it ended (`state.json`, written by its supervisor). The supervisor is a process of its own session,
-so that a training outlives the program that started it, and its end is known even if nobody was
-watching. It lives as long as the lock on the folder's `alive` is held: the kernel gives it back at
-its death, so no number of a process that is used again can be mistaken for it. There is no cage
-here: the script runs as the caller, and limits and networks are not enforced.
+Each container is a folder `<home>/containers/<id>` with its request (`container.json`) and its
+result (`state.json`, written by its supervisor). The supervisor is a process of its own session, so
+that a training outlives the program that started it, and its result is recorded without an
+observer.
+It holds the lock on the folder's `alive` for its lifetime. The kernel releases the lock at its
+death, so that a reused process id is never mistaken for it. There is no cage: the script runs as
+the
+caller, and limits and networks are not enforced.
 """
 
 from __future__ import annotations
@@ -59,14 +61,14 @@ PASSED = (
     "LD_LIBRARY_PATH",
     "CUDA_VISIBLE_DEVICES",
 )
-"""The caller's variables that a script may see; everything else could be a secret."""
+"""Variables of the caller that a script may see; any other could be a secret."""
 CLAIM_S = 0.1
 BLIND_S = 0.05
-"""How often a supervisor is looked at whose process cannot be slept on."""
+"""Polling interval in seconds for a supervisor without a process descriptor."""
 
 
 class ProcessEngine:
-    """Trainings as processes of this machine."""
+    """Runs trainings as processes of this machine."""
 
     name: Literal["docker", "process"] = "process"
 
@@ -74,15 +76,18 @@ class ProcessEngine:
         self.home = Path(home).expanduser().absolute()
 
     def check(self) -> str:
-        """Always there."""
+        """Return the engine's name; it always answers."""
         return f"processes of this machine, Python {sys.version.split()[0]}"
 
     def has(self, image: Image) -> bool:
-        """Whether the virtual environment is complete."""
+        """Return whether the virtual environment is complete."""
         return venv.is_complete(self._environment(image))
 
     def build(self, image: Image, *, on_line: Callable[[str], None]) -> None:
-        """Make the virtual environment; two builds of the same one at once wait for each other."""
+        """Create the virtual environment.
+
+        Concurrent builds of the same one wait for each other.
+        """
         venv.build(self._environment(image), image.environment, on_line=on_line)
 
     def missing(self, image: Image, imports: Collection[str]) -> list[import_check.Missing]:
@@ -90,9 +95,7 @@ class ProcessEngine:
         return venv.missing(self._environment(image), image.environment, imports)
 
     def measure(self, image: Image, folder: str, *, limits: Limits, timeout_s: float) -> str:
-        """Measure in a process of the environment's Python, which could reach this machine's files
-        and network.
-        """
+        """Measure in a process, which is able to use this machine's files and network."""
         python = str(venv.python_of(self._environment(image)))
         kept = {
             name: os.environ[name]
@@ -111,15 +114,15 @@ class ProcessEngine:
         )
 
     def gpus(self) -> bool:
-        """Whether an NVIDIA driver answers on this machine."""
+        """Return whether an NVIDIA driver answers on this machine."""
         return gpu.driver()
 
     def name_of(self, image: Image) -> str:
-        """The virtual environment's folder."""
+        """Return the virtual environment's folder."""
         return str(self._environment(image))
 
     def images(self) -> list[image_store.Stored]:
-        """The virtual environments of this home, the largest first."""
+        """Return the virtual environments of this home, largest first."""
         alive = [c.id for c in self.find({}) if c.state == "running"]
         orders = [_read(self._folder(identity) / "container.json") for identity in alive]
         return venv.listed(
@@ -127,7 +130,7 @@ class ProcessEngine:
         )
 
     def remove_images(self, images: Iterable[image_store.Stored]) -> list[image_store.Stored]:
-        """Remove virtual environments; returns those that went."""
+        """Remove virtual environments; return the removed ones."""
         gone = list(images)
         for one in gone:
             venv.remove(Path(one.id))
@@ -215,7 +218,7 @@ class ProcessEngine:
         return self.home / "containers" / identity
 
     def get(self, container_id: str) -> Container:
-        """From its folder, and whether its supervisor lives."""
+        """Read the state from its folder, and check whether its supervisor lives."""
         folder = self._folder(container_id)
         order = _read(folder / "container.json")
         if order is None:
@@ -259,9 +262,7 @@ class ProcessEngine:
         return child is not None and _state(child["pid"]) == "T"
 
     def _end_session(self, folder: Path) -> None:
-        """Kill what a script left running whose supervisor was killed: its own helpers, which
-        nobody else ends.
-        """
+        """Kill the processes that a script left behind after its supervisor was killed."""
         child = _read(folder / "child.json")
         if child is None or born(child["pid"]) not in (None, child["born"]):
             return
@@ -270,7 +271,7 @@ class ProcessEngine:
                 os.kill(pid, signal.SIGKILL)
 
     def find(self, labels: Mapping[str, str]) -> list[Container]:
-        """All containers of this home with these labels."""
+        """Return all containers of this home with these labels."""
         root = self.home / "containers"
         if not root.is_dir():
             return []
@@ -312,9 +313,7 @@ class ProcessEngine:
             os.close(descriptor)
 
     def activity(self, container_id: str) -> Activity | None:
-        """From /proc: everything in the script's session. What the network carries is not counted
-        there.
-        """
+        """Sum up the script's session in /proc; network traffic is not included."""
         child = _read(self._folder(container_id) / "child.json")
         if child is None or self.get(container_id).state != "running":
             return None
@@ -328,13 +327,13 @@ class ProcessEngine:
         )
 
     def stop(self, container_id: str, *, grace_s: float = 10.0) -> None:
-        """SIGTERM to the script, SIGKILL to its process group after the grace period."""
+        """Send SIGTERM to the script; after the grace period, SIGKILL to its group."""
         self._signal(container_id, signal.SIGTERM)
         if self.wait(container_id, timeout_s=grace_s).state == "running":
             self.kill(container_id)
 
     def kill(self, container_id: str) -> None:
-        """SIGKILL to the script's process group."""
+        """Send SIGKILL to the script's process group."""
         self._signal(container_id, signal.SIGKILL)
         self.wait(container_id, timeout_s=10.0)
 
@@ -355,7 +354,10 @@ class ProcessEngine:
             time.sleep(0.01)
 
     def remove(self, container_id: str) -> None:
-        """Remove its folder; a supervisor that was ordered and never came finds nothing to do."""
+        """Remove its folder.
+
+        A supervisor that starts after this finds no request and ends.
+        """
         folder = self._folder(container_id)
         with _claimed(folder) as mine:
             if mine:
@@ -365,13 +367,19 @@ class ProcessEngine:
 
 
 def _state(pid: int) -> str:
-    """The letter that the kernel gives for what a process does, "" if there is none."""
+    """Return the kernel's letter for a process's state.
+
+    "" if there is no such process.
+    """
     fields = stat(pid)
     return fields[0] if fields else ""
 
 
 def _session(child: Mapping[str, Any]) -> list[int]:
-    """The living processes of the session that a script leads or led, none older than it."""
+    """Return the living processes of the session that a script leads or led.
+
+    None of them is older than the script, so that reused ids do not count.
+    """
     since, _, born_at = str(child["born"]).partition(" ")
     if since != boot() or not born_at.isdecimal():
         return []
@@ -389,7 +397,7 @@ def _session(child: Mapping[str, Any]) -> list[int]:
 
 
 def _used(pid: int) -> Activity | None:
-    """What one process has used, the children that it has waited for included."""
+    """Return the resources of one process and of the children that it has waited for."""
     fields = stat(pid)
     if len(fields) < 22:
         return None
@@ -409,8 +417,9 @@ def _used(pid: int) -> Activity | None:
 
 @contextmanager
 def _claimed(folder: Path) -> Iterator[bool]:
-    """Hold the lock that a supervisor would hold; False while one does, or where there is no such
-    folder.
+    """Hold a supervisor's lock.
+
+    Yield False if a supervisor holds it, or the folder is missing.
     """
     try:
         descriptor = os.open(folder / ALIVE, os.O_RDWR | os.O_CREAT | os.O_CLOEXEC, 0o644)

@@ -1,8 +1,7 @@
-"""The programs that this package runs on the host, and where they run: never in or from the pushed
-project.
+"""Start programs on the host: never in or from the pushed project.
 
 The current folder usually is the project. An installer that starts there reads its settings, and
-Python imports its modules; an empty or relative entry of PATH even finds programs in it.
+Python imports its modules. An empty or relative entry of PATH even finds programs in it.
 """
 
 from __future__ import annotations
@@ -13,9 +12,7 @@ from collections.abc import Callable
 from pathlib import Path
 
 FOLDER = "/"
-"""The current folder of every program of ours that would look around in it: only the administrator
-writes there.
-"""
+"""Current folder of every program that reads files from it: only the administrator writes there."""
 
 
 Step = Callable[[list[str]], None]
@@ -28,5 +25,8 @@ def search_path() -> str:
 
 
 def find(name: str) -> str | None:
-    """Return the path of a program on PATH, or None if there is none outside the current folder."""
+    """Return the path of a program on PATH, or None.
+
+    Relative entries of PATH do not count: they mean the current folder.
+    """
     return shutil.which(name, path=search_path() or os.defpath)

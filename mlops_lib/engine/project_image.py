@@ -1,7 +1,9 @@
-"""Images that hold the project too: `docker run IMAGE` trains, and the image is the lineage.
+"""Images that contain the project too, so that `docker run IMAGE` trains.
 
-The environment's image with one layer on top. What a project should not carry into an image (its
-history, secrets, virtual environments) is left out, on top of what its own .dockerignore names.
+They are the environment's image with one layer on top. The project's own .dockerignore and a list
+of
+files that do not belong into images (history, secrets, virtual environments) decide what is left
+out.
 """
 
 from __future__ import annotations
@@ -64,19 +66,19 @@ LEFT_OUT = (
     "**/.vscode",
     "**/.DS_Store",
 )
-"""In .dockerignore's syntax."""
+"""Patterns of files that never belong into an image, in .dockerignore's syntax."""
 LABEL = "org.mlops-lib.baked"
 """Prefix of the lineage's labels.
 
-Not the labels of runs: a container takes over the labels of its image.
+They differ from the labels of runs, because a container inherits the labels of its image.
 """
 
 
 def bake(spec: RunSpec, *, on_line: Callable[[str], None]) -> str:
-    """Build the image of a run's project in its environment, which must be built; returns its tag.
+    """Build the image of a run's project on its built environment; return its tag.
 
     Raises:
-        UsageError: data is mounted into the run, which an image cannot hold.
+        UsageError: data is mounted into the run, which an image cannot contain.
         ImageError: the build failed.
     """
     if spec.mounts:
@@ -110,13 +112,16 @@ def bake(spec: RunSpec, *, on_line: Callable[[str], None]) -> str:
 
 
 def tag_of(spec: RunSpec) -> str:
-    """`mlops-code/<name>:<digest>`; the digest covers the run and the environment's image."""
+    """Return `mlops-code/<name>:<digest>`.
+
+    The digest covers the run and its environment.
+    """
     safe = re.sub(r"[^a-z0-9]+", "-", spec.name.lower()).strip("-") or "project"
     return f"mlops-code/{safe[:60]}:{spec.digest[:12]}-{spec.image.tag.rpartition(':')[2][:12]}"
 
 
 def dockerfile(spec: RunSpec) -> str:
-    """One layer over the environment: the project, what to run, where it came from."""
+    """Return the Dockerfile: one layer with the project, its command and its lineage."""
     orders = {
         "seed": spec.seed,
         "input": list(spec.input),
@@ -149,9 +154,7 @@ CMD {json.dumps([spec.entry, *spec.args])}
 
 
 def ignored(project: Path) -> str:
-    """The project's own .dockerignore and ours after it, so that it cannot let in again what we
-    leave out.
-    """
+    """Return the project's .dockerignore followed by `LEFT_OUT`, which wins."""
     try:
         own = files.read_text(".dockerignore", root=project)
     except RefusedFileError as refused:

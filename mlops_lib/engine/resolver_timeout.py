@@ -1,8 +1,7 @@
-"""An installer that tries one combination of releases after the other may go on for hours: it gets
-a while, and is ended.
+"""Stop an installer that tries one combination of releases after the other.
 
-pip says when it has rejected many releases of one distribution. Where the project pins versions
-there may be no combination at all, and loosening them is the quicker way.
+That may take hours. pip reports when it has rejected many releases of one distribution. If the
+project pins versions there may be no compatible combination at all, and loosening them is faster.
 """
 
 from __future__ import annotations
@@ -12,12 +11,13 @@ import threading
 from collections.abc import Callable
 
 PATIENCE_S = 120.0
-"""How long an installer may look on for releases that go together once it has said that this takes
-long.
-"""
+"""Seconds that an installer has for its search once it has reported that this takes long."""
 SIGN = "This is taking longer than usual"
 GAVE_UP = "ERROR: Could not find releases that go together: the versions asked for leave too many combinations to try\n"
-"""What is added to the output of an installer that was ended; it reads as a refusal."""
+"""Line that is added to the output of a stopped installer.
+
+It reads as a refusal of pip's.
+"""
 
 
 def followed(
@@ -27,13 +27,13 @@ def followed(
     asked: bool,
     patience_s: float = PATIENCE_S,
 ) -> list[str]:
-    """The lines that an installer prints until it ends, or is ended.
+    """Yield the lines that an installer prints until it ends or is stopped.
 
     Args:
-        process: the installer, its output a pipe.
-        on_line: told each line, without its end.
-        asked: whether it was asked for versions that could be loosened; else it goes on.
-        patience_s: the while that it gets.
+        process: the installer, with a pipe as its output.
+        on_line: receives each line, without its end.
+        asked: whether there are versions that could be loosened; otherwise it is never stopped.
+        patience_s: seconds that its search may take.
     """
     assert process.stdout is not None
     lines: list[str] = []

@@ -1,6 +1,4 @@
-"""Building a source distribution in a container: no network, no privilege, nothing mounted, limits,
-an end.
-"""
+"""Build a source distribution in a container without network and privileges."""
 
 from __future__ import annotations
 
@@ -25,7 +23,7 @@ TEMPORARY_BYTES = 2 << 30
 PIDS = 512
 LOG_LINES = 400
 FILES = 16
-"""How many files of a build are looked at."""
+"""Number of a build's files that are looked at."""
 PIP = (
     "python",
     "-I",
@@ -45,7 +43,10 @@ VARIABLES = {
     "LC_ALL": "C.UTF-8",
     "SOURCE_DATE_EPOCH": "315532800",
 }
-"""The date, the earliest that a zip can hold, makes the same archive the same wheel."""
+"""Variables of a build.
+
+The date, the earliest of a zip, makes its wheel reproducible.
+"""
 
 
 class ContainerBuilder:
@@ -60,7 +61,7 @@ class ContainerBuilder:
     def __call__(
         self, archive: Path, requires: Sequence[str], *, on_line: sdists.OnLine
     ) -> list[tuple[str, bytes]]:
-        """As `sdists.Builder` says."""
+        """Build one source distribution, as `sdists.Builder` specifies."""
         tag = self._image(requires, on_line)
         container = self._client.containers.create(
             tag,
@@ -119,7 +120,7 @@ class ContainerBuilder:
         return _wheels(container)
 
     def _image(self, requires: Sequence[str], on_line: sdists.OnLine) -> str:
-        """Build the image with what a build asks for, unless it is there; returns its tag."""
+        """Build the image with a build's own requirements if missing; return its tag."""
         text = (images.CONTAINERS / "Dockerfile.builder").read_text(encoding="utf-8")
         text = text.replace("@DOWNLOADING@", images.DOWNLOADING)
         fetch = (images.CONTAINERS / "fetch.py").read_bytes()
@@ -149,7 +150,7 @@ def _packed(archive: Path) -> bytes:
 
 
 def _wheels(container: Any) -> list[tuple[str, bytes]]:
-    """Return the wheels that a build left: regular files, a few, of bounded size."""
+    """Return the wheels that a build left: a few regular files of bounded size."""
     stream, _ = container.get_archive("/mlops/out")
     found: list[tuple[str, bytes]] = []
     with tempfile.TemporaryFile() as packed:

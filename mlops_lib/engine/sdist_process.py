@@ -1,6 +1,4 @@
-"""Building a source distribution without containers: as nobody where the caller is root, without
-network where that goes.
-"""
+"""Build a source distribution in a process, unprivileged and offline if possible."""
 
 from __future__ import annotations
 
@@ -29,14 +27,14 @@ class ProcessBuilder:
     """Builds source distributions with an interpreter of this machine."""
 
     def __init__(self, base: str, *, pip: Path | None, download: programs.Step) -> None:
-        """Make one.
+        """Create a builder.
 
         Args:
             base: the interpreter.
-            pip: the package of a pip that runs on it, which is copied; else the interpreter brings
-                one, which takes longer.
-            download: runs a command with the settings of the package index, and raises ImageError
-                if it fails.
+            pip: the package of a pip that runs on it, which is copied; without one, the interpreter
+                installs its bundled pip, which takes longer.
+            download: runs a command with the settings of the package index; raises ImageError if it
+                fails.
         """
         self._base = base
         self._pip = pip
@@ -46,7 +44,7 @@ class ProcessBuilder:
     def __call__(
         self, archive: Path, requires: Sequence[str], *, on_line: sdists.OnLine
     ) -> list[tuple[str, bytes]]:
-        """As `sdists.Builder` says."""
+        """Build one source distribution, as `sdists.Builder` specifies."""
         with tempfile.TemporaryDirectory(prefix="mlops-sdist-", ignore_cleanup_errors=True) as name:
             scratch = Path(name)
             scratch.chmod(0o711)
@@ -160,9 +158,7 @@ def _run(command: list[str], home: Path, name: str, on_line: sdists.OnLine) -> N
 
 
 def _wheels(out: Path) -> list[tuple[str, bytes]]:
-    """Return the wheels that a build left: regular files, a few, of bounded size; no link is
-    followed.
-    """
+    """Return the wheels that a build left: regular files of bounded size, no links."""
     found: list[tuple[str, bytes]] = []
     for name in sorted(os.listdir(out))[:FILES]:  # noqa: PTH208
         if not name.endswith(".whl"):

@@ -1,10 +1,10 @@
-"""Source distributions: found, downloaded and looked into on the host without running them, built
-in a step of their own.
+"""Source distributions: found and inspected without running them, then built.
 
-A source distribution runs code of its own when it is built. So the step that builds one knows no
-secret, no proxy and no cache, has no network, and runs as a user without privileges, on files that
-were downloaded before: the archive, named by its hash, and the wheels that its build asks for. What
-comes out is taken only if it is a wheel of the same distribution in the same version.
+A source distribution runs code of its own when it is built. So the build step knows no secret, no
+proxy and no cache, has no network, and runs as an unprivileged user. It gets files that were
+downloaded before: the archive, identified by its hash, and the wheels of its build requirements.
+Its
+product is accepted only if it is a wheel of the same distribution in the same version.
 """
 
 from __future__ import annotations
@@ -28,17 +28,15 @@ from mlops_lib.environments import installer_log, requirement
 from mlops_lib.errors import ImageError
 
 ARCHIVE_BYTES = 512 << 20
-"""The largest source distribution that is downloaded, and the largest wheel that is taken."""
+"""Size in bytes of the largest archive that is downloaded, and of the largest accepted wheel."""
 UNPACKED_BYTES = 4 << 30
 MEMBERS = 100_000
 PYPROJECT_BYTES = 1 << 20
 METADATA_BYTES = 1 << 20
 LEGACY = ("setuptools<81", "wheel")
-"""For a project that names no build backend: setuptools with the `pkg_resources` that such projects
-import.
-"""
+"""Build requirements of a project that names none: a setuptools that still has `pkg_resources`."""
 ROUNDS = 4
-"""How often a build may ask for something more that it needs (`setup_requires`)."""
+"""Number of times that a build may request further requirements (`setup_requires`)."""
 ARCHIVES = (".tar.gz", ".tgz", ".tar.bz2", ".tar.xz", ".zip")
 _CONTROL = re.compile(r"[\x00-\x08\x0b-\x1f\x7f-\x9f]")
 _TEXT = re.compile(r"([a-z0-9][a-z0-9.-]*)==([A-Za-z0-9.+!_-]+) --hash=sha256:([0-9a-f]{64})")
@@ -47,10 +45,10 @@ OnLine = Callable[[str], None]
 
 
 class Source(NamedTuple):
-    """One source distribution, by its content."""
+    """One source distribution, identified by its content."""
 
     name: str
-    """Normalised."""
+    """Normalised name of the distribution."""
     version: str
     sha256: str
 
@@ -59,10 +57,10 @@ class Source(NamedTuple):
 
     @classmethod
     def read(cls, text: str) -> Source:
-        """Return the source that `str` describes.
+        """Return the source that its `str` describes.
 
         Raises:
-            ImageError: it describes none.
+            ImageError: the text does not describe a source.
         """
         found = _TEXT.fullmatch(text)
         if found is None:
@@ -71,7 +69,7 @@ class Source(NamedTuple):
 
 
 def printable(line: str) -> str:
-    """A line of a build's output without what a terminal would obey."""
+    """Return a line of a build's output without control sequences."""
     return _CONTROL.sub("", line)
 
 
@@ -79,22 +77,20 @@ class Builder(Protocol):
     """Builds one source distribution in a cage: no network, no secret, no privilege."""
 
     identity: str
-    """What besides the archive decides the result: base image or interpreter, and processor."""
+    """Everything but the archive that decides the result: base or interpreter, CPU."""
 
     def __call__(
         self, archive: Path, requires: Sequence[str], *, on_line: OnLine
     ) -> list[tuple[str, bytes]]:
-        """Return the files that the build left, by name; whether they are what was asked for is not
-        its concern.
+        """Return the files that the build left, by name; the caller validates them.
 
         Raises:
-            ImageError: the build failed; carries the end of its log.
+            ImageError: the build failed; the error carries the end of its log.
         """
 
 
 def find(line: str, *, python: str) -> Source | None:
-    """Return the newest source distribution that a requirement allows, or None if there is none
-    that can be had.
+    """Return the newest source distribution that a requirement allows, or None.
 
     Args:
         line: a requirement.
@@ -120,7 +116,7 @@ def _newest(finder: Any, line: str) -> Any:
 
 @contextmanager
 def _finder(python: str) -> Iterator[Any]:
-    """Yield unearth's finder with the operator's settings of pip; what it finds it does not run.
+    """Yield unearth's finder with the operator's pip settings; it executes no package.
 
     Raises:
         ImageError: the index does not answer.
@@ -200,7 +196,7 @@ def fetch(source: Source, folder: Path, *, python: str) -> Path:
     """Download a source distribution into a folder.
 
     Raises:
-        ImageError: the index has it no more, or another file under its name.
+        ImageError: the index does not have it any more, or has another file under its name.
     """
     with _finder(python) as finder:
         package = _newest(finder, f"{source.name}=={source.version}")
@@ -215,12 +211,10 @@ def fetch(source: Source, folder: Path, *, python: str) -> Path:
 
 
 def build_requires(archive: Path) -> tuple[str, ...]:
-    """Return what the build of a source distribution asks for, as it says without being run (PEP
-    518).
+    """Return the static build requirements of a source distribution (PEP 518).
 
     Raises:
-        ImageError: it asks for something that is no name with its versions, or the archive cannot
-            be read.
+        ImageError: one is not a name with versions, or the archive cannot be read.
     """
     import sys
 
@@ -253,7 +247,10 @@ def build_requires(archive: Path) -> tuple[str, ...]:
 
 
 def _pyproject(archive: Path) -> str:
-    """The text of an archive's pyproject.toml, "" if it has none; nothing is unpacked."""
+    """Return the text of an archive's pyproject.toml without unpacking it.
+
+    "" if it has none.
+    """
     if archive.name.endswith(".zip"):
         with zipfile.ZipFile(archive) as opened:
             for one in opened.infolist()[:MEMBERS]:
@@ -280,10 +277,13 @@ def _is_pyproject(name: str) -> bool:
 def wheels(
     texts: Sequence[str], builder: Builder, *, python: str, cache: Path, on_line: OnLine
 ) -> list[Path]:
-    """Return the wheels of an environment's source distributions, built unless they are there.
+    """Return the wheels of an environment's source distributions.
 
-    A wheel is kept under the digest of what it was made from, so only the same archive, built
-    alike, gets it.
+    Missing ones are built.
+
+    A wheel is cached under the digest of its sources, so that only the same archive, built in the
+    same
+    way, gets it.
 
     Args:
         texts: the source distributions.
@@ -293,7 +293,7 @@ def wheels(
         on_line: receives the builds' output.
 
     Raises:
-        ImageError: one cannot be had or built; carries the end of the log.
+        ImageError: one cannot be downloaded or built; the error carries the end of the log.
     """
     return [
         _wheel(Source.read(text), builder, python=python, cache=cache, on_line=on_line)
@@ -340,10 +340,10 @@ def _built(source: Source, archive: Path, builder: Builder, on_line: OnLine) -> 
 
 
 def accepted(source: Source, files: Sequence[tuple[str, bytes]]) -> tuple[str, bytes]:
-    """Return the one file that is a wheel of a source distribution.
+    """Return the one file that is a wheel of the source distribution.
 
     Raises:
-        ImageError: there is none, or it asks for something by address.
+        ImageError: there is none, or it has a requirement with a URL.
     """
     from packaging.utils import InvalidWheelFilename, canonicalize_name, parse_wheel_filename
     from packaging.version import Version
@@ -367,9 +367,7 @@ def accepted(source: Source, files: Sequence[tuple[str, bytes]]) -> tuple[str, b
 
 
 def _check_wheel(source: Source, content: bytes) -> None:
-    """Refuse a wheel that asks for something by its address: an installer would fetch and build
-    that.
-    """
+    """Refuse a wheel with a URL requirement, which an installer would build."""
     try:
         with zipfile.ZipFile(io.BytesIO(content)) as opened:
             found = [

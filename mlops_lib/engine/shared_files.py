@@ -1,10 +1,12 @@
-"""Files that virtual environments have in common, kept once: hard links to one store.
+"""Share equal files of virtual environments as hard links to one store.
 
-Twenty environments with TensorFlow hold the same two gigabytes twenty times. After an environment
-is built, its larger files become links to the store's, by content and mode. An environment of a
-pull request is left out: its script is a stranger's, and a script can change files of its
-environment. Installers replace files and do not write into them, so that an upgrade in one
-environment leaves the others as they are.
+Twenty environments with TensorFlow contain the same two gigabytes twenty times. After an
+environment
+is built, its larger files become links to the store, by content and mode. An environment of a pull
+request is excluded: its script is a stranger's, and a script can change files of its environment.
+Installers replace files instead of writing into them, so that an upgrade in one environment does
+not
+affect the others.
 """
 
 from __future__ import annotations
@@ -16,24 +18,22 @@ from pathlib import Path
 from typing import BinaryIO
 
 LEAST_BYTES = 16 << 10
-"""Smaller files are left alone: nearly all bytes are in larger ones."""
+"""Size below which files are not shared: nearly all bytes are in larger ones."""
 STORE = "files"
 PYTHON_CACHE = "__pycache__"
 SOURCE = ".py"
-"""Sources stay as they are: what is compiled of them holds their time, which another file's need
-not be.
-"""
+"""Source files are not shared: their bytecode records their time, which differs between copies."""
 
 
 def share(folder: Path, store: Path) -> int:
-    """Replace files of an environment by links to equal ones in the store; others are added to it.
+    """Replace an environment's files by links to the store, or add them to it.
 
     Args:
-        folder: the environment, which nothing uses yet.
-        store: where shared files are kept, on the same file system.
+        folder: the environment, which is not in use yet.
+        store: folder of the shared files, on the same file system.
 
     Returns:
-        bytes that are stored once less. 0 if the file system has no hard links.
+        The number of bytes saved; 0 if the file system has no hard links.
     """
     saved = 0
     try:
@@ -83,7 +83,7 @@ def _digest(stream: BinaryIO) -> str:
 
 
 def tidy(store: Path) -> int:
-    """Remove what no environment has any more; returns the bytes that this frees."""
+    """Remove files that no environment uses any more; return the freed bytes."""
     freed = 0
     for kept in store.rglob("*") if store.is_dir() else ():
         status = kept.lstat()
@@ -94,6 +94,6 @@ def tidy(store: Path) -> int:
 
 
 def own_bytes(path: Path) -> int:
-    """Return what removing a file frees: nothing if another environment has it too."""
+    """Return the bytes that removing a file frees: 0 if it is shared."""
     status = path.lstat()
     return status.st_size if status.st_nlink <= 2 else 0

@@ -1,7 +1,6 @@
-"""The supervisor of one process container: starts the runner, waits for it, writes down how it
-ended.
+"""The supervisor of one process container: runs the runner and records its end.
 
-A restart waits for this program to start, so it loads nothing but a little of the standard library.
+A restart waits for this program to start, so it imports little of the standard library.
 """
 
 from __future__ import annotations
@@ -24,15 +23,13 @@ from mlops_lib import atomic
 PR_SET_PDEATHSIG = 1
 KILLED = 128 + signal.SIGKILL
 BOUND_S = 1.0
-"""How often the output's size is looked at."""
+"""Interval in seconds between checks of the output's size."""
 ALIVE = "alive"
-"""The supervisor holds the lock on this file for as long as it lives."""
+"""File whose lock the supervisor holds for as long as it lives."""
 
 
 def born(pid: int) -> str | None:
-    """Since which boot and tick the process of this number lives, so that one used again is not
-    mistaken for it.
-    """
+    """Return boot and tick at which a process started, to detect reused ids."""
     fields = stat(pid)
     if len(fields) > 19:
         return None if fields[0] == "Z" else f"{boot()} {fields[19]}"
@@ -45,8 +42,9 @@ def born(pid: int) -> str | None:
 
 
 def stat(pid: int) -> list[str]:
-    """The fields of /proc/PID/stat after the command's name, which may hold anything; the first is
-    field 3.
+    """Return the fields of /proc/PID/stat from field 3 on.
+
+    The command's name before them may contain any character.
     """
     try:
         return Path(f"/proc/{pid}/stat").read_text(errors="replace").rsplit(")", 1)[1].split()
@@ -55,14 +53,14 @@ def stat(pid: int) -> list[str]:
 
 
 def boot() -> str:
-    """The name of the machine's present boot, "" where it has none."""
+    """Return the id of the machine's current boot; "" if it has none."""
     with contextlib.suppress(OSError):
         return Path("/proc/sys/kernel/random/boot_id").read_text().strip()
     return ""
 
 
 def supervise(folder: Path, order: dict[str, Any]) -> None:
-    """Run what `container.json` ordered."""
+    """Run the request in `container.json`."""
     libc = ctypes.CDLL(None) if sys.platform == "linux" else None
     supervisor = os.getpid()
 
@@ -101,7 +99,7 @@ def supervise(folder: Path, order: dict[str, Any]) -> None:
 
 
 def _bound(path: str, begin: int) -> None:
-    """Keep the output's beginning and end: a script that prints without end must not fill the disk."""
+    """Keep only beginning and end of endless output, which would fill the disk."""
     descriptor = os.open(path, os.O_WRONLY | os.O_CLOEXEC)
     while True:
         atomic.keep_ends(descriptor, begin=begin, head=atomic.LOG_HEAD, tail=atomic.LOG_TAIL)
@@ -109,7 +107,7 @@ def _bound(path: str, begin: int) -> None:
 
 
 def _out_of_memory_kills() -> int:
-    """How many processes the kernel has killed for want of memory since the machine started."""
+    """Return how many processes the kernel has killed for lack of memory since boot."""
     with contextlib.suppress(OSError, ValueError):
         for line in Path("/proc/vmstat").read_text().splitlines():
             if line.startswith("oom_kill "):
@@ -118,10 +116,11 @@ def _out_of_memory_kills() -> int:
 
 
 def main(folder: Path) -> None:
-    """Claim the container and supervise it as a process that belongs to nobody.
+    """Claim the container, and supervise it in a detached process.
 
-    Returns, in the process that was called, when the supervisor has written down who it is; at once
-    where the container was removed before anybody came to supervise it.
+    The calling process returns when the supervisor has recorded its identity. It returns at once if
+    the
+    container was removed before.
     """
     try:
         claim = os.open(folder / ALIVE, os.O_RDWR | os.O_CREAT | os.O_CLOEXEC, 0o644)

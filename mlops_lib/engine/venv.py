@@ -1,8 +1,8 @@
-"""Virtual environments for the process engine: one folder by what is in it, whole or rebuilt.
+"""Virtual environments for the process engine, in folders named by contents.
 
-A folder that carries its `.complete` marker holds exactly what its name says. Builders of the same
-environment wait for each other, and the lock is held by the installer too: if its builder is
-killed, nobody else touches the folder before the installer has ended.
+A folder with the marker `.complete` has exactly the contents that its name stands for. Concurrent
+builders of an environment wait for each other. The installer holds the lock too: if its builder is
+killed, no other process touches the folder before the installer has ended.
 """
 
 from __future__ import annotations
@@ -35,8 +35,7 @@ from mlops_lib.records import Environment
 
 COMPLETE = ".complete"
 LOG_LINES = 200
-"""How much of a failed installer's output its error carries: it names what could not be installed.
-"""
+"""Number of lines of a failed installer's output in its error: they name what failed."""
 KEPT = (
     "PATH",
     "HOME",
@@ -47,12 +46,14 @@ KEPT = (
     *package_index.PROXIES,
     *package_index.CERTIFICATES,
 )
-"""The caller's variables that an installer sees, besides those of the index: none of our secrets.
+"""Variables of the caller that an installer sees, besides the index's.
+
+None is a secret.
 """
 
 
 def place(home: Path, environment: Environment) -> Path:
-    """The environment's folder, by everything that decides its contents."""
+    """Return the environment's folder, named by everything that decides its contents."""
     built: list[object] = [list(environment.sdists)] if environment.sdists else []
     built += [environment.owner] if environment.owner else []
     locked = [images.locked(environment)] if images.locked(environment) else []
@@ -76,20 +77,20 @@ def place(home: Path, environment: Environment) -> Path:
 
 
 def is_complete(folder: Path) -> bool:
-    """Whether it was built to its end, and the Python it was made with is still there."""
+    """Return whether it was built completely, and its base Python still exists."""
     return (folder / COMPLETE).exists() and python_of(folder).exists()
 
 
 def python_of(folder: Path) -> Path:
-    """The environment's own Python."""
+    """Return the path of the environment's own Python."""
     return folder / "bin" / "python"
 
 
 def build(folder: Path, environment: Environment, *, on_line: Callable[[str], None]) -> None:
-    """Make the environment unless it is there; waits for another builder of the same one.
+    """Build the environment if missing; wait for a concurrent build of the same one.
 
     Raises:
-        ImageError: the Python it asks for is not here, or its requirements cannot be installed.
+        ImageError: its Python is not installed here, or its requirements cannot be installed.
     """
     base = interpreter(environment.python)
     with atomic.locked(folder.with_suffix(".lock")) as lock:
@@ -139,8 +140,9 @@ def build(folder: Path, environment: Environment, *, on_line: Callable[[str], No
 
 
 def _installer(uv: str | None, folder: Path) -> list[str]:
-    """The command that installs into an environment; nothing is built from source, whatever asks
-    for it.
+    """Return the command that installs into an environment.
+
+    It never builds from source.
     """
     python = str(python_of(folder))
     if uv:
@@ -171,7 +173,8 @@ def _install(
     """Install all requirements at once, with the wheels that were built for them.
 
     pip downloads and installs in two steps, and only the first knows the index's password: a wheel
-    may replace modules that pip loads late. uv is a program that loads none.
+    may
+    replace modules that pip loads late. uv is a binary that loads none.
     """
     pinned = images.pinned(environment)
     links = [word for wheel in built for word in ("--find-links", str(wheel.parent))]
@@ -192,8 +195,9 @@ def _version(python: str) -> str:
 
 
 def interpreter(wanted: str) -> str:
-    """A Python of this version on this machine; the one that runs this program where the project
-    asks for none.
+    """Return a Python of this version on this machine.
+
+    Without a version, the current one.
 
     Raises:
         ImageError: there is none.
@@ -227,15 +231,13 @@ def _from_uv(wanted: str) -> str | None:
 
 
 def variables() -> Mapping[str, str]:
-    """Return the environment of an installer: the operator's settings, nothing of the project's and
-    no secret of ours.
-    """
+    """Return an installer's variables: the operator's settings and no secret."""
     inherited = {name: os.environ[name] for name in KEPT if name in os.environ}
     return {**inherited, "PATH": programs.search_path(), **package_index.variables()}
 
 
 def _offline() -> Mapping[str, str]:
-    """The environment of a step that downloads nothing: no setting of the index, no proxy."""
+    """Return the variables of an offline step: no index settings, no proxy."""
     kept = ("PATH", "HOME", "LANG", "LC_ALL", "TMPDIR", "LD_LIBRARY_PATH")
     inherited = {name: os.environ[name] for name in kept if name in os.environ}
     return {
@@ -293,7 +295,7 @@ def _step(
 def missing(
     folder: Path, environment: Environment, imports: Collection[str]
 ) -> list[import_check.Missing]:
-    """Which of these names the environment cannot import."""
+    """Return the names that the environment cannot import."""
     inherited = {
         name: os.environ[name]
         for name in ("PATH", "HOME", "LANG", "TMPDIR", "LD_LIBRARY_PATH")
@@ -318,11 +320,11 @@ def missing(
 
 
 def listed(home: Path, *, running: Collection[str]) -> list[Stored]:
-    """The environments of a home, the largest first.
+    """Return the environments of a home, largest first.
 
     Args:
         home: the home.
-        running: programs that run now; an environment whose Python is among them is in use.
+        running: paths of running programs; an environment whose Python is among them is in use.
     """
     root = home / "environments"
     found = []
@@ -344,7 +346,7 @@ def listed(home: Path, *, running: Collection[str]) -> list[Stored]:
 
 
 def _bytes(folder: Path) -> int:
-    """Return what removing an environment frees."""
+    """Return the bytes that removing an environment frees."""
     return sum(
         shared_files.own_bytes(Path(place, name))
         for place, _, names in os.walk(folder)
@@ -353,7 +355,7 @@ def _bytes(folder: Path) -> int:
 
 
 def remove(folder: Path) -> None:
-    """Remove an environment; its builders wait meanwhile."""
+    """Remove an environment; its builders wait for that."""
     with atomic.locked(folder.with_suffix(".lock")):
         (folder / COMPLETE).unlink(missing_ok=True)  # first: what is half gone must not look whole
         shutil.rmtree(folder, ignore_errors=True)
