@@ -25,7 +25,7 @@ from pathlib import Path
 from typing import Literal
 
 from mlops_lib.engine import Activity, Container, Launch, model_measurement
-from mlops_lib.engine.image_store import Stored
+from mlops_lib.engine.image_store import StoredImage
 from mlops_lib.engine.import_check import Missing
 from mlops_lib.environments import images
 from mlops_lib.records import Image, Limits
@@ -99,11 +99,11 @@ class FakeEngine:
         """Return the image's tag."""
         return image.tag
 
-    def images(self) -> list[Stored]:
+    def images(self) -> list[StoredImage]:
         """Return nothing: no image takes space here."""
         return []
 
-    def remove_images(self, images: Iterable[Stored]) -> list[Stored]:
+    def remove_images(self, images: Iterable[StoredImage]) -> list[StoredImage]:
         """Remove nothing."""
         return []
 

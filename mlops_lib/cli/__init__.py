@@ -1,8 +1,10 @@
-"""The `mlops` command: one verb a stage. Results on stdout, everything else on stderr.
+"""The `mlops` command: one verb for each stage.
 
-Exit codes: 0 answered, and accepted where a verdict is asked for · 1 internal error · 2 bad configuration
-or usage · 3 detection · 4 image · 5 the training failed · 6 rejected · 7 engine · 8 search ·
-9 notification · 10 undecided.
+Results go to stdout, everything else to stderr.
+
+Exit codes: 0 success, and accepted if there is a verdict · 1 internal error · 2 bad configuration
+or usage · 3 detection · 4 image · 5 the training failed · 6 rejected · 7 engine · 8 search · 9
+notification · 10 undecided.
 """
 
 from __future__ import annotations

@@ -10,7 +10,10 @@ from mlops_lib.settings_arguments import SettingsArguments
 
 
 class Options(TypedDict, total=False):
-    """Options of single verbs, as arguments and as keys of MLOPS_PARAMS; they are no settings."""
+    """Options of single verbs, as arguments and as keys of MLOPS_PARAMS.
+
+    They are no settings.
+    """
 
     until_done: bool
     artifacts: str

@@ -1,4 +1,4 @@
-"""The fast path of `mlops detect`: it answers before the rest of the program is loaded."""
+"""The fast path of `mlops detect`, which loads only what detection needs."""
 
 from __future__ import annotations
 

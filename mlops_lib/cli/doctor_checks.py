@@ -1,6 +1,4 @@
-"""What is missing on this machine, and how to mend it: small checks, each with its finding and
-remedy.
-"""
+"""Checks of this machine, each with its finding and its remedy."""
 
 from __future__ import annotations
 
@@ -27,7 +25,7 @@ INDEX_S = 20
 
 @dataclass(frozen=True, kw_only=True)
 class Finding(Record):
-    """One check's answer."""
+    """The result of one check."""
 
     name: str
     status: Literal["ok", "warning", "error"]
@@ -36,10 +34,10 @@ class Finding(Record):
 
 
 def checks(*, home: Path) -> list[Finding]:
-    """All checks, in order; none changes anything.
+    """Run all checks in order; none changes anything.
 
     Args:
-        home: folder of mlops' own files, whose disk is looked at.
+        home: folder of mlops' own files, whose disk is checked.
     """
     engine, about = _engine()
     small: tuple[Callable[[], Finding], ...] = (
@@ -65,7 +63,10 @@ def _python() -> Finding:
 
 
 def _engine() -> tuple[Finding, Mapping[str, Any]]:
-    """Whether the engine answers, and what it says about itself; {} where it does not."""
+    """Check that the engine answers.
+
+    Return also its description, {} without an answer.
+    """
     from mlops_lib.engine.docker import DockerEngine
 
     engine = DockerEngine()
@@ -102,7 +103,7 @@ def _disk(home: Path, about: Mapping[str, Any]) -> Finding:
 
 
 def _environments(home: Path) -> Finding:
-    """Say what the virtual environments of this home hold, and what of it nothing needs."""
+    """Report the size of this home's virtual environments, and of those no run needs."""
     from mlops_lib.engine.process import ProcessEngine
     from mlops_lib.provisioning import cache
 
@@ -182,7 +183,7 @@ def _clock(about: Mapping[str, Any]) -> Finding:
 
 
 def _index() -> Finding:
-    """Ask pip for its own versions: the ordinary client with the machine's own settings."""
+    """Ask pip for its own versions, with the settings of this machine."""
     command = [
         sys.executable,
         "-I",  # no module from the folder that this is started in
@@ -255,7 +256,7 @@ def _uv() -> Finding:
 
 
 def _shadowed(folders: list[str]) -> Finding:
-    """Several docker commands on PATH may talk to different engines or build differently."""
+    """Report several docker commands on PATH, as they may use different engines."""
     found = list(
         dict.fromkeys(
             str(Path(path).resolve())

@@ -11,7 +11,10 @@ from mlops_lib.cli.verbs import EXAMPLES, OWN, VERBS, WITHOUT_PROJECT
 
 
 def parse(arguments: Sequence[str]) -> dict[str, Any]:
-    """Return verb, options and settings of a command line; None for those that are not given."""
+    """Return verb, options and settings of a command line.
+
+    None for those that are not given.
+    """
     words = list(arguments)
     return vars(parser(words).parse_args(words))
 

@@ -1,4 +1,4 @@
-"""The verbs that list or change stored things: runs, models, environments, settings."""
+"""The verbs about runs, models, environments, settings and this machine."""
 
 from __future__ import annotations
 

@@ -223,7 +223,7 @@ def _judge(job: Job, options: Options) -> dict[str, Any]:
 
 
 def _notify_of(command: Command) -> list[Delivery]:
-    """Send the notification about the project's run, or about a build that made no run."""
+    """Send the notification about the run, or about a build that made no run."""
     from mlops_lib.ci import builds
     from mlops_lib.pipeline import publishing
 

@@ -1,8 +1,8 @@
 """Live progress in a notebook's cell.
 
 Progress is one HTML fragment that is replaced by means of `IPython.display`: no widgets, no
-scripts,
-and the last state stays in the saved notebook. All text that comes from a script is escaped.
+scripts, and the last state stays in the saved notebook. All text that comes from a script is
+escaped.
 """
 
 from __future__ import annotations

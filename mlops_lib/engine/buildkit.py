@@ -94,7 +94,7 @@ def command_of(
     ]
 
 
-def made(
+def helper_image(
     client: Any,
     tag: str,
     files: Mapping[str, bytes],
@@ -158,8 +158,7 @@ def _no_proxies() -> list[str]:
     """Return build arguments that clear the proxies.
 
     Otherwise the docker command passes the proxies of its own settings, with their passwords, to
-    every
-    step.
+    every step.
     """
     return [word for name in package_index.PROXIES for word in ("--build-arg", f"{name}=")]
 
@@ -186,7 +185,7 @@ def run(
         env={**os.environ, "PATH": programs.search_path(), "DOCKER_BUILDKIT": "1"},
     ) as process:
         mask = package_index.Mask()
-        lines = resolver_timeout.followed(process, lambda line: on_line(mask(line)), asked=pinned)
+        lines = resolver_timeout.follow(process, lambda line: on_line(mask(line)), asked=pinned)
     if process.returncode != 0:
         raise ImageError(
             "the image cannot be built",

@@ -32,7 +32,7 @@ from mlops_lib.engine import (
     project_image,
     sdists,
 )
-from mlops_lib.engine.docker_events import Listener, asks_for_an_end
+from mlops_lib.engine.docker_events import Listener, is_stop_request
 from mlops_lib.engine.interface import LABEL_RUN, Activity, Container, Launch
 from mlops_lib.engine.ownership import Owner, hand_over
 from mlops_lib.engine.sdist_container import ContainerBuilder
@@ -48,15 +48,20 @@ MEMORY_FILES_BYTES = 1 << 30
 Both count as memory of the container.
 """
 TIMEOUT_S = 60
-DEAF_S = 0.2
+DISCONNECTED_POLL_S = 0.2
 """Polling interval in seconds while the engine's event stream is disconnected."""
-LOOK_S = 10.0
+POLL_S = 10.0
 """Polling interval in seconds although the event stream works, in case it misses an event."""
-UNEXPLAINED = (128 + signal.SIGTERM, 128 + signal.SIGINT, 128 + signal.SIGKILL, protocol.RECLAIMED)
+SIGNALLED_EXIT_CODES = (
+    128 + signal.SIGTERM,
+    128 + signal.SIGINT,
+    128 + signal.SIGKILL,
+    protocol.RECLAIMED,
+)
 """Exit codes for which the event stream is searched for a stop request."""
-GONE = (404, 409)
+ALREADY_DONE_STATUSES = (404, 409)
 """HTTP statuses for a container that is missing or in another state: another process was first."""
-STOPPING = (502, 503, 504)
+UNAVAILABLE_STATUSES = (502, 503, 504)
 """HTTP statuses of an engine that is starting or stopping."""
 
 T = TypeVar("T")
@@ -76,7 +81,7 @@ class DockerEngine:
         self._mounted: Sequence[tuple[str, str]] | None = None
         self._followers: dict[str, logs.Follower] = {}
         self._listening: Listener | None = None
-        self._looked: dict[str, tuple[tuple[int, int] | None, float, Container]] = {}
+        self._inspections: dict[str, tuple[tuple[int, int] | None, float, Container]] = {}
         """By running container: its event mark at the last inspection, the time, and the result."""
         self._rootless: bool | None = None
         self._networks: dict[str, network.Network] = {}
@@ -103,7 +108,7 @@ class DockerEngine:
             raise
         except docker.errors.APIError as error:
             reason = f"Docker refused: {error.explanation or error}"
-            kind = EngineLostError if error.status_code in STOPPING else EngineError
+            kind = EngineLostError if error.status_code in UNAVAILABLE_STATUSES else EngineError
             raise kind(reason, remedy="`docker info` and its log say more.") from None
         except (docker.errors.DockerException, requests.RequestException, OSError) as error:
             raise _unreachable(error) from None
@@ -165,7 +170,7 @@ class DockerEngine:
             lambda: model_measurement.in_container(
                 self._client,
                 image.tag,
-                self._there(folder),
+                self._host_path(folder),
                 limits=limits,
                 timeout_s=timeout_s,
                 gpu=given,
@@ -188,11 +193,13 @@ class DockerEngine:
         """Return the image's tag."""
         return image.tag
 
-    def images(self) -> list[image_store.Stored]:
+    def images(self) -> list[image_store.StoredImage]:
         """Return the images made by this package, largest first."""
-        return self._ask(lambda: image_store.listed(self._client))
+        return self._ask(lambda: image_store.stored_images(self._client))
 
-    def remove_images(self, images: Iterable[image_store.Stored]) -> list[image_store.Stored]:
+    def remove_images(
+        self, images: Iterable[image_store.StoredImage]
+    ) -> list[image_store.StoredImage]:
         """Remove images; return the removed ones."""
         return self._ask(lambda: image_store.remove(self._client, images))
 
@@ -256,7 +263,7 @@ class DockerEngine:
 
     def _is_mounted(self, folder: Path) -> bool:
         """Return whether a running container mounts the folder, or one in or above it."""
-        place = PurePosixPath(self._there(str(folder)))
+        place = PurePosixPath(self._host_path(str(folder)))
         running = self._ask(lambda: self._client.api.containers())
         sources = (
             PurePosixPath(mount.get("Source") or "/dev/null")
@@ -278,19 +285,19 @@ class DockerEngine:
         from docker.types import Mount as Bind
 
         binds = [
-            Bind(images.PROJECT, self._there(launch.project), type="bind", read_only=True),
-            Bind(images.INSIDE, self._there(launch.inside), type="bind"),
+            Bind(images.PROJECT, self._host_path(launch.project), type="bind", read_only=True),
+            Bind(images.INSIDE, self._host_path(launch.inside), type="bind"),
             *(
-                Bind(m.target, self._there(m.source), type="bind", read_only=True)
+                Bind(m.target, self._host_path(m.source), type="bind", read_only=True)
                 for m in launch.mounts
             ),
         ]
         variables = dict(launch.variables)
         if launch.shared:
-            binds.append(Bind(images.SHARED, self._there(launch.shared), type="bind"))
+            binds.append(Bind(images.SHARED, self._host_path(launch.shared), type="bind"))
             variables["MLOPS_SHARED"] = images.SHARED
         if launch.caches:
-            binds.append(Bind(images.CACHES, self._there(launch.caches), type="bind"))
+            binds.append(Bind(images.CACHES, self._host_path(launch.caches), type="bind"))
             variables["HOME"] = images.CACHES
         host, _, port = launch.publish.rpartition(":")
         return {
@@ -301,7 +308,7 @@ class DockerEngine:
             "labels": {**launch.labels, **logs.labels(launch.log)},
         }
 
-    def _there(self, path: str) -> str:
+    def _host_path(self, path: str) -> str:
         """Return a host folder's path on the engine's machine."""
         if self._mounted is None:
             self._mounted = self._own_mounts()
@@ -369,22 +376,22 @@ class DockerEngine:
         while True:
             mark = self._listening.mark(container_id)
             container = self._unchanged(container_id, mark) or self._attend(container_id, mark)
-            left = LOOK_S if deadline is None else deadline - time.monotonic()
+            left = POLL_S if deadline is None else deadline - time.monotonic()
             if container.state != "running":
-                seen, *_ = self._looked.pop(container_id, (None, 0.0, None))
-                return replace(container, asked_to_end=self._asked_to_end(container, seen))
+                seen, *_ = self._inspections.pop(container_id, (None, 0.0, None))
+                return replace(container, asked_to_end=self._stop_was_requested(container, seen))
             if left <= 0:
                 return container
-            self._listening.sleep(container_id, mark, min(left, LOOK_S))
+            self._listening.sleep(container_id, mark, min(left, POLL_S))
             if mark is None:
-                time.sleep(min(left, DEAF_S))
+                time.sleep(min(left, DISCONNECTED_POLL_S))
 
     def _unchanged(self, container_id: str, mark: tuple[int, int] | None) -> Container | None:
         """Return the last inspection if it ran then and no event came since, else None."""
-        before, when, container = self._looked.get(container_id, (None, 0.0, None))
+        before, when, container = self._inspections.get(container_id, (None, 0.0, None))
         return (
             container
-            if mark is not None and mark == before and time.monotonic() - when < LOOK_S
+            if mark is not None and mark == before and time.monotonic() - when < POLL_S
             else None
         )
 
@@ -399,22 +406,22 @@ class DockerEngine:
         container = _container(found)
         if container.state == "running":
             self._follow(found)
-            self._looked[container_id] = (mark, time.monotonic(), container)
+            self._inspections[container_id] = (mark, time.monotonic(), container)
         else:
             self._complete(found)
         return container
 
-    def _asked_to_end(self, container: Container, seen: tuple[int, int] | None) -> bool:
+    def _stop_was_requested(self, container: Container, seen: tuple[int, int] | None) -> bool:
         """Return whether a stop was requested from the engine before the end.
 
         Args:
             container: an ended container.
             seen: its event mark when it was last seen running; None if it was not being watched.
         """
-        if container.exit_code not in UNEXPLAINED or container.ended is None:
+        if container.exit_code not in SIGNALLED_EXIT_CODES or container.ended is None:
             return False
         if seen is not None and self._listening is not None:
-            return self._listening.was_asked(container.id, seen)
+            return self._listening.stop_was_requested(container.id, seen)
         now = _time(
             self._ask(lambda: self._client.info())["SystemTime"]
         )  # a signal's event may come after the end
@@ -424,7 +431,7 @@ class DockerEngine:
         # An engine remembers its own life only. One that did not start the container ended it when
         # it started itself, or with the machine: nobody's wish.
         return any(one.get("Action") == "start" for one in heard) and any(
-            map(asks_for_an_end, heard)
+            map(is_stop_request, heard)
         )
 
     def activity(self, container_id: str) -> Activity | None:
@@ -461,7 +468,7 @@ class DockerEngine:
             try:
                 act(self._client.containers.get(container_id))
             except docker.errors.APIError as error:
-                if error.status_code not in GONE:
+                if error.status_code not in ALREADY_DONE_STATUSES:
                     raise
 
         self._ask(acted)
@@ -471,10 +478,8 @@ def owner_of(project: Path, *, caller: tuple[int, int], rootless: bool = False) 
     """Return a user for a container whose files its caller can read and remove.
 
     It is the caller. A caller who is root can read anything, so no process in the container needs
-    to
-    be root: it runs as the project's owner, or as the user nobody if that is root too. In a
-    rootless
-    engine the container's root is the caller.
+    to be root: it runs as the project's owner, or as the user nobody if that is root too. In a
+    rootless engine the container's root is the caller.
 
     Args:
         project: the pushed project, which the owner must be able to read.

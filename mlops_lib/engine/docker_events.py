@@ -16,7 +16,7 @@ from typing import Any
 from mlops_lib.engine.interface import LABEL_RUN
 
 EVENTS = ["die", "kill", "pause", "unpause"]
-ASKING = {str(int(number)) for number in (signal.SIGTERM, signal.SIGINT)}
+STOP_SIGNALS = {str(int(number)) for number in (signal.SIGTERM, signal.SIGINT)}
 """Signals that request an end; SIGKILL is not a request."""
 RECONNECT_S = 0.2
 OVERLAP_S = 1.0
@@ -34,7 +34,7 @@ class Listener:
         self._client = client
         self._news = threading.Condition()
         self._seen: Counter[str] = Counter()
-        self._asked: dict[str, int] = {}
+        self._stop_requests: dict[str, int] = {}
         """Containers whose stop was requested, and the connection on which that was observed."""
         self._connections = 0
         self._connected = False
@@ -44,20 +44,19 @@ class Listener:
     def mark(self, container_id: str) -> tuple[int, int] | None:
         """Return a mark that changes with the container's next event.
 
-        None without a connection.
+        It is None without a connection.
         """
         with self._news:
             return (self._connections, self._seen[container_id]) if self._connected else None
 
-    def was_asked(self, container_id: str, mark: tuple[int, int]) -> bool:
+    def stop_was_requested(self, container_id: str, mark: tuple[int, int]) -> bool:
         """Return whether its stop was requested on the connection of the mark.
 
         An engine that restarts ends running containers with the same events, but those arrive on a
-        new
-        connection.
+        new connection.
         """
         with self._news:
-            return self._asked.get(container_id) == mark[0]
+            return self._stop_requests.get(container_id) == mark[0]
 
     def sleep(self, container_id: str, mark: tuple[int, int] | None, timeout_s: float) -> None:
         """Wait until the container's mark changes, or the time is over."""
@@ -96,8 +95,8 @@ class Listener:
         for event in stream:
             with self._news:
                 self._seen[str(event.get("id"))] += 1
-                if asks_for_an_end(event):
-                    self._asked[str(event.get("id"))] = self._connections
+                if is_stop_request(event):
+                    self._stop_requests[str(event.get("id"))] = self._connections
                 self._news.notify_all()
 
     def _lose(self) -> None:
@@ -106,7 +105,7 @@ class Listener:
             self._news.notify_all()
 
 
-def asks_for_an_end(event: Mapping[str, Any]) -> bool:
+def is_stop_request(event: Mapping[str, Any]) -> bool:
     """Return whether an event is a request to stop a container (`docker stop`)."""
     attributes = (event.get("Actor") or {}).get("Attributes") or {}
-    return event.get("Action") == "kill" and str(attributes.get("signal")) in ASKING
+    return event.get("Action") == "kill" and str(attributes.get("signal")) in STOP_SIGNALS

@@ -19,10 +19,10 @@ Source: documentation of the NVIDIA Container Toolkit.
 
 def driver() -> bool:
     """Return whether NVIDIA's driver answers on this machine."""
-    return bool(_there())
+    return bool(_indices())
 
 
-def _there() -> list[str]:
+def _indices() -> list[str]:
     """Return the indices of this machine's GPUs, as NVIDIA's driver reports them."""
     program = programs.find("nvidia-smi")
     if program is None:
@@ -36,20 +36,20 @@ def _there() -> list[str]:
     return re.findall(r"^GPU (\d+):", done.stdout, re.MULTILINE) if done.returncode == 0 else []
 
 
-def _lent(visible: str | None) -> list[str]:
+def _visible(visible: str | None) -> list[str]:
     return [one.strip() for one in (visible or "").split(",") if one.strip()]
 
 
 def for_worker(number: int, visible: str | None = None) -> str:
     """Return the GPU of one of several workers, assigned in turn.
 
-    "" for fewer than two GPUs.
+    It is "" if there are fewer than two GPUs.
 
     Args:
         number: the worker's number, from 0.
         visible: the caller's `CUDA_VISIBLE_DEVICES`; None stands for all GPUs of the machine.
     """
-    found = _there() if visible is None else _lent(visible)
+    found = _indices() if visible is None else _visible(visible)
     return found[number % len(found)] if len(found) > 1 else ""
 
 
@@ -68,19 +68,18 @@ def offered(info: Mapping[str, Any]) -> Literal["", "nvidia", "cdi"]:
 def request(offer: Literal["", "nvidia", "cdi"], visible: str | None = None) -> dict[str, Any]:
     """Return Docker's options that grant a container GPUs.
 
-    None if the engine offers none.
+    They are empty if the engine offers none.
 
     Args:
         offer: how the engine offers them.
         visible: the caller's `CUDA_VISIBLE_DEVICES`: a scheduler (Ray, Slurm) may have assigned
-            only
-            some of the GPUs to it. None stands for all.
+            only some of the GPUs to it. None stands for all.
     """
     from docker.types import DeviceRequest
 
     if not offer:
         return {}
-    ids = _lent(visible)
+    ids = _visible(visible)
     if visible is not None and (not ids or "-1" in ids):
         return {}
     if offer == "cdi":

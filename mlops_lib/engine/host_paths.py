@@ -21,8 +21,7 @@ def own_container(mountinfo: str) -> str | None:
     """Return the id of the container that this program runs in, or None.
 
     Engines mount a file of their own folder for the container over /etc/hostname. Its path contains
-    the
-    id, also with cgroup namespaces, under which /proc/self/cgroup shows none.
+    the id, also with cgroup namespaces, under which /proc/self/cgroup shows none.
 
     Args:
         mountinfo: contents of /proc/self/mountinfo.

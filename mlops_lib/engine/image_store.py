@@ -22,7 +22,7 @@ UNPRIVILEGED = "65534:65534"
 
 
 @dataclass(frozen=True, kw_only=True)
-class Stored(Record):
+class StoredImage(Record):
     """One image or environment that an engine stores."""
 
     id: str
@@ -76,7 +76,7 @@ def missing(client: Any, tag: str, imports: Collection[str]) -> list[import_chec
     return import_check.missing(output, imports)
 
 
-def listed(client: Any) -> list[Stored]:
+def stored_images(client: Any) -> list[StoredImage]:
     """Return the images made by this package, largest first."""
     used = {one["ImageID"] for one in client.api.containers(all=True)}
     found = []
@@ -84,7 +84,7 @@ def listed(client: Any) -> list[Stored]:
         labels = image.get("Labels") or {}
         tags = tuple(tag for tag in image.get("RepoTags") or () if tag != "<none>:<none>")
         found.append(
-            Stored(
+            StoredImage(
                 id=image["Id"],
                 tags=tags,
                 environment=labels.get(LABEL_ENVIRONMENT, ""),
@@ -97,7 +97,7 @@ def listed(client: Any) -> list[Stored]:
     return sorted(found, key=lambda one: (-one.bytes, one.tags))
 
 
-def remove(client: Any, images: Iterable[Stored]) -> list[Stored]:
+def remove(client: Any, images: Iterable[StoredImage]) -> list[StoredImage]:
     """Remove images without force; return the removed ones.
 
     The engine keeps images of which containers exist.

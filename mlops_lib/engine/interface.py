@@ -11,7 +11,7 @@ from collections.abc import Callable, Collection, Iterable, Mapping
 from dataclasses import dataclass, field
 from typing import Literal, Protocol
 
-from mlops_lib.engine.image_store import Stored
+from mlops_lib.engine.image_store import StoredImage
 from mlops_lib.engine.import_check import Missing
 from mlops_lib.records import Image, Limits, Mount, Record
 
@@ -146,10 +146,10 @@ class Engine(Protocol):
     def name_of(self, image: Image) -> str:
         """Return the name that `images` lists this image under."""
 
-    def images(self) -> list[Stored]:
+    def images(self) -> list[StoredImage]:
         """Return the images or environments made by this package, largest first."""
 
-    def remove_images(self, images: Iterable[Stored]) -> list[Stored]:
+    def remove_images(self, images: Iterable[StoredImage]) -> list[StoredImage]:
         """Remove images except those that a container needs; return the removed ones."""
 
     def gpus(self) -> bool:

@@ -1,8 +1,7 @@
 """Measure a saved model again, without its script and without a network.
 
 The program is the runner's `metrics.remeasure`. The host prepares the folder that it reads, which
-is
-mounted read-only. Its only product is its output, of which the end is returned.
+is mounted read-only. Its only product is its output, of which the end is returned.
 """
 
 from __future__ import annotations

@@ -1,11 +1,10 @@
 """The network of trainings: the internet, but neither each other nor this machine.
 
 Link-local addresses are closed too. A container starts in a network without a way out. A
-short-lived
-helper container, of an image without project code, closes addresses by routing rules, which a
-training has no capability to change. Only then it is connected to the network that leads out, so
-that no program of the training ever runs in an open one. The runner waits for the connection before
-it starts the script.
+short-lived helper container, of an image without project code, closes addresses by routing rules,
+which a training has no capability to change. Only then it is connected to the network that leads
+out, so that no program of the training ever runs in an open one. The runner waits for the
+connection before it starts the script.
 """
 
 from __future__ import annotations
@@ -68,12 +67,12 @@ class Network:
             EngineError: a network of that name exists that this package did not create.
         """
         for name in (OPEN, CLOSED):
-            self._made(name)
+            self._ensure(name)
         return CLOSED
 
     def gateway(self) -> str:
         """Return the gateway of the inner network; any other gateway leads out."""
-        return next(iter(_gateways(self._made(CLOSED))), "")
+        return next(iter(_gateways(self._ensure(CLOSED))), "")
 
     def open(self, container: Any, *, published: bool = False) -> None:
         """Close forbidden addresses to a started container, then connect it.
@@ -81,8 +80,7 @@ class Network:
         Args:
             container: the container.
             published: whether the operator publishes a port of it; its answers pass this machine,
-                which
-                stays open then.
+                which stays open then.
 
         Raises:
             EngineError: that is not possible; the container is in no open network then.
@@ -91,8 +89,8 @@ class Network:
 
         try:
             self._close(container, published=published)
-            self._made(CLOSED).disconnect(container)  # first: each network brings a default route
-            self._made(OPEN).connect(container)
+            self._ensure(CLOSED).disconnect(container)  # first: each network brings a default route
+            self._ensure(OPEN).connect(container)
         except (docker.errors.APIError, EngineError) as error:
             container.reload()
             if container.status in ("running", "paused"):
@@ -100,7 +98,7 @@ class Network:
                     f"its network cannot be closed: {error}", where=OPEN, remedy=REMEDY
                 ) from None
 
-    def _made(self, name: str) -> Any:
+    def _ensure(self, name: str) -> Any:
         found = sorted(self._client.networks.list(names=[f"^{name}$"]), key=lambda one: str(one.id))
         if not found:
             self._make(name)
@@ -137,10 +135,10 @@ class Network:
 
     def _close(self, container: Any, *, published: bool) -> None:
         about = self._machine()
-        gateways = [] if published else _gateways(self._made(OPEN))
-        own = [] if published else self._own(about)
-        refused = [*REFUSED, *(_alone(one) for one in own if one not in gateways)]
-        closed = [*refused, *map(_alone, gateways)]
+        gateways = [] if published else _gateways(self._ensure(OPEN))
+        own = [] if published else self._machine_addresses(about)
+        refused = [*REFUSED, *(_single_address(one) for one in own if one not in gateways)]
+        closed = [*refused, *map(_single_address, gateways)]
         servers = [
             one
             for one in about["servers"]
@@ -148,8 +146,8 @@ class Network:
         ]
         order = {
             "closed": refused,
-            "gateways": [*map(_alone, gateways)],
-            "servers": [*map(_alone, servers)],
+            "gateways": [*map(_single_address, gateways)],
+            "servers": [*map(_single_address, servers)],
         }
         self._run(
             ["close", json.dumps(order)],
@@ -157,7 +155,7 @@ class Network:
             cap_add=["NET_ADMIN"],
         )
 
-    def _own(self, about: Mapping[str, list[str]]) -> list[str]:
+    def _machine_addresses(self, about: Mapping[str, list[str]]) -> list[str]:
         """Return the addresses of the engine's machine, and the gateways of its networks."""
         gateways = {one for network in self._client.networks.list() for one in _gateways(network)}
         return sorted({*about["own"], *gateways})
@@ -200,7 +198,7 @@ class Network:
         content = b"\0".join([self._base_image.encode(), *files.values()])
         files["Dockerfile"] = files.pop("Dockerfile.network")
         tag = f"mlops/network:{hashlib.sha256(content).hexdigest()[:16]}"
-        return buildkit.made(
+        return buildkit.helper_image(
             self._client,
             tag,
             files,
@@ -214,7 +212,7 @@ def _gateways(network: Any) -> list[str]:
     return [str(one["Gateway"]).partition("/")[0] for one in configured if one.get("Gateway")]
 
 
-def _alone(address: str) -> str:
+def _single_address(address: str) -> str:
     """Return the network that contains one address only."""
     return f"{address}/{ipaddress.ip_address(address).max_prefixlen}"
 

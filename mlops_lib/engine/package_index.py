@@ -45,8 +45,7 @@ def settings(
     Args:
         environ: the environment.
         files: configuration files, of which later ones win; by default pip's own. White space
-            separates
-            the items of a list.
+            separates the items of a list.
     """
     found: dict[str, str] = {}
     for path in config_files(environ) if files is None else files:
@@ -131,10 +130,8 @@ class Mask:
     """Removes the credentials in the operator's URLs from the output of installers.
 
     pip hides a password before a host, but no token in a path or a query, and no password of a
-    proxy. Of
-    a URL on one of the operator's hosts, only the host and the last part of the path remain. User
-    names
-    and passwords are removed wherever they occur, plain or percent-encoded.
+    proxy. Of a URL on one of the operator's hosts, only the host and the last part of the path
+    remain. User names and passwords are removed wherever they occur, plain or percent-encoded.
     """
 
     def __init__(self, environ: Mapping[str, str] = os.environ) -> None:

@@ -3,11 +3,9 @@
 Each container is a folder `<home>/containers/<id>` with its request (`container.json`) and its
 result (`state.json`, written by its supervisor). The supervisor is a process of its own session, so
 that a training outlives the program that started it, and its result is recorded without an
-observer.
-It holds the lock on the folder's `alive` for its lifetime. The kernel releases the lock at its
-death, so that a reused process id is never mistaken for it. There is no cage: the script runs as
-the
-caller, and limits and networks are not enforced.
+observer. It holds the lock on the folder's `alive` for its lifetime. The kernel releases the lock
+at its death, so that a reused process id is never mistaken for it. There is no cage: the script
+runs as the caller, and limits and networks are not enforced.
 """
 
 from __future__ import annotations
@@ -43,7 +41,7 @@ from mlops_lib.errors import EngineError
 from mlops_lib.records import Image, Limits
 from mlops_lib.runner import protocol
 
-PASSED = (
+FORWARDED_VARIABLES = (
     "PATH",
     "HOME",
     "LANG",
@@ -63,7 +61,7 @@ PASSED = (
 )
 """Variables of the caller that a script may see; any other could be a secret."""
 CLAIM_S = 0.1
-BLIND_S = 0.05
+POLL_S = 0.05
 """Polling interval in seconds for a supervisor without a process descriptor."""
 
 
@@ -99,7 +97,7 @@ class ProcessEngine:
         python = str(venv.python_of(self._environment(image)))
         kept = {
             name: os.environ[name]
-            for name in PASSED
+            for name in FORWARDED_VARIABLES
             if name in os.environ and "proxy" not in name.lower()
         }
         hidden = {} if limits.gpus else {"CUDA_VISIBLE_DEVICES": "-1"}
@@ -121,15 +119,17 @@ class ProcessEngine:
         """Return the virtual environment's folder."""
         return str(self._environment(image))
 
-    def images(self) -> list[image_store.Stored]:
+    def images(self) -> list[image_store.StoredImage]:
         """Return the virtual environments of this home, largest first."""
         alive = [c.id for c in self.find({}) if c.state == "running"]
         orders = [_read(self._folder(identity) / "container.json") for identity in alive]
-        return venv.listed(
+        return venv.stored_environments(
             self.home, running={str(order["command"][0]) for order in orders if order is not None}
         )
 
-    def remove_images(self, images: Iterable[image_store.Stored]) -> list[image_store.Stored]:
+    def remove_images(
+        self, images: Iterable[image_store.StoredImage]
+    ) -> list[image_store.StoredImage]:
         """Remove virtual environments; return the removed ones."""
         gone = list(images)
         for one in gone:
@@ -161,7 +161,7 @@ class ProcessEngine:
         identity = uuid.uuid4().hex
         folder = self._folder(identity)
         folder.mkdir(parents=True)
-        inherited = {name: os.environ[name] for name in PASSED if name in os.environ}
+        inherited = {name: os.environ[name] for name in FORWARDED_VARIABLES if name in os.environ}
         for name in set(package_index.PROXIES) & set(inherited):
             inherited[name] = package_index.without_credentials(inherited[name])
         if launch.caches:
@@ -303,7 +303,7 @@ class ProcessEngine:
             TypeError,
             OSError,
         ):  # no such system, no supervisor yet, or not to be seen from here
-            time.sleep(min(BLIND_S, timeout_s if timeout_s is not None else BLIND_S))
+            time.sleep(min(POLL_S, timeout_s if timeout_s is not None else POLL_S))
             return
         try:
             ended = select.poll()
@@ -317,7 +317,7 @@ class ProcessEngine:
         child = _read(self._folder(container_id) / "child.json")
         if child is None or self.get(container_id).state != "running":
             return None
-        used = [one for one in map(_used, _session(child)) if one is not None]
+        used = [one for one in map(_resources, _session(child)) if one is not None]
         if not used:
             return None
         return Activity(
@@ -359,7 +359,7 @@ class ProcessEngine:
         A supervisor that starts after this finds no request and ends.
         """
         folder = self._folder(container_id)
-        with _claimed(folder) as mine:
+        with _lock_of_supervisor(folder) as mine:
             if mine:
                 self._end_session(folder)
                 (folder / "container.json").unlink(missing_ok=True)
@@ -369,7 +369,7 @@ class ProcessEngine:
 def _state(pid: int) -> str:
     """Return the kernel's letter for a process's state.
 
-    "" if there is no such process.
+    It is "" if there is no such process.
     """
     fields = stat(pid)
     return fields[0] if fields else ""
@@ -396,7 +396,7 @@ def _session(child: Mapping[str, Any]) -> list[int]:
     return found
 
 
-def _used(pid: int) -> Activity | None:
+def _resources(pid: int) -> Activity | None:
     """Return the resources of one process and of the children that it has waited for."""
     fields = stat(pid)
     if len(fields) < 22:
@@ -416,7 +416,7 @@ def _used(pid: int) -> Activity | None:
 
 
 @contextmanager
-def _claimed(folder: Path) -> Iterator[bool]:
+def _lock_of_supervisor(folder: Path) -> Iterator[bool]:
     """Hold a supervisor's lock.
 
     Yield False if a supervisor holds it, or the folder is missing.

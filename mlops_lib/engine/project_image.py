@@ -1,8 +1,7 @@
 """Images that contain the project too, so that `docker run IMAGE` trains.
 
 They are the environment's image with one layer on top. The project's own .dockerignore and a list
-of
-files that do not belong into images (history, secrets, virtual environments) decide what is left
+of files that do not belong into images (history, secrets, virtual environments) decide what is left
 out.
 """
 
@@ -20,7 +19,7 @@ from mlops_lib.errors import RefusedFileError, UsageError
 from mlops_lib.project import files
 from mlops_lib.records import RunSpec
 
-LEFT_OUT = (
+IGNORED_PATTERNS = (
     "**/.git",
     "**/.hg",
     "**/.svn",
@@ -154,11 +153,11 @@ CMD {json.dumps([spec.entry, *spec.args])}
 
 
 def ignored(project: Path) -> str:
-    """Return the project's .dockerignore followed by `LEFT_OUT`, which wins."""
+    """Return the project's .dockerignore followed by `IGNORED_PATTERNS`, which wins."""
     try:
         own = files.read_text(".dockerignore", root=project)
     except RefusedFileError as refused:
         if refused.reason != "missing":
             raise
         own = ""
-    return own.rstrip("\n") + "\n" + "".join(f"{line}\n" for line in LEFT_OUT)
+    return own.rstrip("\n") + "\n" + "".join(f"{line}\n" for line in IGNORED_PATTERNS)

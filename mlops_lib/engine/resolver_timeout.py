@@ -10,22 +10,22 @@ import subprocess
 import threading
 from collections.abc import Callable
 
-PATIENCE_S = 120.0
+SEARCH_S = 120.0
 """Seconds that an installer has for its search once it has reported that this takes long."""
 SIGN = "This is taking longer than usual"
-GAVE_UP = "ERROR: Could not find releases that go together: the versions asked for leave too many combinations to try\n"
+STOPPED_LINE = "ERROR: Could not find releases that go together: the versions asked for leave too many combinations to try\n"
 """Line that is added to the output of a stopped installer.
 
 It reads as a refusal of pip's.
 """
 
 
-def followed(
+def follow(
     process: subprocess.Popen[str],
     on_line: Callable[[str], None],
     *,
     asked: bool,
-    patience_s: float = PATIENCE_S,
+    patience_s: float = SEARCH_S,
 ) -> list[str]:
     """Yield the lines that an installer prints until it ends or is stopped.
 
@@ -40,7 +40,7 @@ def followed(
     said: list[str] = []
 
     def end() -> None:
-        said.append(GAVE_UP)
+        said.append(STOPPED_LINE)
         process.terminate()
 
     timer = threading.Timer(patience_s, end)

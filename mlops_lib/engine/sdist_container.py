@@ -135,7 +135,7 @@ class ContainerBuilder:
             "fetch.py": fetch,
         }
         labels = {LABEL_ENVIRONMENT: "sdist-builder", LABEL_HOME: self._home}
-        return buildkit.made(
+        return buildkit.helper_image(
             self._client, tag, files, base_image=self._base_image, labels=labels, on_line=on_line
         )
 

@@ -3,8 +3,7 @@
 A source distribution runs code of its own when it is built. So the build step knows no secret, no
 proxy and no cache, has no network, and runs as an unprivileged user. It gets files that were
 downloaded before: the archive, identified by its hash, and the wheels of its build requirements.
-Its
-product is accepted only if it is a wheel of the same distribution in the same version.
+Its product is accepted only if it is a wheel of the same distribution in the same version.
 """
 
 from __future__ import annotations
@@ -249,7 +248,7 @@ def build_requires(archive: Path) -> tuple[str, ...]:
 def _pyproject(archive: Path) -> str:
     """Return the text of an archive's pyproject.toml without unpacking it.
 
-    "" if it has none.
+    The text is "" if it has none.
     """
     if archive.name.endswith(".zip"):
         with zipfile.ZipFile(archive) as opened:
@@ -282,8 +281,7 @@ def wheels(
     Missing ones are built.
 
     A wheel is cached under the digest of its sources, so that only the same archive, built in the
-    same
-    way, gets it.
+    same way, gets it.
 
     Args:
         texts: the source distributions.
@@ -322,7 +320,7 @@ def _built(source: Source, archive: Path, builder: Builder, on_line: OnLine) -> 
     requires = list(build_requires(archive))
     for number in range(ROUNDS):
         try:
-            return accepted(source, builder(archive, requires, on_line=on_line))
+            return valid_wheel(source, builder(archive, requires, on_line=on_line))
         except ImageError as error:
             known = {requirement.name_of(line) for line in requires}
             more = [
@@ -339,7 +337,7 @@ def _built(source: Source, archive: Path, builder: Builder, on_line: OnLine) -> 
     raise AssertionError("the last failure is raised")
 
 
-def accepted(source: Source, files: Sequence[tuple[str, bytes]]) -> tuple[str, bytes]:
+def valid_wheel(source: Source, files: Sequence[tuple[str, bytes]]) -> tuple[str, bytes]:
     """Return the one file that is a wheel of the source distribution.
 
     Raises:
@@ -383,13 +381,16 @@ def _check_wheel(source: Source, content: bytes) -> None:
             f"its build left no sound wheel: {error}", where=str(source), remedy="Pin another."
         ) from None
     for line in text.splitlines():
-        if line.lower().startswith("requires-dist:") and requirement.read(_asked(line)) is None:
+        if (
+            line.lower().startswith("requires-dist:")
+            and requirement.read(_requirement(line)) is None
+        ):
             raise ImageError(
-                f"it asks for {_asked(line)[:80]!r}: only names with their versions are taken",
+                f"it asks for {_requirement(line)[:80]!r}: only names with their versions are taken",
                 where=f"{source.name} {source.version}",
                 remedy="Pin another release.",
             )
 
 
-def _asked(line: str) -> str:
+def _requirement(line: str) -> str:
     return line.partition(":")[2].strip()

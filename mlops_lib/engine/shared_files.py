@@ -1,12 +1,10 @@
 """Share equal files of virtual environments as hard links to one store.
 
 Twenty environments with TensorFlow contain the same two gigabytes twenty times. After an
-environment
-is built, its larger files become links to the store, by content and mode. An environment of a pull
-request is excluded: its script is a stranger's, and a script can change files of its environment.
-Installers replace files instead of writing into them, so that an upgrade in one environment does
-not
-affect the others.
+environment is built, its larger files become links to the store, by content and mode. An
+environment of a pull request is excluded: its script is a stranger's, and a script can change files
+of its environment. Installers replace files instead of writing into them, so that an upgrade in one
+environment does not affect the others.
 """
 
 from __future__ import annotations

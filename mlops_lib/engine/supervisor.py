@@ -119,8 +119,7 @@ def main(folder: Path) -> None:
     """Claim the container, and supervise it in a detached process.
 
     The calling process returns when the supervisor has recorded its identity. It returns at once if
-    the
-    container was removed before.
+    the container was removed before.
     """
     try:
         claim = os.open(folder / ALIVE, os.O_RDWR | os.O_CREAT | os.O_CLOEXEC, 0o644)

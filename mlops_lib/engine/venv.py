@@ -27,7 +27,7 @@ from mlops_lib.engine import (
     sdists,
     shared_files,
 )
-from mlops_lib.engine.image_store import Stored, name_of_home
+from mlops_lib.engine.image_store import StoredImage, name_of_home
 from mlops_lib.engine.sdist_process import ProcessBuilder
 from mlops_lib.environments import images, locks, placeholder_wheels
 from mlops_lib.errors import ImageError
@@ -36,7 +36,7 @@ from mlops_lib.records import Environment
 COMPLETE = ".complete"
 LOG_LINES = 200
 """Number of lines of a failed installer's output in its error: they name what failed."""
-KEPT = (
+FORWARDED_VARIABLES = (
     "PATH",
     "HOME",
     "LANG",
@@ -173,8 +173,7 @@ def _install(
     """Install all requirements at once, with the wheels that were built for them.
 
     pip downloads and installs in two steps, and only the first knows the index's password: a wheel
-    may
-    replace modules that pip loads late. uv is a binary that loads none.
+    may replace modules that pip loads late. uv is a binary that loads none.
     """
     pinned = images.pinned(environment)
     links = [word for wheel in built for word in ("--find-links", str(wheel.parent))]
@@ -232,7 +231,7 @@ def _from_uv(wanted: str) -> str | None:
 
 def variables() -> Mapping[str, str]:
     """Return an installer's variables: the operator's settings and no secret."""
-    inherited = {name: os.environ[name] for name in KEPT if name in os.environ}
+    inherited = {name: os.environ[name] for name in FORWARDED_VARIABLES if name in os.environ}
     return {**inherited, "PATH": programs.search_path(), **package_index.variables()}
 
 
@@ -275,9 +274,7 @@ def _step(
         ) from None
     with process:
         try:
-            lines = resolver_timeout.followed(
-                process, lambda line: on_line(mask(line)), asked=pinned
-            )
+            lines = resolver_timeout.follow(process, lambda line: on_line(mask(line)), asked=pinned)
         except (
             BaseException
         ):  # asked to end: an installer must not go on in a folder whose lock is free
@@ -319,7 +316,7 @@ def missing(
     return import_check.missing(output, imports)
 
 
-def listed(home: Path, *, running: Collection[str]) -> list[Stored]:
+def stored_environments(home: Path, *, running: Collection[str]) -> list[StoredImage]:
     """Return the environments of a home, largest first.
 
     Args:
@@ -332,7 +329,7 @@ def listed(home: Path, *, running: Collection[str]) -> list[Stored]:
         if not (folder / COMPLETE).exists():
             continue
         found.append(
-            Stored(
+            StoredImage(
                 id=str(folder),
                 tags=(str(folder),),
                 environment=folder.name.rpartition("-")[0],

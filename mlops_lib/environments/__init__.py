@@ -1,1 +1,1 @@
-"""From requirements to the recipe of an image; nothing is built here."""
+"""Convert requirements to the recipe of an image; nothing is built here."""

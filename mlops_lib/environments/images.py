@@ -1,8 +1,8 @@
-"""From an environment to an image: a pure function, named by everything that goes into it.
+"""Convert an environment to an image: a pure function, named by all of its inputs.
 
-Layers are ordered so that families share what they can: Python, the framework's pins, the row's
-further packages, the project's own, and last the runner, so that a change of ours re-downloads
-nothing. The script itself is never part of an image's name.
+Layers are ordered so that families share as much as possible: Python, the framework's pins, the
+row's further packages, the project's own, and last the runner, so that a new runner causes no
+download. The script itself is never part of an image's name.
 """
 
 from __future__ import annotations
@@ -24,23 +24,26 @@ from mlops_lib.records import Environment, Image
 PACKAGE = Path(__file__).parents[1]
 CONTAINERS = Path(FOLDER)
 PYTHON = "3.11"
-"""The Python of an environment that asks for none: that of the usual base image."""
+"""Python version of an environment that requests none: that of the usual base image."""
 LAYERS = ("framework", "family", "project")
 PROGRAMS = ("row.py", "fetch.py")
-"""Programs of ours that install within an image."""
+"""Programs of this package that install within an image."""
 PROJECT = "/mlops/project"
 INSIDE = "/mlops/inside"
 CACHES = "/mlops/caches"
 SHARED = "/mlops/shared"
 PROXIES = "if [ -f /run/secrets/proxies ]; then . /run/secrets/proxies; fi"
-"""Proxies with their passwords: for one command, not as arguments of the build, which every step
-would see.
+"""Shell prefix that sets the proxies, with their passwords, for one command.
+
+Arguments of the build would be visible to every step.
 """
 DOWNLOADING = f"""--mount=type=cache,id=mlops-wheels,target=/root/.cache/pip \\
     --mount=type=secret,id=pip --mount=type=secret,id=ca --mount=type=secret,id=proxies \\
     {PROXIES} && PIP_CONFIG_FILE=/run/secrets/pip"""
-"""Before a command that may talk to the package index. The cache has a name of its own: what other
-Dockerfiles left in theirs is not loaded, and only wheels get into this one.
+"""Options of a step that may use the package index.
+
+The cache has its own name, so that files from other Dockerfiles are not loaded. It receives only
+wheels.
 """
 OFFLINE = "python -I -m pip install --disable-pip-version-check --root-user-action=ignore --no-index --no-deps"
 _MINOR = re.compile(r"==\d+\.\d")
@@ -48,15 +51,15 @@ _SYSTEM = re.compile(r"[a-z0-9][a-z0-9+.-]+(=[A-Za-z0-9.+:~-]+)?")
 
 
 def plan(environment: Environment, *, base_image: str = "python:3.11-slim") -> Image:
-    """The image for an environment; nothing is built and no engine is asked.
+    """Return the image for an environment; nothing is built and no engine is used.
 
     Args:
-        environment: what the entry needs.
+        environment: the entry's needs.
         base_image: a Debian image with Python and pip.
 
     Raises:
-        ImageError: a requirement is not a name with its versions but an option or a URL, or a
-            system package is no name.
+        ImageError: a requirement is an option or a URL instead of a name with versions, or the name
+            of a system package is invalid.
     """
     _check(environment)
     text = dockerfile(environment)
@@ -72,7 +75,7 @@ def plan(environment: Environment, *, base_image: str = "python:3.11-slim") -> I
 
 
 def _check(environment: Environment) -> None:
-    """Where packages come from is the operator's to say, never the project's."""
+    """Refuse options and URLs: only the operator chooses package sources."""
     for kind, is_one, lines in (
         ("requirement", requirement.read, environment.requirements),
         ("system package", _SYSTEM.fullmatch, environment.system),
@@ -87,7 +90,7 @@ def _check(environment: Environment) -> None:
 
 
 def dockerfile(environment: Environment) -> str:
-    """The Dockerfile: containers/Dockerfile with the environment's rows filled in."""
+    """Return the Dockerfile: containers/Dockerfile filled in for an environment."""
     variables = {"PYTHONHASHSEED": "1", **environment.variables}
     row = next((row for row in catalog() if row["name"] == environment.name), {})
     shared = set(row.get("system", ())) & set(environment.system)
@@ -108,7 +111,7 @@ def dockerfile(environment: Environment) -> str:
 
 
 def _standins(environment: Environment, lines: list[str]) -> str:
-    """The stand-ins that a layer's requirements make needed, laid under it."""
+    """Return the step that installs the stand-ins that a layer's requirements need."""
     names = {requirement.name_of(line) for line in lines}
     parts = []
     for one in placeholder_wheels.needed(environment.requirements):
@@ -134,11 +137,11 @@ def _apt(packages: set[str]) -> str:
 
 
 def _project(environment: Environment, system: set[str]) -> str:
-    """Return the steps for what a project has on top of its row, "" if it has nothing.
+    """Return the steps for a project's additions to its row; "" if it has none.
 
-    Downloading knows the index's password and installs nothing; installing knows no secret, and
-    puts the files aside, so that no program that runs in a step is one of them. They come to their
-    places last.
+    The download step knows the index's password and installs nothing. The installation step knows
+    no secret and puts the files aside, so that no program that runs in a step is one of them. They
+    are moved to their places last.
     """
     lines = layers(environment)[2]
     apt = f"# The project's own Debian packages.\n{_apt(system)}\n\n" if system else ""
@@ -165,12 +168,12 @@ COPY --from=wheels /mlops/staging/ /
 
 
 def quoted(value: str) -> str:
-    """A value in a Dockerfile."""
+    """Return a value quoted for a Dockerfile."""
     return json.dumps(value, ensure_ascii=False).replace("$", "\\$")
 
 
 def shown(image: Image) -> str:
-    """The Dockerfile with the requirement files it copies, as a person reads it."""
+    """Return the Dockerfile and the requirement files that it copies, for display."""
     parts = [image.dockerfile.rstrip("\n"), ""]
     for name, lines in zip(LAYERS, layers(image.environment), strict=True):
         parts += [f"# {name}.txt:", *(f"#   {line}" for line in lines)]
@@ -179,7 +182,7 @@ def shown(image: Image) -> str:
 
 
 def context(image: Image, folder: Path) -> None:
-    """Write the build context into an empty folder: Dockerfile, requirements, the runner."""
+    """Write the build context to an empty folder: Dockerfile, requirements, runner."""
     (folder / "Dockerfile").write_text(image.dockerfile, encoding="utf-8")
     for name, lines in zip(LAYERS, layers(image.environment), strict=True):
         (folder / f"{name}.txt").write_text(
@@ -198,11 +201,10 @@ def context(image: Image, folder: Path) -> None:
 
 
 def layers(environment: Environment) -> tuple[list[str], list[str], list[str]]:
-    """The requirements by who shares them: the framework's pins, the rest of the row, the project's
-    own.
+    """Return the requirements by layer: framework, rest of the row, project.
 
-    A project that replaces one of the framework's pins shares nothing: all of its requirements are
-    installed at once, so that no other release lies below in a layer of its own.
+    A project that replaces one of the framework's pins shares no layer. All of its requirements are
+    installed at once, so that no other release remains in a layer below.
     """
     instead = _on_gpu(environment.name)
     given = set(environment.requirements)
@@ -217,14 +219,15 @@ def layers(environment: Environment) -> tuple[list[str], list[str], list[str]]:
 
 
 def row_layers(name: str) -> tuple[list[str], list[str]]:
-    """A row's own requirements by layer: the framework's pins, the rest."""
+    """Return a row's own requirements by layer: the framework's pins, and the rest."""
     row = row_of(name)
     return [line for line in row if _is_pin(line)], [line for line in row if not _is_pin(line)]
 
 
 def locked(environment: Environment) -> dict[str, dict[str, str]]:
-    """The locks that hold for an environment, by layer and processor: of the layers that are the
-    row's as they stand.
+    """Return the locks that apply to an environment, by layer and processor.
+
+    A lock applies to a layer only if that equals the row's.
     """
     own = row_layers(environment.name)
     given = layers(environment)
@@ -237,7 +240,7 @@ def locked(environment: Environment) -> dict[str, dict[str, str]]:
 
 
 def releases(name: str) -> dict[str, str]:
-    """The releases that a row is locked to on the usual processor, by normalised name."""
+    """Return a row's locked releases on the usual processor, by normalised name."""
     framework, family = row_layers(name)
     found = [locks.texts("framework", framework), locks.texts("family", [*framework, *family])]
     texts = [by_machine.get("x86_64", "") for by_machine in found]
@@ -245,7 +248,7 @@ def releases(name: str) -> dict[str, str]:
 
 
 def pinned(environment: Environment) -> bool:
-    """Whether the project asks for versions beyond the row's own: what could be loosened."""
+    """Return whether the project pins versions, which could be loosened."""
     row = row_of(environment.name)
     return any(
         line not in row and (read := requirement.read(line)) and read.versions
@@ -254,20 +257,19 @@ def pinned(environment: Environment) -> bool:
 
 
 def _is_pin(line: str) -> bool:
-    """Whether it names a minor release, not merely a major one."""
+    """Return whether the requirement names a minor release, not merely a major one."""
     return _MINOR.search(line.partition(";")[0]) is not None
 
 
 def row_of(name: str) -> tuple[str, ...]:
-    """The requirements of a row of the catalog, () where there is no such row."""
+    """Return the requirements of a catalog row; () if there is no such row."""
     return tuple(_on_gpu(name))
 
 
 def on_gpu(environment: Environment) -> Environment:
-    """The same environment with the row's builds for a GPU in place of those for the processor.
+    """Return the environment with the row's GPU builds in place of its CPU builds.
 
-    Where Keras computes with another framework, TensorFlow only reads data: it keeps the build for
-    the processor.
+    If Keras computes with another framework, TensorFlow only reads data and keeps its CPU build.
     """
     builds = _gpu_builds(environment.name)
     if environment.variables.get("KERAS_BACKEND", "tensorflow") != "tensorflow":
@@ -282,13 +284,13 @@ def on_gpu(environment: Environment) -> Environment:
 
 @cache
 def _on_gpu(name: str) -> dict[str, str]:
-    """Each requirement of a row, and what stands for it where there is a GPU; mostly itself."""
+    """Map each requirement of a row to its GPU build, which mostly is itself."""
     row = next((row for row in catalog() if row["name"] == name), {})
     return {line: _built_for(line, _gpu_builds(name)) for line in row.get("requirements", ())}
 
 
 def _gpu_builds(name: str) -> dict[str, str]:
-    """The distributions of a row that have another build for a GPU."""
+    """Return the distributions of a row that have another build for a GPU."""
     return dict(next((row.get("gpu", {}) for row in catalog() if row["name"] == name), {}))
 
 
@@ -304,14 +306,12 @@ def _built_for(line: str, builds: Mapping[str, str]) -> str:
 
 @cache
 def catalog() -> tuple[dict[str, Any], ...]:
-    """The rows of containers/catalog.toml."""
+    """Return the rows of containers/catalog.toml."""
     return tuple(tables.read_toml(CONTAINERS / "catalog.toml")["environment"])
 
 
 def runner_files() -> list[Path]:
-    """The sources of what runs around the script: an island, so this is all of mlops_lib that an
-    image holds.
-    """
+    """Return the sources of the runner: the only part of mlops_lib in an image."""
     return [PACKAGE / "__init__.py", *sorted((PACKAGE / "runner").rglob("*.py"))]
 
 
@@ -324,7 +324,7 @@ def _programs_digest() -> str:
 
 @cache
 def runner_digest() -> str:
-    """sha256 over the runner's sources."""
+    """Return the SHA-256 of the runner's sources."""
     digest = hashlib.sha256()
     for path in runner_files():
         digest.update(str(path.relative_to(PACKAGE)).encode() + b"\0" + path.read_bytes() + b"\0")
@@ -332,7 +332,7 @@ def runner_digest() -> str:
 
 
 def copy_runner(folder: Path) -> None:
-    """Copy the runner as the package `mlops_lib` into a folder that can stand on Python's path."""
+    """Copy the runner as the package `mlops_lib` to a folder for Python's path."""
     for path in runner_files():
         target = folder / "mlops_lib" / path.relative_to(PACKAGE)
         target.parent.mkdir(parents=True, exist_ok=True)
@@ -340,5 +340,5 @@ def copy_runner(folder: Path) -> None:
 
 
 def built(image: Image) -> Image:
-    """The image, marked as built."""
+    """Return the image, marked as built."""
     return replace(image, built=True)

@@ -1,4 +1,4 @@
-"""What an installer's log says went wrong."""
+"""Find the causes of a failure in an installer's log."""
 
 from __future__ import annotations
 
@@ -11,7 +11,7 @@ from mlops_lib.environments.tables import tables
 
 
 class Trouble(NamedTuple):
-    """What keeps an installer from its end, and no other version would mend."""
+    """A problem that no other version of a requirement would solve."""
 
     sign: re.Pattern[str]
     what: str
@@ -49,9 +49,7 @@ REFUSAL = re.compile(
     r"ERROR: (No matching|Could not|Cannot install|Ignored|Failed|ResolutionImpossible|Package|Invalid)|No solution found"
     r"|subprocess-exited-with-error|[Ff]ailed to build|E: Unable to locate package|E: Package .* has no installation candidate"
 )
-"""What pip, uv and apt say when it is a requirement that they refuse, and not the engine or the
-machine that failed.
-"""
+"""Messages of pip, uv and apt that blame a requirement, not the engine or the machine."""
 
 
 _NAME = r"([A-Za-z0-9][A-Za-z0-9._-]*)"
@@ -84,19 +82,17 @@ _NO_PACKAGE = re.compile(
 
 
 def is_refusal(log: str) -> bool:
-    """Whether an installer failed because of what it was asked for: else no requirement is to
-    blame.
-    """
+    """Return whether a requirement caused the installer's failure."""
     return REFUSAL.search(log) is not None and trouble(log) is None
 
 
 def trouble(log: str) -> Trouble | None:
-    """What kept an installer from its index, None if nothing did."""
+    """Return the problem between an installer and its index, or None."""
     return next((one for one in UNREACHABLE if one.sign.search(log)), None)
 
 
 def refused(log: str) -> list[str]:
-    """The distributions that a failed installer (pip, uv) names as the reason."""
+    """Return the distributions that a failed installer (pip, uv) names as the reason."""
     found = [normal(match) for pattern in _REFUSED for match in re.findall(pattern, log) if match]
     # uv: "you require tensorflow-cpu{…}==2.21.* and scipy==1.9.*, we can conclude …"
     for phrase in _REQUIRED.findall(log):
@@ -126,10 +122,10 @@ _NO_WHEEL = (
 
 
 def without_wheel(log: str) -> list[str]:
-    """Return the requirements that a failed installer (pip, uv) found no wheel for, one for each
-    distribution.
+    """Return the requirements for which a failed installer (pip, uv) found no wheel.
 
-    Whether there is a source distribution is not said.
+    There is one for each distribution. The log does not reveal whether a source distribution
+    exists.
     """
     found = (match[1].strip() for pattern in _NO_WHEEL for match in pattern.finditer(log))
     lines: dict[str, str] = {}
@@ -145,15 +141,14 @@ _NO_RELEASE = re.compile(
 
 
 def without_release(log: str) -> list[str]:
-    """Return the exact releases, as `name==version`, that a failed installer (pip, uv) says the
-    index does not have.
-    """
+    """Return releases, as `name==version`, that pip or uv found the index to lack."""
     return [f"{normal(match[1])}=={match[match.re.groups]}" for match in _NO_RELEASE.finditer(log)]
 
 
 def uncompiled(lines: Sequence[str], log: str, needed: Collection[str]) -> Trouble | None:
-    """A distribution that the code imports and that cannot be compiled in any version: nothing is
-    left to loosen there.
+    """Return the problem of an imported distribution that cannot be compiled, or None.
+
+    No version is left to loosen in that case.
     """
     bare = {line.name for line in map(read, lines) if line is not None and not line.versions}
     name = next(
@@ -177,5 +172,5 @@ def uncompiled(lines: Sequence[str], log: str, needed: Collection[str]) -> Troub
 
 
 def no_packages(log: str) -> set[str]:
-    """The Debian packages that apt does not have."""
+    """Return the Debian packages that apt does not have."""
     return {one or other for one, other in _NO_PACKAGE.findall(log)}

@@ -1,9 +1,9 @@
-"""Locks of the catalog's rows: one tag means one content.
+"""Locks of the catalog's rows: one tag stands for one content.
 
-A row asks for series of releases, or for a distribution in any. Its lock names each file that is
-installed by its hash, for the two layers that rows share and for each processor. `make locks` (this
-module as a program) makes them anew with uv, from the index that pip's settings name; a test
-compares them with the catalog.
+A row requests series of releases, or a distribution in any release. Its lock lists every installed
+file by its hash, for the two layers that rows share and for each processor. `make locks` (which
+runs mlops_lib.provisioning.lock_refresh) creates them anew with uv, from the index of pip's
+settings. A test compares them with the catalog.
 """
 
 from __future__ import annotations
@@ -19,28 +19,30 @@ from mlops_lib.environments import requirement
 
 LOCKS = Path(FOLDER, "locks")
 PYTHON = "3.11"
-"""The only Python that there are locks for: that of the usual base image."""
+"""The only Python version with locks: that of the usual base image."""
 MACHINES = {"x86_64": "x86_64-manylinux_2_28", "aarch64": "aarch64-manylinux_2_28"}
-"""Processors as `uname -m` names them, and as uv does."""
+"""Processors: the name of `uname -m` to that of uv."""
 LAYERS = ("framework", "family")
 _PIN = re.compile(r"^([A-Za-z0-9][A-Za-z0-9._-]*)==([^\s;\\]+)", re.MULTILINE)
 
 
 def path(layer: str, lines: Sequence[str], machine: str = "") -> Path:
-    """Return the file of a lock: by what it was made for, so that rows with the same layer share
-    it.
+    """Return the file of a lock, named by its inputs, so that equal layers share it.
 
     Args:
         layer: "framework" or "family".
-        lines: the layer's requirements, those of the layer below included.
-        machine: the processor; "" for a lock that is the same for all.
+        lines: the layer's requirements, including those of the layer below.
+        machine: the processor; "" for a lock that applies to all.
     """
     digest = hashlib.sha256("\n".join(lines).encode()).hexdigest()[:8]
     return LOCKS / f"{layer}-{digest}{machine and '.' + machine}.txt"
 
 
 def texts(layer: str, lines: Sequence[str]) -> dict[str, str]:
-    """Return the locks of a layer by processor; empty if it has none. Arguments as for `path`."""
+    """Return the locks of a layer by processor.
+
+    Empty if it has none. Arguments as for `path`.
+    """
     found = {}
     for machine in MACHINES:
         place = next(

@@ -12,32 +12,35 @@ from mlops_lib.environments.requirement import Line, normal, read
 from mlops_lib.environments.tables import tables
 
 NAMED_ROUNDS = 2
-"""How often what an installer named is loosened before the versions of all that no import needs
-are.
+"""Rounds in which only distributions named by the installer are loosened.
+
+After them, the versions of all distributions that no import needs are dropped.
 """
 
 
 NAMED_LEFT_OUT = 4
-"""In which round the last of those is left out by itself; in the next one all are, which a list of
-hundreds needs.
+"""Last round in which named distributions are dropped one by one.
+
+The next round drops all that no import needs, which a list of hundreds requires.
 """
 
 
 def loosen(
     lines: Sequence[str], log: str, *, number: int, needed: Collection[str], row: Sequence[str] = ()
 ) -> Mended | None:
-    """The requirements once an installer has refused them; None where nothing is left to loosen.
+    """Return the requirements after a refusal by an installer, or None.
 
-    What the installer names gives way first, then the versions of what no import needs (a list of
-    all that was installed somewhere, mostly), then what no import needs itself, then all of the
-    project's versions, then all but the framework's, then what no import needs of the row, then the
-    framework's too. A version of the project gives way to the row's, if it has one.
+    It is None if nothing is left to loosen. The order: what the installer names; then the versions
+    of distributions that no import needs (mostly a list of everything that was installed
+    somewhere); then those distributions themselves; then all of the project's versions; then all
+    but the framework's; then distributions of the row that no import needs; then the framework's
+    version. If the row has a version of its own, that replaces the project's.
 
     Args:
-        lines: what could not be installed.
-        log: what the installer said.
-        number: how many times it has been refused, from 1.
-        needed: distributions that the code imports; they are never left out.
+        lines: the requirements that could not be installed.
+        log: the installer's output.
+        number: the number of refusals so far, from 1.
+        needed: distributions that the code imports; they are never dropped.
         row: the lines of the environment's row in the catalog.
     """
     given = [line for line in map(read, lines) if line is not None]

@@ -1,9 +1,9 @@
-"""Declared requirements as they can be installed today.
+"""Replace declared requirements by ones that can be installed today.
 
 Projects outlive the releases they pin: `tensorflow==1.14`, `sklearn`, `pywin32`, a `pip freeze` of
-2018. Pins that still resolve are kept. What is known not to (containers/requirements.toml) is
-mended before anything is built, and what an installer refuses is loosened by name afterwards; every
-change is told with its reason. Both are pure functions.
+2018. Pins that still resolve are kept. Known faults (containers/requirements.toml) are replaced
+before anything is built, and requirements that the installer refuses are loosened by name
+afterwards. Every change is reported with its reason. Both are pure functions.
 """
 
 from __future__ import annotations
@@ -29,7 +29,7 @@ NUMPY_1 = Line("numpy", "", (("<", "2"),))
 
 @dataclass(frozen=True)
 class Mended:
-    """Requirements that can be installed, and what was changed to get them."""
+    """Requirements that can be installed, and the changes that were made."""
 
     lines: tuple[str, ...]
     notes: tuple[str, ...] = ()
@@ -38,10 +38,10 @@ class Mended:
 
 
 def _is_met(line: Line, by: Iterable[Line], locked: Mapping[str, str]) -> bool:
-    """Whether what the row has of a distribution is what a requirement asks for.
+    """Return whether the row's release already satisfies a requirement.
 
-    Without a lock the newest of the row's series is taken: a lower bound in it names a release that
-    there is.
+    Without a lock the newest release of the row's series counts: a lower bound in it names an
+    existing release.
     """
     own = next((one for one in by if one.name == line.name and not one.marker), None)
     if own is None or line.extras or line.marker or not line.versions:
@@ -68,11 +68,11 @@ def mend(
     python: str = "3.11",
     locked: Mapping[str, str] = MappingProxyType({}),
 ) -> Mended:
-    """The requirements with everything that is known not to work replaced.
+    """Return the requirements with everything replaced that is known not to work.
 
     Args:
-        lines: what the environment asks for: the row's lines, or the project's in their place, then
-            the project's own.
+        lines: the environment's requirements: the row's lines, or the project's in their place,
+            then the project's own.
         row: the lines of the environment's row in the catalog.
         python: the environment's Python, such as "3.11".
         locked: the releases that the row is locked to, by name.
@@ -129,9 +129,7 @@ def mend(
 
 
 def lower_bound_violated(line: Line, others: Iterable[Line]) -> Line | None:
-    """The other requirement that allows only what is too old for a release of the row; None where
-    there is none.
-    """
+    """Return the requirement that allows only too old releases for `line`, or None."""
     asks = tables()["asks"].get(line.name, {}) if line.versions else {}
     return next(
         (other for other in others if other.name in asks and ends_before(other, asks[other.name])),
@@ -140,8 +138,9 @@ def lower_bound_violated(line: Line, others: Iterable[Line]) -> Line | None:
 
 
 def _beside(lines: list[Line]) -> tuple[list[Line], list[str]]:
-    """The lines with the releases that others of them work beside; a version that was asked for
-    stays.
+    """Return the lines with releases that are compatible with each other.
+
+    A version that the project requests stays.
     """
     every: list[Line] = list(lines)
     notes: list[str] = []
@@ -171,7 +170,7 @@ def _beside(lines: list[Line]) -> tuple[list[Line], list[str]]:
 
 
 def follows(text: str, row: Sequence[str]) -> bool:
-    """Whether a requirement names a release of the framework that the row brings itself."""
+    """Return whether a requirement pins the framework that the row provides."""
     line, framework = read(text), _framework(line for line in map(read, row) if line is not None)
     if line is None or not framework or not line.versions:
         return False
@@ -188,7 +187,10 @@ def _framework(row: Iterable[Line]) -> str:
 
 
 def _mended(text: str, *, python: str, framework: str) -> tuple[Line | None, str]:
-    """What stands for one line, None for nothing; and why, "" where nothing was changed."""
+    """Return the replacement of one line, or None to drop it, and the reason.
+
+    The reason is "" if the line is unchanged.
+    """
     line = read(text)
     if line is None:
         return (
@@ -239,7 +241,10 @@ def _mended(text: str, *, python: str, framework: str) -> tuple[Line | None, str
 
 
 def needs_numpy_1(lines: Sequence[Line]) -> bool:
-    """Whether one of these was compiled for NumPy 1 only, which its own metadata does not say."""
+    """Return whether one of these was compiled for NumPy 1 only.
+
+    Its metadata omits that.
+    """
     bounded = any(line.name == "numpy" and highest(line) is not None for line in lines)
     return not bounded and any(
         ends_before(line, tables()["numpy2"][line.name])
@@ -249,16 +254,18 @@ def needs_numpy_1(lines: Sequence[Line]) -> bool:
 
 
 def before_numpy_2(name: str) -> Line | None:
-    """The releases of a distribution that still work with NumPy 1; None where all do, or nobody
-    knows.
+    """Return the releases of a distribution that still work with NumPy 1.
+
+    It is None if all do, or if that is unknown.
     """
     known = tables()["numpy1"].get(name)
     return read(f"{name}<{known['ends']}") if known else None
 
 
 def _with_numpy_1(lines: list[Line]) -> tuple[list[Line], list[str]]:
-    """The lines, what no longer works with NumPy 1 held back where they keep NumPy below 2: its
-    metadata does not say it.
+    """Limit distributions to releases for NumPy 1 if NumPy itself is kept below 2.
+
+    Their metadata does not state that limit.
     """
     every = list(lines)
     names = {line.name for line in lines}

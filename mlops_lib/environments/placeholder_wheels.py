@@ -1,10 +1,11 @@
-"""Wheels that hold nothing but a name, in the place of downloads for GPUs that are not there.
+"""Wheels without content, in place of downloads for GPUs that do not exist.
 
-`tensorflow` and `tensorflow-cpu` bring the same files, and what builds on TensorFlow (tf_keras,
-tensorflow-hub, tensorflow-text) asks for the first, so that an installer would download both: 570
-MB more. A distribution of that name and release that asks for `tensorflow-cpu` answers for it.
+`tensorflow` and `tensorflow-cpu` contain the same files. Distributions that depend on TensorFlow
+(tf_keras, tensorflow-hub, tensorflow-text) require the first, so that an installer would download
+both: 570 MB more. A placeholder of that name and release that requires `tensorflow-cpu` satisfies
+them.
 
-XGBoost asks for `nvidia-nccl-cu12`, 470 MB that it loads only where it trains on several GPUs.
+XGBoost requires `nvidia-nccl-cu12`, 470 MB that it loads only to train on several GPUs.
 """
 
 from __future__ import annotations
@@ -21,7 +22,7 @@ from mlops_lib.environments.requirement import name_of
 
 NCCL = "nvidia-nccl-cu12"
 _CPU = re.compile(r"tensorflow-cpu==(\d+\.\d+)\.\*(?=$|\s*;)")
-"""The row's line, with its release; it has wheels for one processor only."""
+"""The row's line with its release, which has wheels for one processor only."""
 
 
 @dataclass(frozen=True)
@@ -31,11 +32,11 @@ class StandIn:
     name: str
     version: str
     beside: str
-    """The requirement that makes it needed."""
+    """The requirement that makes it necessary."""
     requires: str = ""
-    """What it asks for itself, in the words of a wheel's metadata."""
+    """Its own requirements, in the syntax of a wheel's metadata."""
     machine: str = ""
-    """The only processor that it is for, as `uname -m` says it; "" for all."""
+    """The only processor that it is for, named as by `uname -m`; "" for all."""
 
     @property
     def file(self) -> str:
@@ -47,7 +48,7 @@ class StandIn:
         return f"{self.name.replace('-', '_')}-{self.version}"
 
     def wheel(self) -> bytes:
-        """The wheel: metadata only, and the same bytes every time."""
+        """The wheel: metadata only, reproducible byte by byte."""
         folder = f"{self._stem}.dist-info"
         asks = f"Requires-Dist: {self.requires}\n" if self.requires else ""
         files = {
@@ -66,7 +67,7 @@ class StandIn:
 
 
 def needed(lines: Collection[str]) -> list[StandIn]:
-    """The stand-ins for an environment with these requirements."""
+    """Return the stand-ins for an environment with these requirements."""
     found = []
     release = next((cpu[1] for cpu in map(_CPU.match, lines) if cpu), "")
     if release:

@@ -1,4 +1,4 @@
-"""One declared requirement: its name, its versions, and which release it allows."""
+"""One declared requirement: its name, its versions, and the releases it allows."""
 
 from __future__ import annotations
 
@@ -20,7 +20,7 @@ class Line(NamedTuple):
     """One requirement: a distribution with its versions."""
 
     name: str
-    """Normalised (PEP 503)."""
+    """Normalised name (PEP 503)."""
     extras: str = ""
     versions: tuple[tuple[str, str], ...] = ()
     marker: str = ""
@@ -31,14 +31,12 @@ class Line(NamedTuple):
 
     @property
     def bare(self) -> Line:
-        """Without its versions."""
+        """The requirement without its versions."""
         return self._replace(versions=())
 
 
 def read(text: str) -> Line | None:
-    """The requirement in a line; None for what is no name with its versions (an option, a URL, a
-    path).
-    """
+    """Return the requirement in a line, or None for an option, a URL or a path."""
     found = _LINE.fullmatch(text.strip())
     if found is None:
         return None
@@ -56,18 +54,18 @@ def read(text: str) -> Line | None:
 
 
 def normal(name: str) -> str:
-    """A distribution's name as the index knows it (PEP 503)."""
+    """Return a distribution's normalised name (PEP 503)."""
     return re.sub(r"[-_.]+", "-", name).lower()
 
 
 def name_of(text: str) -> str:
-    """The normalised name in a requirement, "" if there is none."""
+    """Return the normalised name in a requirement; "" if there is none."""
     line = read(text)
     return "" if line is None else line.name
 
 
 def release(version: str) -> tuple[int, ...]:
-    """A version's release numbers, for comparing: (1, 16, 4) of 1.16.4rc1."""
+    """Return a version's release numbers for comparison: (1, 16, 4) of 1.16.4rc1."""
     numbers = []
     for part in version.partition("!")[2].split(".") if "!" in version else version.split("."):
         digits = "".join(takewhile(str.isdigit, part))
@@ -82,8 +80,9 @@ def release(version: str) -> tuple[int, ...]:
 
 
 def highest(line: Line) -> tuple[tuple[int, ...], bool] | None:
-    """The versions a requirement allows end here (and whether that one is allowed); None where they
-    are open.
+    """Return the upper bound of a requirement, and whether it includes that release.
+
+    It is None if there is no upper bound.
     """
     ends = []
     for operator, version in line.versions:
@@ -100,21 +99,22 @@ def highest(line: Line) -> tuple[tuple[int, ...], bool] | None:
 
 
 def _next(numbers: tuple[int, ...], length: int) -> tuple[int, ...]:
-    """The release that ends a series: of 1.4.* (length 2) and ~=1.4.2 it is 1.5."""
+    """Return the release that ends a series: 1.5 for 1.4.* (length 2) and ~=1.4.2."""
     padded = (*numbers, *(0,) * length)[:length]
     return (*padded[:-1], padded[-1] + 1) if padded else (sys.maxsize,)
 
 
 def ends_before(line: Line, version: str) -> bool:
-    """Whether every version that the requirement allows is older than this one."""
+    """Return whether every version that the requirement allows is older than this one."""
     end = highest(line)
     first = release(version)
     return end is not None and (end[0] < first or (end[0] == first and not end[1]))
 
 
 def normalized_specifier(operator: str, version: str) -> tuple[str, str] | None:
-    """A bound that installers can read, without a dot or star at its end where none may stand; None
-    if that does not help.
+    """Return a bound that installers accept, without a misplaced dot or star.
+
+    It is None if that is not enough.
     """
     starred = operator in ("==", "!=") and version.endswith(".*")
     number = version.rstrip(".*")
@@ -123,7 +123,7 @@ def normalized_specifier(operator: str, version: str) -> tuple[str, str] | None:
 
 
 def series_of(version: str) -> str:
-    """The minor release: 1.5.* of 1.5.1."""
+    """Return the minor release: 1.5.* for 1.5.1."""
     return ".".join(version.split(".")[:2]) + ".*"
 
 

@@ -1,4 +1,4 @@
-"""Tables of the catalog: what no longer installs, and what replaces it."""
+"""Tables of requirements that no longer install, and their replacements."""
 
 from __future__ import annotations
 
@@ -12,12 +12,12 @@ from mlops_lib import catalog
 
 @cache
 def tables() -> Mapping[str, Any]:
-    """containers/requirements.toml."""
+    """Return the contents of containers/requirements.toml."""
     return read_toml(Path(catalog.FOLDER, "requirements.toml"))
 
 
 def read_toml(path: Path) -> dict[str, Any]:
-    """A TOML file of ours."""
+    """Read a TOML file of this package."""
     try:
         import tomllib
     except ImportError:  # Python 3.10
@@ -28,8 +28,10 @@ def read_toml(path: Path) -> dict[str, Any]:
 
 @cache
 def only_wheels(python: str = "3.11") -> tuple[str, ...]:
-    """The distributions that are never built from source: they hold compiled code and have wheels,
-    so that an installer which tries to build one has chosen a release that is too old.
+    """Return the distributions that are never built from source.
+
+    They contain compiled code and have wheels, so that an installer that tries to build one has
+    chosen a release that is too old.
     """
     known = tables()
     return tuple(

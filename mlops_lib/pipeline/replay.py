@@ -1,10 +1,9 @@
 """Train a registered model again from its lineage, and compare the two.
 
 The commit is checked out beside the project, which stays untouched. Files that are not under
-version
-control are taken from the project as it is now. The digest of all of it must equal the registered
-one: then code, data, arguments, environment and seed are unchanged, and only then is anything
-trained.
+version control are taken from the project as it is now. The digest of all of it must equal the
+registered one: then code, data, arguments, environment and seed are unchanged, and only then is
+anything trained.
 """
 
 from __future__ import annotations

@@ -362,8 +362,7 @@ def _looks(job: Job, before: Verdict | None, *, is_changed: bool) -> dict[str, i
     """Return how many models were judged on these examples, and the pass that made this one.
 
     This model counts too, but judging it again does not. Runs of the same script with another
-    argument
-    share their examples, so each continues the count of the one before.
+    argument share their examples, so each continues the count of the one before.
     """
     number = second_pass.last_pass(job.run_dir) if is_changed else 1
     earlier = job.earlier_looks if before is None else before.looks

@@ -1,1 +1,1 @@
-"""Make an environment real: build it, check its imports, keep it for the next run."""
+"""Build an environment, check its imports, and cache it for later runs."""

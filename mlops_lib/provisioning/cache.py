@@ -1,4 +1,4 @@
-"""The environments this machine keeps: which runs need them, and which nobody does."""
+"""The cached environments of this machine, and the runs that need them."""
 
 from __future__ import annotations
 
@@ -8,7 +8,7 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from mlops_lib.engine import Engine
-from mlops_lib.engine.image_store import Stored, name_of_home
+from mlops_lib.engine.image_store import StoredImage, name_of_home
 from mlops_lib.records import Record, RunSpec
 from mlops_lib.run_directory import RunDirectory
 from mlops_lib.runner import protocol
@@ -16,19 +16,19 @@ from mlops_lib.runner import protocol
 
 @dataclass(frozen=True, kw_only=True)
 class Kept(Record):
-    """An image or virtual environment with what speaks for keeping it."""
+    """An image or virtual environment with the reasons for keeping it."""
 
     name: str
-    """Its tag, or its folder."""
+    """The image's tag, or the environment's folder."""
     environment: str
     bytes: int
     created: float
     used: float
-    """When a run last used it, Unix time in seconds; 0 for never."""
+    """Unix time in seconds of its last use by a run; 0 for never."""
     runs: tuple[str, ...] = ()
     """Names of the run directories that need it."""
     in_use: bool = False
-    """Whether a container of it is there."""
+    """Whether a container of it exists."""
 
 
 def _runs(home: Path) -> list[tuple[Path, RunSpec]]:
@@ -38,8 +38,8 @@ def _runs(home: Path) -> list[tuple[Path, RunSpec]]:
     return [(place, spec) for place, spec in read if spec is not None]
 
 
-def survey(stored: Iterable[Stored], needed: Mapping[str, Collection[Path]]) -> list[Kept]:
-    """What is stored, with the runs that need it."""
+def survey(stored: Iterable[StoredImage], needed: Mapping[str, Collection[Path]]) -> list[Kept]:
+    """Return the stored environments with the runs that need them."""
     kept = []
     for one in stored:
         runs = sorted({place for tag in one.tags for place in needed.get(tag, ())})
@@ -66,16 +66,17 @@ def _last_use(run_dir: Path) -> float:
     return 0.0
 
 
-def unneeded(stored: Iterable[Stored], needed: Collection[str], *, home: str) -> list[Stored]:
-    """What may go: built for this home, needed by none of its runs, and no container was made from
-    it.
+def unneeded(
+    stored: Iterable[StoredImage], needed: Collection[str], *, home: str
+) -> list[StoredImage]:
+    """Return the images built for this home that no run and no container needs.
 
-    Another home's images are its own to judge: its runs are not seen from here.
+    Images of another home are never returned: its runs are not visible from here.
 
     Args:
-        stored: the images there are.
+        stored: the existing images.
         needed: tags that runs of this home need.
-        home: the home's name on image labels.
+        home: the home's name in image labels.
     """
     return [
         one
@@ -85,12 +86,12 @@ def unneeded(stored: Iterable[Stored], needed: Collection[str], *, home: str) ->
 
 
 def take(engine: Engine, *, home: Path, prune: bool = False) -> tuple[list[Kept], list[Kept]]:
-    """What an engine keeps, and what was removed of it.
+    """Return the environments that an engine stores, and those removed from it.
 
     Args:
-        engine: where environments are kept.
+        engine: the engine that stores them.
         home: the home whose runs count.
-        prune: remove what no run of this home needs.
+        prune: remove those that no run of this home needs.
     """
     needed: dict[str, list[Path]] = {}
     for place, spec in _runs(home):
@@ -105,7 +106,7 @@ def take(engine: Engine, *, home: Path, prune: bool = False) -> tuple[list[Kept]
 
 
 def described(kept: Kept) -> str:
-    """One line about it."""
+    """Return a description of one line."""
     used = time.strftime("%Y-%m-%d", time.localtime(kept.used)) if kept.used else "no run here"
     needs = f"{len(kept.runs)} runs" if len(kept.runs) != 1 else kept.runs[0]
     return f"{kept.name:44} {kept.bytes / 2**20:8.0f} MiB  {used:12} {needs}{'  in use' if kept.in_use else ''}"

@@ -1,4 +1,7 @@
-"""Refresh the locks of the catalog's rows: `python -m mlops_lib.provisioning.lock_refresh`."""
+"""Refresh the locks of the catalog's rows.
+
+Run it as `python -m mlops_lib.provisioning.lock_refresh`.
+"""
 
 from __future__ import annotations
 
@@ -15,9 +18,9 @@ def made(lines: Sequence[str], *, machine: str, given: str = "") -> str:
     """Resolve a layer and return its lock.
 
     Args:
-        lines: its requirements, those of the layers below included.
+        lines: its requirements, including those of the layers below.
         machine: the processor.
-        given: the lock of the layers below; its releases stay, and are left out.
+        given: the lock of the layers below; its releases stay, and are left out of the result.
     """
     import tempfile
 
@@ -64,7 +67,7 @@ def made(lines: Sequence[str], *, machine: str, given: str = "") -> str:
 
 
 def main() -> None:
-    """Make all locks anew."""
+    """Create all locks anew."""
     from mlops_lib.environments import images
 
     LOCKS.mkdir(exist_ok=True)

@@ -1,11 +1,11 @@
-"""From what a project declares to an environment in which its imports work.
+"""Resolve a project's declarations to an environment in which its imports work.
 
-Three steps, each bounded, each told with its reason. Before the build, what is known not to install
-is mended (mlops_lib.environments.mend). While building, what the installer refuses is loosened.
-After it, every import of the code is tried once, and what is missing comes from a table: a
-distribution of the curated map, a Debian package of a shared library. Never is a distribution
-installed because it merely has the name of an unknown import. The answer is remembered, so that the
-next build decides at once.
+There are three steps, each bounded and each reported with its reason. Before the build,
+requirements that are known not to install are replaced (mlops_lib.environments.mend). During the
+build, requirements that the installer refuses are loosened. After it, every import of the code is
+tried once, and missing ones are looked up in a table: a distribution of the curated map, or a
+Debian package of a shared library. A distribution is never installed merely because it has the name
+of an unknown import. The result is cached, so that the next build starts from it.
 """
 
 from __future__ import annotations
@@ -31,11 +31,11 @@ from mlops_lib.project import trust
 from mlops_lib.records import Detection, Environment, Image, Record
 
 REFUSALS = 10
-"""How often requirements are loosened that an installer refuses."""
+"""Number of times that requirements are loosened after an installer refused them."""
 SOURCES = 40
-"""How many distributions of an environment are built from source at most."""
+"""Number of an environment's distributions that may be built from source."""
 REPAIRS = 3
-"""How often an environment is repaired whose imports do not work."""
+"""Number of times that an environment with failing imports is repaired."""
 NUMPY_1 = (
     "NumPy 1.x",
     "numpy.dtype size changed",
@@ -45,31 +45,35 @@ NUMPY_1 = (
 _NOT_FOUND = re.compile(r"No module named '([A-Za-z_][\w.]*)'")
 _NEEDS_NUMPY_2 = re.compile(r"([A-Za-z_]\w*) requires NumPy 2")
 _NOT_DEFINED = re.compile(r"name '(pkg_resources)' is not defined")
-"""A module of setuptools that packages import under `try` and use all the same."""
+"""NameError about a module of setuptools that packages import under `try` but need all the same."""
 
 
 @dataclass(frozen=True, kw_only=True)
 class Need(Record):
-    """What a project asks of its environment, as detection saw it."""
+    """A project's demands on its environment, as detected."""
 
     environment: Environment
     imports: tuple[str, ...] = ()
     """Top-level third-party names that the code needs."""
     declared: tuple[str, ...] = ()
-    """The project's requirements as they stand, of which the environment may have others already.
+    """The project's literal requirements.
+
+    The environment may have replaced some already.
     """
     base_image: str = ""
     backend: str = "docker"
     gpus: bool = False
     owner: str = ""
-    """The project at its trust level (`trust.cache_name`): what its trainings claim to miss changes
-    no other's environment.
+    """The project at its trust level (`trust.cache_name`).
+
+    A missing import that its training claims changes the environment of no other project.
     """
 
     @property
     def digest(self) -> str:
-        """Names the need, with the tables that answer it; the same for all projects that ask for
-        the same.
+        """Digest of the need and of the tables that resolve it.
+
+        Equal needs of projects share it.
         """
         asked = {key: value for key, value in self.to_json().items() if key != "owner"}
         content = json.dumps([asked, _tables()], sort_keys=True)
@@ -78,7 +82,7 @@ class Need(Record):
 
 @dataclass(frozen=True, kw_only=True)
 class Answer(Record):
-    """The environment that a need came to."""
+    """The environment that a need was resolved to."""
 
     schema: int = 1
     environment: Environment
@@ -95,7 +99,7 @@ def _tables() -> str:
 def need(
     detection: Detection, *, base_image: str, backend: str, gpus: bool, owner: str = ""
 ) -> Need:
-    """What a project asks for."""
+    """Return a project's demands on its environment."""
     python = detection.environment.python
     if backend == "docker" and python != images.PYTHON:
         base_image = with_python(base_image, python)
@@ -123,11 +127,13 @@ def with_python(base_image: str, python: str) -> str:
 
 
 def plan(asked: Need, *, home: Path) -> Image:
-    """The image for a need: what an earlier build came to, else what is declared, mended. Nothing
-    is built.
+    """Return the image for a need without building it.
+
+    It is the result of an earlier build, or else the declared environment with known faults
+    replaced.
 
     Raises:
-        ImageError: a system package is no name.
+        ImageError: the name of a system package is invalid.
     """
     answer = _recall(asked, home) or mended(asked)
     private = asked.backend == "process" and trust.is_strangers(asked.owner)
@@ -137,7 +143,7 @@ def plan(asked: Need, *, home: Path) -> Image:
 
 
 def mended(asked: Need) -> Answer:
-    """The environment with everything that is known not to install replaced."""
+    """Return the environment without requirements that are known not to install."""
     declared = asked.environment
     python = declared.python
     unmet: tuple[str, ...] = ()
@@ -174,7 +180,7 @@ def mended(asked: Need) -> Answer:
 
 
 def _of_this_machine(wanted: str) -> tuple[str, tuple[str, ...]]:
-    """Return the Python that a process gets, and a note if that is not the one asked for."""
+    """Return the Python for a process, and a note if that is not `wanted`."""
     own = f"{sys.version_info[0]}.{sys.version_info[1]}"
     if wanted == images.PYTHON:
         return own, ()
@@ -190,8 +196,9 @@ def _of_this_machine(wanted: str) -> tuple[str, tuple[str, ...]]:
 
 
 def _place(asked: Need, home: Path, *, claim: bool) -> Path:
-    """Return the file of an answer: one that a training's claim led to is its project's own, at its
-    trust level.
+    """Return the file of a cached answer.
+
+    An answer that a training's claim led to is private to its project at its trust level.
     """
     name = f"{asked.digest[:32]}.json"
     folder = home / "environments" / "answers"
@@ -213,10 +220,11 @@ def _remember(asked: Need, image: Image, home: Path, *, claim: bool = False) -> 
 
 
 def make(asked: Need, *, engine: Engine, home: Path, observer: Observer) -> Image:
-    """Make the environment real: build, probe, repair, and remember what came of it.
+    """Build the environment, try its imports, repair it, and cache the result.
 
     Raises:
-        ImageError: it cannot be built, however much is loosened, or the index does not answer.
+        ImageError: it cannot be built even with loosened requirements, or the index does not
+            answer.
         EngineError: the engine does not answer.
     """
     image = plan(asked, home=home)
@@ -239,8 +247,9 @@ def make(asked: Need, *, engine: Engine, home: Path, observer: Observer) -> Imag
 
 
 def _is_rows(image: Image, asked: Need) -> bool:
-    """Whether it is a row of the catalog as it stands, and the code imports nothing else: then who
-    built it has probed it.
+    """Return whether it is an unchanged catalog row that covers all imports.
+
+    The builder of such an image has tried its imports already.
     """
     row = {requirement.name_of(line) for line in images.row_of(asked.environment.name)}
     brought = {requirement.name_of(distribution(module)) for module in asked.imports}
@@ -252,12 +261,12 @@ def _is_rows(image: Image, asked: Need) -> bool:
 
 
 def repair(asked: Need, message: str, *, image: Image, home: Path) -> Image | None:
-    """The image that has what a training failed to import; None where that is not known.
+    """Return the image with the import that a training lacked, or None.
 
     Args:
-        asked: the project's need; the answer is remembered for it.
+        asked: the project's need; the answer is cached for it.
         message: the failure, such as "ModuleNotFoundError: No module named 'yaml'"; a claim of the
-            script's.
+            script.
         image: the image it failed in.
         home: folder of mlops' own files.
     """
@@ -272,7 +281,7 @@ def repair(asked: Need, message: str, *, image: Image, home: Path) -> Image | No
 
 
 def _needed(asked: Need) -> set[str]:
-    """The distributions that the code imports, and those of the imports' own names."""
+    """Return the distributions that the code imports, or that have an import's name."""
     return {
         name
         for module in asked.imports
@@ -312,15 +321,14 @@ def _built(image: Image, asked: Need, *, engine: Engine, observer: Observer) -> 
 
 
 def without_lock(image: Image, log: str) -> Image | None:
-    """Return the image with the newest releases of its row, or None if the row's lock is not to
-    blame.
+    """Return the image without its row's lock, or None if that is not to blame.
 
-    A file with another hash than the lock's is never taken; an index may lack a release of it,
-    though.
+    A file with another hash than the lock's is never accepted, but an index may lack one of its
+    releases.
 
     Args:
-        image: what could not be built.
-        log: what the installer said.
+        image: the image that could not be built.
+        log: the installer's output.
     """
     texts = [
         text
@@ -338,12 +346,13 @@ def without_lock(image: Image, log: str) -> Image | None:
 
 
 def with_source(image: Image, log: str) -> Image | None:
-    """Return the image with a distribution built from source that has no wheel; None if no such one
-    is to blame.
+    """Return the image with a distribution without a wheel built from source, or None.
+
+    It is None if no such distribution caused the failure.
 
     Args:
-        image: what could not be built.
-        log: what the installer said.
+        image: the image that could not be built.
+        log: the installer's output.
     """
     have = {line.partition("==")[0] for line in image.environment.sdists}
     for line in installer_log.without_wheel(log):
@@ -361,14 +370,15 @@ def with_source(image: Image, log: str) -> Image | None:
 
 
 def loosened(image: Image, asked: Need, log: str, number: int) -> Image | None:
-    """The image with what an installer refuses loosened; None where no requirement is to blame, or
-    nothing is left.
+    """Return the image with refused requirements loosened, or None.
+
+    It is None if no requirement caused the failure, or nothing is left to loosen.
 
     Args:
-        image: what could not be built.
+        image: the image that could not be built.
         asked: the project's need.
-        log: what the installer said.
-        number: how many times it has been refused, from 1.
+        log: the installer's output.
+        number: the number of refusals so far, from 1.
     """
     if not installer_log.is_refusal(log):
         return None
@@ -401,18 +411,18 @@ def _changed(image: Image, notes: Sequence[str], **fields: Any) -> Image:
 
 
 def distribution(module: str) -> str:
-    """The distribution that brings a top-level import name, "" where none is known."""
+    """Return the distribution that provides a top-level import; "" if it is unknown."""
     known = tables.tables()
     name = str(known["module"].get(module) or DISTRIBUTIONS.get(module, ""))
     return str(known["variant"].get(name, name))
 
 
 def repaired(image: Image, missing: Collection[Missing], *, apt: bool = True) -> Image | None:
-    """The image with what is missing; None where nothing of that is known to help.
+    """Return the image with the missing parts, or None if no known change helps.
 
     Args:
         image: the image as it is.
-        missing: the imports that do not work in it.
+        missing: the imports that fail in it.
         apt: whether Debian packages can be installed.
     """
     lines = list(image.environment.requirements)
@@ -441,9 +451,7 @@ _NO_PROGRAM = re.compile(
 
 
 def _packages(one: Missing) -> list[str]:
-    """The Debian packages of the shared library or the program that is missing, none if it is
-    something else.
-    """
+    """Return the Debian packages of a missing shared library or program."""
     found: list[str] = next(
         (found for saw, found in tables.tables()["library"].items() if saw in one.message), []
     )
@@ -453,11 +461,12 @@ def _packages(one: Missing) -> list[str]:
 
 
 def _repaired_line(one: Missing, lines: list[str], *, row: Sequence[str]) -> str:
-    """Change the requirements so that an import works; says what was done, "" where nothing is
-    known.
+    """Change the requirements so that an import works.
 
-    The row's own releases stay: they work together, and what one of them does not hold is the
-    script's mistake.
+    Return the change in words, or "".
+
+    The row's own releases stay: they are compatible, and a name that one of them lacks is a mistake
+    of the script.
     """
     names = [requirement.name_of(line) for line in lines]
     unnamed = _NOT_DEFINED.search(one.message) if one.error == "NameError" else None

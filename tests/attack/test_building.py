@@ -282,16 +282,16 @@ def test_what_a_build_leaves_is_taken_only_as_what_it_was_asked_for() -> None:
     index_of_wheels.add("acme_evil", requires="acme_more @ http://127.0.0.1/x.tar.gz")
     name, content = next(iter(index_of_wheels.wheels.items()))
     with pytest.raises(ImageError, match="only names with their versions"):
-        sdists.accepted(source, [(name, content)])
+        sdists.valid_wheel(source, [(name, content)])
     for other in (
         "acme_other-1.0-py3-none-any.whl",
         "acme_evil-2.0-py3-none-any.whl",
         "../acme_evil-1.0-py3-none-any.whl",
     ):
         with pytest.raises(ImageError, match="left no wheel"):
-            sdists.accepted(source, [(other, content)])
+            sdists.valid_wheel(source, [(other, content)])
     with pytest.raises(ImageError, match="no sound wheel"):
-        sdists.accepted(source, [(name, b"no archive")])
+        sdists.valid_wheel(source, [(name, b"no archive")])
 
 
 def archive_of(folder: Path, pyproject: str | tarfile.TarInfo) -> Path:

@@ -106,7 +106,7 @@ def test_workers_take_turns_at_the_gpus_there_are(
 def test_gpus_that_are_not_there_are_named(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setenv("PATH", str(tmp_path))  # without the driver's program there is no driver
     (tmp_path / "train.py").write_text("print(1)\n")
-    with pytest.raises(UsageError, match="no GPU can be given"):
+    with pytest.raises(UsageError, match="no GPU can be granted"):
         prepare(
             tmp_path, entry="train.py", backend="process", home=str(tmp_path / "home"), gpus="all"
         )

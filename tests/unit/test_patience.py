@@ -9,7 +9,7 @@ import sys
 
 import pytest
 
-from mlops_lib.engine.resolver_timeout import SIGN, followed
+from mlops_lib.engine.resolver_timeout import SIGN, follow
 from mlops_lib.environments import installer_log, loosen
 
 ENDLESS = f"import sys\nprint('Collecting pandas')\nprint('INFO: {SIGN}.', flush=True)\nsys.stdin.read()\nprint('found')"
@@ -27,7 +27,7 @@ def installed(*, asked: bool, program: str = ENDLESS) -> tuple[int, str]:
             if SIGN in line and not asked:
                 stdin.close()
 
-        lines = followed(process, saw, asked=asked, patience_s=0.1)
+        lines = follow(process, saw, asked=asked, patience_s=0.1)
     return process.returncode, "".join(lines)
 
 
