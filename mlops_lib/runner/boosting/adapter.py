@@ -1,4 +1,4 @@
-"""Adapter for XGBoost and LightGBM: `train` resumes at the round where it was killed.
+"""Adapter for XGBoost and LightGBM: `train` resumes at the round of the kill.
 
 Each checkpoint holds a round's booster, the callbacks' state and the evaluation history. A
 restarted training passes the booster to the library's own continuation, and rounds, callbacks and

@@ -1,8 +1,8 @@
-"""Measure a saved model again: `python -m mlops_lib.runner.metrics.remeasure FOLDER`.
+"""Measure a saved model again: `python -m mlops_lib.runner.metrics.remeasure`.
 
-It is a process without the script. FOLDER contains `order.json`, the model's file, and the examples
-that the runner stored. Nothing is written: the answer is the last line of the output, marked with
-the order's token. No file is loaded in a way that runs code from it.
+It is a process without the script. Its argument is a folder with `order.json`, the model's file,
+and the examples that the runner stored. Nothing is written: the answer is the last line of the
+output, marked with the order's token. No file is loaded in a way that runs code from it.
 
     order.json   {"token": "…", "model": "model.keras",
                   "entry": an entry of examples/examples.json}

@@ -1,4 +1,4 @@
-"""Adapter for scikit-learn: a finished `fit` is restored, scores and metrics are recorded.
+"""Adapter for scikit-learn: restore finished fits, record scores and metrics.
 
 Every estimator, XGBoost's and LightGBM's included, derives from `sklearn.base.BaseEstimator`. Its
 methods are wrapped when its class is created. Calls of one estimator by another (a pipeline's
@@ -75,7 +75,7 @@ def _wrap_preparation(cls: Any, run: Context) -> None:
 def _observed(
     run: Context, watch: Callable[..., Any], original: Callable[..., Any]
 ) -> Callable[..., Any]:
-    """Return a transformer's or sampler's method that records the rows it was fitted on."""
+    """Return a transformer's or sampler's method that records the rows of its fit."""
 
     @functools.wraps(original)
     def prepare(self: Any, *args: Any, **kwargs: Any) -> Any:
@@ -319,7 +319,10 @@ class _Graft:
 
 
 def _is_plain(estimator: Any) -> bool:
-    """Return whether all parts are scikit-learn's own, which survive pickling unchanged."""
+    """Return whether all parts are scikit-learn's own.
+
+    Those survive pickling unchanged.
+    """
     parts = [estimator, *estimator.get_params(deep=True).values()]
     return all(
         type(part).__module__.startswith("sklearn.")

@@ -73,7 +73,10 @@ def _folder(run: Context) -> str:
 
 
 class Candidates:
-    """The results of one loop, in files of several each, written within the time budget."""
+    """The results of one loop, in files of several each.
+
+    They are written within the time budget of checkpoints.
+    """
 
     def __init__(self, run: Context, folder: str) -> None:
         self._run = run
@@ -86,9 +89,9 @@ class Candidates:
         self._pace = checkpoint.Pace(run.spec.checkpoint_budget, 0.0)
 
     def load(self) -> List[Any]:
-        """Return the intact results, up to the first damaged one; restore the random state.
+        """Return the intact results, up to the first damaged one.
 
-        It is the state after the last of them.
+        The random state is restored to that after the last of them.
         """
         results: List[Any] = []
         state = None

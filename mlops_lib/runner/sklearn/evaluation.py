@@ -308,34 +308,53 @@ def _record_metric(
         return
     prediction, shape = traced
 
-    def score_transformed(y: Any, output: Any) -> float:
-        transformed = shape(output)
-        return float(
-            function(transformed, y, *args, **kwargs)
-            if swapped
-            else function(y, transformed, *args, **kwargs)
-        )
+    def call(truth: Any, output: Any) -> float:
+        guess = shape(output)
+        pair = (guess, truth) if swapped else (truth, guess)
+        return float(function(*pair, *args, **kwargs))
 
-    def repeat(model: Any, without: FrozenSet[bytes]) -> Measured:
-        if without and (args or kwargs.get("sample_weight") is not None):
-            raise ValueError("the sample weights of the examples left out are unknown")
-        constant = functools.partial(
-            _constant_of, function, args, kwargs, classification=classification
-        )
-        return prediction.measure(model, y, score_transformed, without=without, baseline=constant)
-
+    constant = functools.partial(
+        _constant_of, function, args, kwargs, classification=classification
+    )
+    is_weighted = bool(args) or kwargs.get("sample_weight") is not None
     run.evaluations.add(
         fit=prediction.fit,
         examples=example_hashes.examples(prediction.x),
         x=prediction.x,
         count=len(y),
         model=prediction.model,
-        repeat=repeat,
+        repeat=_repeat_metric(prediction, y, call, constant, is_weighted=is_weighted),
         xy=(prediction.x, y),
         data="what its predictions were made of",
         recipe=_recipe(function, prediction, shape, y, args, kwargs, swapped=swapped),
         **common,
     )
+
+
+def _repeat_metric(
+    prediction: predictions.Prediction,
+    y: Any,
+    call: Callable[[Any, Any], float],
+    constant: Callable[[Any], Optional[Dict[str, Any]]],
+    *,
+    is_weighted: bool,
+) -> Repeat:
+    """Return a function that repeats a metric's call on another model.
+
+    Args:
+        prediction: the prediction that the script measured.
+        y: the targets of all examples.
+        call: the metric, a function of targets and outputs.
+        constant: the number of a constant model for given targets.
+        is_weighted: whether the call has sample weights, or positional arguments that may be.
+    """
+
+    def repeat(model: Any, without: FrozenSet[bytes]) -> Measured:
+        if without and is_weighted:
+            raise ValueError("the sample weights of the examples left out are unknown")
+        return prediction.measure(model, y, call, without=without, baseline=constant)
+
+    return repeat
 
 
 def record_handwritten(run: Context, function: Callable[..., float], left: Any, right: Any) -> None:
