@@ -1,6 +1,4 @@
-"""The paired comparison with the champion: exact p-values, claims that are forged, and what the
-gate makes of it.
-"""
+"""The paired comparison with the champion: exact p-values, forged claims, the gate."""
 
 from __future__ import annotations
 
@@ -27,11 +25,11 @@ def test_mcnemar_is_the_exact_binomial_test(won: int, lost: int) -> None:
     assert comparison.mcnemar(won, lost) == pytest.approx(expected, rel=1e-6)
 
 
-def test_a_forged_count_costs_no_time() -> None:
+def test_forged_count_takes_no_time() -> None:
     assert comparison.mcnemar(1 << 39, 1 << 38) == pytest.approx(0.0)
 
 
-def test_the_interval_of_the_difference_agrees_with_the_test_that_leads_to_it() -> None:
+def test_interval_of_the_difference_agrees_with_the_test() -> None:
     difference, (low, high) = comparison.paired_difference(60, 30, 600)
     assert difference == pytest.approx(0.05)
     assert 0 < low < difference < high
@@ -65,7 +63,7 @@ def read(claim: Any) -> Comparison:
     )
 
 
-def test_a_claim_is_read() -> None:
+def test_claim_is_parsed() -> None:
     found = read(claimed(TABLE))
     assert (found.better, found.examples, found.value, found.why) == (True, 600, 0.885, "")
     assert found.p_value == pytest.approx(0.00103, rel=1e-2)
@@ -96,7 +94,7 @@ def test_a_claim_is_read() -> None:
         (claimed({**PERMUTED, "test": "magic"}), "example by example"),
     ],
 )
-def test_what_is_no_comparison_decides_nothing(claim: Any, word: str) -> None:
+def test_malformed_comparison_decides_nothing(claim: Any, word: str) -> None:
     found = read(claim)
     assert found.better is None
     assert word in found.why
@@ -144,7 +142,7 @@ def test_the_champion_is_beaten_only_beyond_chance(tmp_path: Path) -> None:
     assert any("no more than chance" in reason for reason in unasked.reasons)
 
 
-def test_a_champion_that_cannot_run_there_leaves_it_undecided_and_says_why(tmp_path: Path) -> None:
+def test_unusable_champion_leaves_the_verdict_undecided_with_the_reason(tmp_path: Path) -> None:
     claim = {"version": 3, "note": "it knows other classes: 10, not 8", "measurements": []}
     verdict = judged(tmp_path, claim)
     assert (verdict.verdict, verdict.champion) == ("undecided", None)
@@ -155,7 +153,7 @@ def test_a_champion_that_cannot_run_there_leaves_it_undecided_and_says_why(tmp_p
     assert any("other classes" in reason for reason in unasked.reasons)
 
 
-def test_a_champion_on_inputs_that_are_prepared_otherwise_is_not_beaten(tmp_path: Path) -> None:
+def test_champion_on_differently_prepared_inputs_is_not_beaten(tmp_path: Path) -> None:
     table = {**TABLE, "both": 60, "only_new": 500, "only_champion": 10, "neither": 30}
     guesses = claimed(table, value=0.117)
     verdict = judged(tmp_path, guesses, baseline={"name": "majority class", "value": 0.12})
@@ -168,7 +166,7 @@ def test_a_champion_on_inputs_that_are_prepared_otherwise_is_not_beaten(tmp_path
     )
 
 
-def test_a_smaller_error_beats(tmp_path: Path) -> None:
+def test_smaller_error_is_better(tmp_path: Path) -> None:
     error = {
         "metric": "mae",
         "value": 2.0,

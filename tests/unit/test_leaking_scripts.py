@@ -1,6 +1,4 @@
-"""Scripts whose judged examples leak, from the runner's execution to the gate's verdict and the
-report.
-"""
+"""Scripts with leaking examples, from the execution to the verdict and the report."""
 
 from __future__ import annotations
 
@@ -77,7 +75,7 @@ def test_a_number_that_cannot_be_measured_on_the_rest_is_undecided(tmp_path: Pat
     assert "cannot be measured without them" in _said(verdict)
 
 
-def test_data_that_repeats_itself_is_judged_and_said_to(tmp_path: Path) -> None:
+def test_naturally_repeating_data_is_judged_and_reported(tmp_path: Path) -> None:
     script = TABLE + (
         "x = random.integers(0, 3, (1250, 6)); y = (x.sum(axis=1) + random.integers(-1, 2, 1250) > 6).astype(int)\n"
         "a, b, c, d = train_test_split(x, y, random_state=0)\n"
@@ -89,7 +87,7 @@ def test_data_that_repeats_itself_is_judged_and_said_to(tmp_path: Path) -> None:
     assert "known from the training" not in _said(verdict)
 
 
-def test_persons_on_both_sides_leave_nothing_to_judge(tmp_path: Path) -> None:
+def test_shared_persons_leave_nothing_to_judge(tmp_path: Path) -> None:
     script = TABLE + (
         "from sklearn.preprocessing import StandardScaler\n"
         "traits = random.normal(size=(120, 5)); label = random.integers(0, 2, 120)\n"
@@ -127,7 +125,7 @@ def test_persons_on_both_sides_leave_nothing_to_judge(tmp_path: Path) -> None:
         ("pass", "accepted", ""),
     ],
 )
-def test_what_is_done_before_the_split_is_told(
+def test_preparation_before_the_split_is_reported(
     tmp_path: Path, prepare: str, answer: str, said: str
 ) -> None:
     script = TABLE + (

@@ -1,6 +1,4 @@
-"""The worst mistakes: found by the runner in any kind of input, and made into pictures by the host
-from checked pixels.
-"""
+"""The worst mistakes: collected by the runner, checked and drawn by the host."""
 
 from __future__ import annotations
 
@@ -22,8 +20,9 @@ SIDE = 12
 
 
 class Stripes:
-    """A model that calls every picture by the brightness of its left half: wrong for what `truth`
-    says otherwise.
+    """A model that classifies pictures by the brightness of their left half.
+
+    It is wrong for pictures whose `truth` differs.
     """
 
     def __init__(self, *, flat: bool = False) -> None:
@@ -42,7 +41,7 @@ class Stripes:
 
 
 def pictures(count: int = 40, channels: int = 1) -> tuple[Any, Any]:
-    """Smooth pictures, bright or dark on the left, of which every tenth is labelled wrong."""
+    """Smooth pictures, bright or dark on the left; every tenth has a wrong label."""
     truth = numpy.arange(count) % 2
     slope = numpy.linspace(0, 0.2, SIDE)
     x = (
@@ -96,7 +95,7 @@ def test_tables_have_a_confusion_matrix_and_no_pictures(tmp_path: Path) -> None:
 @pytest.mark.parametrize(
     "asked", [({"a": 1}, [0, 1]), ([numpy.ones(3), numpy.ones(3)], [0, 1, 2]), ([1, 2], None)]
 )
-def test_what_cannot_be_looked_at_is_left_out(asked: Any, tmp_path: Path) -> None:
+def test_unsupported_inputs_are_skipped(asked: Any, tmp_path: Path) -> None:
     assert found(Stripes(), asked, tmp_path)["confusion"] is None
 
 
@@ -126,14 +125,14 @@ def claim(**changes: Any) -> dict[str, Any]:
         {"height": True},
     ],
 )
-def test_pixels_that_are_none_are_left_out(spoiled: dict[str, Any], tmp_path: Path) -> None:
+def test_malformed_pixels_are_skipped(spoiled: dict[str, Any], tmp_path: Path) -> None:
     (tmp_path / "inside").mkdir()
     content = {"mistakes": [claim(**spoiled), claim(), "x"] + [claim()] * 50}
     (tmp_path / "inside" / "mistakes.json").write_text(json.dumps(content))
     assert len(mistakes(tmp_path)) == 10
 
 
-def test_pictures_stand_in_the_page_and_beside_the_folders(tmp_path: Path) -> None:
+def test_pictures_are_in_the_report_and_beside_the_folders(tmp_path: Path) -> None:
     (tmp_path / "inside").mkdir()
     evaluation = {
         "metric": "accuracy",

@@ -1,5 +1,6 @@
-"""A process without the script measures the saved file: honest runs agree with it, forged ones end
-undecided.
+"""Measuring the saved file in a process without the script.
+
+Honest runs agree with it, forged ones are undecided.
 """
 
 from __future__ import annotations
@@ -44,7 +45,7 @@ SPEC = RunSpec(
 
 
 class ThisPython:
-    """The part of an engine that measures, with the Python of the tests for an environment."""
+    """The measuring part of an engine, with the tests' Python as environment."""
 
     name = "process"
     asked = 0
@@ -171,9 +172,7 @@ def test_a_forged_claim_is_undecided(
     assert word in " ".join(verdict.reasons[:2])
 
 
-def test_a_link_in_place_of_the_kept_examples_is_not_followed(
-    run_dir: Path, tmp_path: Path
-) -> None:
+def test_link_in_place_of_stored_examples_is_not_followed(run_dir: Path, tmp_path: Path) -> None:
     kept = run_dir / "inside" / "examples" / "0.npz"
     kept.rename(tmp_path / "elsewhere.npz")
     kept.symlink_to(tmp_path / "elsewhere.npz")
@@ -191,7 +190,7 @@ def test_a_file_that_was_swapped_after_the_verdict_is_not_registered(
         model_store.register(run_dir, SPEC, verdict, home=tmp_path)
 
 
-def test_machinery_that_fails_is_said_and_decides_nothing(run_dir: Path) -> None:
+def test_failing_machinery_is_reported_and_decides_nothing(run_dir: Path) -> None:
     engine = ThisPython()
     engine.failure = EngineError("the engine is full")
     verdict, found = judged(run_dir, engine)
@@ -243,9 +242,7 @@ joblib.dump = lambda model, path, dump=joblib.dump: dump(Perfect(), path)
 
 
 @pytest.mark.parametrize("how", FORGERIES)
-def test_a_script_that_forges_is_never_said_to_be_measured_independently(
-    tmp_path: Path, how: str
-) -> None:
+def test_forging_script_is_never_measured_independently(tmp_path: Path, how: str) -> None:
     run_script(tmp_path, TREE + FORGERIES[how])
     verdict, found = judged(tmp_path, target=0.95)
     assert verdict.measured == "by the script's process"
@@ -302,7 +299,7 @@ model.evaluate(tf.data.Dataset.from_tensor_slices((x[200:], y[200:])).batch(32),
 
 
 @pytest.mark.parametrize("kind", SCRIPTS)
-def test_what_loads_without_code_is_measured_independently(tmp_path: Path, kind: str) -> None:
+def test_model_that_loads_without_code_is_measured_independently(tmp_path: Path, kind: str) -> None:
     run_script(tmp_path, SCRIPTS[kind])
     verdict, found = judged(tmp_path)
     assert (found.state, found.note) == ("measured", "")
@@ -312,7 +309,7 @@ def test_what_loads_without_code_is_measured_independently(tmp_path: Path, kind:
 
 @pytest.mark.filterwarnings("ignore:__array__ implementation:DeprecationWarning")
 @pytest.mark.parametrize(("part", "word"), [("Lambda", "Lambda"), ("Own", "Own"), ("h5", "zip")])
-def test_a_network_that_brings_code_is_not_loaded(tmp_path: Path, part: str, word: str) -> None:
+def test_network_that_contains_code_is_not_loaded(tmp_path: Path, part: str, word: str) -> None:
     import keras
 
     class Own(keras.layers.Layer):  # type: ignore[misc]
@@ -334,7 +331,7 @@ def test_a_network_that_brings_code_is_not_loaded(tmp_path: Path, part: str, wor
 
 
 @pytest.mark.filterwarnings("ignore:__array__ implementation:DeprecationWarning")
-def test_a_networks_accuracy_is_made_of_its_answers_if_its_loss_needs_code(tmp_path: Path) -> None:
+def test_accuracy_is_computed_from_predictions_if_the_loss_needs_code(tmp_path: Path) -> None:
     import keras
 
     def loss(truth: Any, guess: Any) -> Any:
@@ -362,7 +359,7 @@ class Command:
         return os.system, ("touch ran",)
 
 
-def test_a_pickle_that_brings_code_is_not_loaded(
+def test_pickle_that_contains_code_is_not_loaded(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.chdir(tmp_path)
@@ -379,7 +376,7 @@ def test_a_pickle_that_brings_code_is_not_loaded(
     assert not (tmp_path / "ran").exists()
 
 
-def test_examples_that_are_too_many_are_not_kept_and_that_is_said(tmp_path: Path) -> None:
+def test_too_many_examples_are_not_stored_and_reported(tmp_path: Path) -> None:
     small = "from mlops_lib.runner.metrics import kept_examples\nkept_examples.LIMIT_BYTES = 1000\n"
     run_script(tmp_path, small + TREE)
     verdict, found = judged(tmp_path)
@@ -391,7 +388,7 @@ def test_examples_that_are_too_many_are_not_kept_and_that_is_said(tmp_path: Path
     assert any("its examples are not kept" in reason for reason in verdict.reasons)
 
 
-def test_another_runs_answer_is_not_taken(run_dir: Path) -> None:
+def test_answer_of_another_run_is_rejected(run_dir: Path) -> None:
     verdict, _ = judged(run_dir)
     kept = json.loads((run_dir / "remeasured.json").read_text())
     kept["answer"].update(value=0.1, all={"accuracy": 0.1})
@@ -400,7 +397,7 @@ def test_another_runs_answer_is_not_taken(run_dir: Path) -> None:
     assert judged(run_dir)[0] == replace(verdict)
 
 
-def test_what_stops_a_boosting_early_is_not_what_its_score_measures(tmp_path: Path) -> None:
+def test_early_stopping_metric_is_not_the_metric_of_score(tmp_path: Path) -> None:
     script = TREE.replace(
         "DecisionTreeClassifier(max_depth=8",
         "HistGradientBoostingClassifier(max_iter=5, max_depth=8",

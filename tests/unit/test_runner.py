@@ -1,4 +1,4 @@
-"""What runs around the script: invisible to it, and an honest witness of what it measured."""
+"""The runner around a script: invisible to the script, accurate in its records."""
 
 from __future__ import annotations
 
@@ -90,12 +90,12 @@ print(helper.__name__, os.path.basename(os.getcwd()) != "", sys.stdin.read())
 """
 
 
-def test_a_script_behaves_as_it_does_bare(tmp_path: Path) -> None:
+def test_script_behaves_as_without_the_runner(tmp_path: Path) -> None:
     (tmp_path / "project").mkdir()
     (tmp_path / "project" / "helper.py").write_text("")
     run = Run(tmp_path, "look.py", LOOKS_AROUND, "--flag", "a b", "ü")
-    shown = run.done.stdout.replace(str(run.inside / "work"), str(tmp_path / "project"))
-    assert (run.done.returncode, shown, run.done.stderr) == (0, run.run_bare().stdout, "")
+    expected_output = run.done.stdout.replace(str(run.inside / "work"), str(tmp_path / "project"))
+    assert (run.done.returncode, expected_output, run.done.stderr) == (0, run.run_bare().stdout, "")
 
 
 @pytest.mark.parametrize(
@@ -109,21 +109,21 @@ def test_a_script_behaves_as_it_does_bare(tmp_path: Path) -> None:
         "x = = 1\n",
     ],
 )
-def test_a_failing_script_fails_as_it_does_bare(text: str, tmp_path: Path) -> None:
+def test_failing_script_fails_as_without_the_runner(text: str, tmp_path: Path) -> None:
     run = Run(tmp_path, "fail.py", text)
     bare = run.run_bare()
     assert run.done.returncode == bare.returncode
-    shown = run.done.stderr.replace(str(run.inside / "work"), str(tmp_path / "project"))
+    expected_output = run.done.stderr.replace(str(run.inside / "work"), str(tmp_path / "project"))
     if "= = 1" in text:
-        assert shown.splitlines()[-1] == bare.stderr.splitlines()[-1]
+        assert expected_output.splitlines()[-1] == bare.stderr.splitlines()[-1]
     else:
-        assert without_paths(shown) == without_paths(bare.stderr)
+        assert without_paths(expected_output) == without_paths(bare.stderr)
     end = run.events[-1]
     assert (end["event"], end["exit_code"]) == ("end", bare.returncode)
     assert end["error"]["message"]
 
 
-def test_a_failure_in_a_compiled_package_is_placed_in_the_script(tmp_path: Path) -> None:
+def test_failure_in_a_compiled_package_is_located_in_the_script(tmp_path: Path) -> None:
     run = Run(tmp_path, "fail.py", "import numpy\n\nnumpy.random.default_rng().choice([], 3)\n")
     assert "_generator.pyx" in run.done.stderr
     error = run.events[-1]["error"]
@@ -131,7 +131,10 @@ def test_a_failure_in_a_compiled_package_is_placed_in_the_script(tmp_path: Path)
 
 
 def without_paths(text: str) -> list[str]:
-    """A traceback without its folders: bare Python shows the script's path as it was given."""
+    """Return a traceback without folders.
+
+    Without the runner, Python shows the script's path as it was given.
+    """
     return [
         line.replace(f"{Path(line.split(chr(34))[1]).parent}/", "")
         if line.startswith("  File")
@@ -140,12 +143,12 @@ def without_paths(text: str) -> list[str]:
     ]
 
 
-def test_a_script_named_as_a_standard_module_does_not_stand_in_for_it(tmp_path: Path) -> None:
+def test_script_does_not_shadow_a_standard_module_of_its_name(tmp_path: Path) -> None:
     text = "import pdb, sys\nprint(sys.modules['code'].InteractiveConsole.__name__, __name__)\n"
     assert Run(tmp_path, "code.py", text).done.stdout == "InteractiveConsole __main__\n"
 
 
-def test_input_is_answered_from_settings(tmp_path: Path) -> None:
+def test_input_returns_the_configured_answers(tmp_path: Path) -> None:
     text = "print(input('name? '), input())\n"
     assert "name? Ada\n" in Run(tmp_path, "ask.py", text, spec={"input": ["Ada", "2"]}).done.stdout
     refused = Run(tmp_path, "ask.py", text)
@@ -153,7 +156,7 @@ def test_input_is_answered_from_settings(tmp_path: Path) -> None:
     assert "setting `input`" in refused.done.stderr
 
 
-def test_every_start_finds_the_folder_as_pushed_and_outputs_are_kept(tmp_path: Path) -> None:
+def test_each_start_sees_the_pushed_folder_and_outputs_are_collected(tmp_path: Path) -> None:
     text = "import os\nos.mkdir('models')\nopen('models/a.txt', 'w').write('x')\nopen('log.txt', 'a').write('line\\n')\n"
     (tmp_path / "project").mkdir()
     (tmp_path / "project" / "log.txt").write_text("pushed\n")
@@ -216,7 +219,7 @@ def test_metrics_are_traced_to_the_model_that_made_them(tmp_path: Path) -> None:
     assert foreign["recompute_note"]
 
 
-def test_a_scaler_is_no_training(tmp_path: Path) -> None:
+def test_fitting_a_scaler_is_no_training(tmp_path: Path) -> None:
     text = "from sklearn.preprocessing import StandardScaler\nprint(StandardScaler().fit_transform([[1.0], [3.0]]).ravel())\n"
     run = Run(tmp_path, "train.py", text)
     assert run.done.stdout == "[-1.  1.]\n"
@@ -238,7 +241,7 @@ print(hashlib.sha256(b"".join(w.tobytes() for w in model.get_weights())).hexdige
 """
 
 
-def test_a_script_that_seeds_itself_trains_to_the_same_bits_as_bare(tmp_path: Path) -> None:
+def test_script_with_own_seed_trains_to_the_same_bits_as_without_the_runner(tmp_path: Path) -> None:
     run = Run(tmp_path, "train.py", SEEDED)
     assert run.done.returncode == 0, run.done.stderr
     assert run.done.stdout == run.run_bare().stdout
@@ -271,16 +274,16 @@ print(model.evaluate(x[160:], y[160:], verbose=0, return_dict=True))
 
 
 @pytest.mark.slow
-def test_keras_calls_inside_fit_are_not_the_scripts_evaluations(tmp_path: Path) -> None:
+def test_keras_calls_within_fit_are_no_evaluations_of_the_script(tmp_path: Path) -> None:
     run = Run(tmp_path, "train.py", KERAS)
-    training, validation, seen, held_out = run.evaluations
+    training, validation, evaluations, held_out = run.evaluations
     assert (training["source"], training["held_out"]) == ("fit.training", False)
     assert (validation["source"], validation["held_out"], validation["examples"]) == (
         "fit.validation",
         True,
         40,
     )
-    assert (seen["source"], seen["held_out"]) == ("keras.evaluate", False)
+    assert (evaluations["source"], evaluations["held_out"]) == ("keras.evaluate", False)
     assert (held_out["metric"], held_out["held_out"], held_out["examples"]) == (
         "accuracy",
         True,
@@ -291,7 +294,7 @@ def test_keras_calls_inside_fit_are_not_the_scripts_evaluations(tmp_path: Path) 
     assert [(e["fit"], e["epoch"]) for e in run.events if e["event"] == "epoch"] == [(1, 0), (1, 1)]
 
 
-def test_what_follows_the_search_is_not_what_it_was_before(tmp_path: Path) -> None:
+def test_fits_after_the_search_are_trained_again(tmp_path: Path) -> None:
     spec = Spec(project=str(tmp_path), inside=str(tmp_path), number_of_pass=3, search={"fit": 2})
     journal = Journal(str(tmp_path), number_of_pass=3, attempt=1)
     run = Context(spec, journal, str(tmp_path))

@@ -1,6 +1,4 @@
-"""The champion is loaded and measured where the new model is judged, in the script's process and on
-its examples.
-"""
+"""The champion is measured in the script's process, on the judged examples."""
 
 from __future__ import annotations
 
@@ -99,7 +97,9 @@ def test_examples_that_the_champion_was_trained_on_are_left_out_of_the_compariso
         (b"no pickle", "cannot be loaded here"),
     ],
 )
-def test_one_that_cannot_answer_says_why(tmp_path: Path, champion: Any, word: str) -> None:
+def test_unusable_champion_is_reported_with_the_reason(
+    tmp_path: Path, champion: Any, word: str
+) -> None:
     place = tmp_path / "model.joblib"
     place.write_bytes(champion) if isinstance(champion, bytes) else joblib.dump(champion, place)
     claim = champion_of(tmp_path, f"{SKLEARN}print(model.score(x_test, y_test))\n", place)
@@ -107,7 +107,7 @@ def test_one_that_cannot_answer_says_why(tmp_path: Path, champion: Any, word: st
     assert word in claim["note"]
 
 
-def test_a_champion_that_ended_the_process_is_not_loaded_again(tmp_path: Path) -> None:
+def test_champion_that_killed_the_process_is_not_loaded_again(tmp_path: Path) -> None:
     (tmp_path / "inside").mkdir()
     (tmp_path / "inside" / "champion.loading").touch()
     _, claims = run_script(

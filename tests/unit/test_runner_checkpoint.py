@@ -22,11 +22,11 @@ from mlops_lib.runner.script import workdir
 from mlops_lib.runner.state import atomic, checkpoint, objects, retention
 
 
-def state(number: int, kept: dict[str, Any] | None = None) -> dict[str, Any]:
+def state(number: int, copies: dict[str, Any] | None = None) -> dict[str, Any]:
     return {
         "number": number,
         "weights": np.arange(1000, dtype="float32") + number,
-        "files": kept or {"kept": {}, "gone": [], "folders": []},
+        "files": copies or {"kept": {}, "gone": [], "folders": []},
     }
 
 
@@ -39,7 +39,7 @@ def store(tmp_path: Path) -> checkpoint.Store:
 
 @pytest.fixture
 def small_files() -> Iterator[int]:
-    """Files may not grow beyond so many bytes: what a full disk is, without one."""
+    """Limit the size of files, which simulates a full disk."""
     most = 20_000
     before = resource.getrlimit(resource.RLIMIT_FSIZE)
     handler = signal.signal(signal.SIGXFSZ, signal.SIG_IGN)
@@ -56,14 +56,14 @@ def newest(store: checkpoint.Store) -> Path:
 def test_the_newest_generation_is_read(store: checkpoint.Store) -> None:
     for number in (1, 2, 3):
         store.write(state(number))
-    found = store.load()
-    assert found is not None
-    assert found["number"] == 3
-    np.testing.assert_array_equal(found["weights"], np.arange(1000, dtype="float32") + 3)
+    generations = store.load()
+    assert generations is not None
+    assert generations["number"] == 3
+    np.testing.assert_array_equal(generations["weights"], np.arange(1000, dtype="float32") + 3)
 
 
 @pytest.mark.parametrize("damage", ["truncate", "flip", "empty", "remove"])
-def test_a_damaged_generation_gives_way_to_the_one_before(
+def test_damaged_generation_falls_back_to_the_previous_one(
     store: checkpoint.Store, damage: str
 ) -> None:
     for number in (1, 2):
@@ -73,12 +73,12 @@ def test_a_damaged_generation_gives_way_to_the_one_before(
     content[len(content) // 2] ^= 1
     damaged = {"truncate": content[: len(content) // 2], "flip": content, "empty": b""}
     path.write_bytes(damaged[damage]) if damage in damaged else path.unlink()
-    found = store.load()
-    assert found is not None
-    assert found["number"] == 1
+    generations = store.load()
+    assert generations is not None
+    assert generations["number"] == 1
 
 
-def test_a_write_that_was_killed_leaves_no_litter(store: checkpoint.Store) -> None:
+def test_killed_write_leaves_no_temporary_files(store: checkpoint.Store) -> None:
     store.write(state(1))
     litter = Path(store.folder) / f"{atomic.TEMPORARY}abc"
     litter.write_bytes(b"half")
@@ -86,19 +86,17 @@ def test_a_write_that_was_killed_leaves_no_litter(store: checkpoint.Store) -> No
     assert not litter.exists()
 
 
-def test_a_disk_that_refuses_leaves_the_generations(
-    store: checkpoint.Store, small_files: int
-) -> None:
+def test_write_error_keeps_the_generations(store: checkpoint.Store, small_files: int) -> None:
     store.write(state(1))
     with pytest.raises(OSError, match=os.strerror(errno.EFBIG)):
         store.write({**state(2), "weights": np.zeros(small_files, dtype="float32")})
-    found = store.load()
-    assert found is not None
-    assert found["number"] == 1
+    generations = store.load()
+    assert generations is not None
+    assert generations["number"] == 1
     assert not list(Path(store.folder).glob(f"{atomic.TEMPORARY}*"))
 
 
-def test_the_writer_says_once_what_the_disk_refused(
+def test_writer_reports_a_write_error_once(
     store: checkpoint.Store, small_files: int, tmp_path: Path
 ) -> None:
     journal = Journal(str(tmp_path / "inside"), number_of_pass=1, attempt=1, strict=True)
@@ -112,7 +110,7 @@ def test_the_writer_says_once_what_the_disk_refused(
     assert [event["event"] for event in journal.events()] == ["warning"]
 
 
-def test_files_are_put_back_as_they_were(store: checkpoint.Store) -> None:
+def test_files_are_restored_unchanged(store: checkpoint.Store) -> None:
     work = Path(store.work)
     (work / "log.txt").write_text("one\n")
     (work / "empty").mkdir()
@@ -125,46 +123,46 @@ def test_files_are_put_back_as_they_were(store: checkpoint.Store) -> None:
     work.mkdir()
     (work / "given.txt").write_text("given")
     again = checkpoint.Store(store.folder, store.work)
-    found = again.load()
-    assert found is not None
-    again.restore_files(found["files"])
+    loaded = again.load()
+    assert loaded is not None
+    again.restore_files(loaded["files"])
     assert (work / "log.txt").read_text() == "one\ntwo\n"
     assert (work / "empty").is_dir()
     assert not (work / "given.txt").exists()
 
 
-def test_a_missing_file_copy_gives_way_to_the_generation_before(store: checkpoint.Store) -> None:
+def test_missing_file_copy_falls_back_to_the_previous_generation(store: checkpoint.Store) -> None:
     work = Path(store.work)
     for number in (1, 2):
         (work / "log.txt").write_text(f"{number}\n")
         store.write(state(number, store.snapshot_files()))
-    kept = store.load()
-    assert kept is not None
-    (Path(store.folder) / "files" / kept["files"]["kept"]["log.txt"]).write_text("spoiled")
-    found = store.load()
-    assert found is not None
-    assert found["number"] == 1
+    files = store.load()
+    assert files is not None
+    (Path(store.folder) / "files" / files["files"]["kept"]["log.txt"]).write_text("spoiled")
+    loaded = store.load()
+    assert loaded is not None
+    assert loaded["number"] == 1
 
 
 def finished(tmp_path: Path, number: int) -> checkpoint.Store:
     """A fit of two generations, each with a file of its own."""
-    made = checkpoint.Store(str(tmp_path / "fits" / str(number)), str(tmp_path / "work"))
+    store = checkpoint.Store(str(tmp_path / "fits" / str(number)), str(tmp_path / "work"))
     for generation in (1, 2):
         (tmp_path / "work" / "written.bin").write_bytes(bytes([number, generation]) * 5000)
-        made.write(state(generation, made.snapshot_files()))
-    return made
+        store.write(state(generation, store.snapshot_files()))
+    return store
 
 
-def test_finished_fits_keep_what_restoring_them_needs(
+def test_finished_fits_keep_the_state_for_their_restoration(
     store: checkpoint.Store, tmp_path: Path
 ) -> None:
     journal = Journal(str(tmp_path / "inside"), number_of_pass=1, attempt=1)
-    kept = retention.FinishedFits(journal, 1 << 30)
+    fits = retention.FinishedFits(journal, 1 << 30)
     first, second = finished(tmp_path, 1), finished(tmp_path, 2)
     both = first.bytes()
-    kept.add(first, 10.0)
+    fits.add(first, 10.0)
     assert first.bytes() == both, "the newest keeps the generation before"
-    kept.add(second, 10.0)
+    fits.add(second, 10.0)
     assert first.bytes() < 0.6 * both
     loaded = checkpoint.Store(first.folder, first.work).load()
     assert loaded is not None
@@ -172,14 +170,14 @@ def test_finished_fits_keep_what_restoring_them_needs(
     assert not list(journal.events())
 
 
-def test_finished_fits_that_fill_the_disk_go_by_what_they_cost(
+def test_finished_fits_are_dropped_by_training_time_per_byte(
     store: checkpoint.Store, tmp_path: Path
 ) -> None:
     journal = Journal(str(tmp_path / "inside"), number_of_pass=1, attempt=1)
     stores = [finished(tmp_path, number) for number in (1, 2, 3)]
-    kept = retention.FinishedFits(journal, stores[0].bytes() * 3 // 2 + 100)
+    fits = retention.FinishedFits(journal, stores[0].bytes() * 3 // 2 + 100)
     for one, seconds in zip(stores, (30.0, 1.0, 0.1), strict=True):
-        kept.add(one, seconds)
+        fits.add(one, seconds)
     assert [checkpoint.Store(one.folder, one.work).load() is not None for one in stores] == [
         True,
         False,
@@ -203,7 +201,7 @@ def test_open_files_are_flushed_however_they_were_opened(tmp_path: Path) -> None
         undo()
 
 
-def test_checkpoints_wait_until_they_are_paid_for() -> None:
+def test_checkpoints_stay_within_their_time_budget() -> None:
     pace = checkpoint.Pace(0.02, 30.0)
     assert pace.is_due()
     assert not pace.is_due(within_epoch=True)
@@ -215,7 +213,7 @@ def test_checkpoints_wait_until_they_are_paid_for() -> None:
 
 
 class Callback:
-    """As a script writes them: state in an attribute, a shared list, a closure and a global."""
+    """A callback with state in an attribute, a shared list, a closure and a global."""
 
     def __init__(self, shared: list[int]) -> None:
         self.shared = shared
@@ -239,21 +237,21 @@ def _counting(owner: Callback) -> Any:
     return act
 
 
-def test_attributes_and_closures_come_back_in_place() -> None:
+def test_attributes_and_closures_are_restored_in_place() -> None:
     first, second = Callback([]), Callback([])
     first.act(2)
     first.act(3)
-    taken, lost = objects.capture(objects.find_places([("one", first)]), {})
-    assert lost == []
+    values, failed = objects.capture(objects.find_places([("one", first)]), {})
+    assert failed == []
     shared = second.shared
-    assert objects.restore(objects.find_places([("one", second)]), taken) == []
+    assert objects.restore(objects.find_places([("one", second)]), values) == []
     assert second.shared is shared
     assert shared == [2, 5]
     assert second.later() == first.later()
     assert second.count == 3
 
 
-def test_large_arrays_are_stored_when_they_changed() -> None:
+def test_large_arrays_are_stored_only_if_changed() -> None:
     callback = Callback([])
     callback.table = np.zeros(objects.LARGE_BYTES)  # type: ignore[attr-defined]
     places = objects.find_places([("one", callback)])
@@ -263,7 +261,7 @@ def test_large_arrays_are_stored_when_they_changed() -> None:
     assert "one.table" in objects.capture(places, marks)[0]
 
 
-def test_what_cannot_be_stored_is_named() -> None:
+def test_values_that_cannot_be_stored_are_reported() -> None:
     callback = Callback([])
     callback.generator = (i for i in range(3))  # type: ignore[attr-defined]
     assert objects.capture(objects.find_places([("one", callback)]), {})[1] == ["one.generator"]

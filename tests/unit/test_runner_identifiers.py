@@ -1,6 +1,4 @@
-"""Names drawn from the system's randomness and the time are the same after a restart, and trackers
-go on as one run.
-"""
+"""Random and time-based names repeat after a restart; trackers continue one run."""
 
 from __future__ import annotations
 
@@ -83,33 +81,33 @@ def run(
     (project / "train.py").write_text(source)
     (project / "project_module.py").write_text("import time\nNAME = f'model-{time.time_ns()}'\n")
     spec = {"seed": 5, "attempt": attempt, "pass": 1 if search is None else 2, "search": search}
-    done = run_runner(project, folder / "inside", **spec)
-    return done.returncode, done.stdout + done.stderr
+    process = run_runner(project, folder / "inside", **spec)
+    return process.returncode, process.stdout + process.stderr
 
 
-def test_what_a_script_names_by_chance_or_by_time_is_named_the_same_again(tmp_path: Path) -> None:
-    code, said = run(tmp_path, NAMES)
-    assert code == -signal.SIGKILL, said
+def test_random_and_time_based_names_repeat_after_a_restart(tmp_path: Path) -> None:
+    code, output = run(tmp_path, NAMES)
+    assert code == -signal.SIGKILL, output
     before = eval((tmp_path / "inside" / "kept" / "first").read_text())
-    code, said = run(tmp_path, NAMES, attempt=2)
-    assert code == 0, said
+    code, output = run(tmp_path, NAMES, attempt=2)
+    assert code == 0, output
     after = eval((tmp_path / "inside" / "outputs" / "names.txt").read_text())
     assert after == [*before, True]
     assert len(list((tmp_path / "inside" / "outputs").glob("runs/*"))) <= 1
-    other, _ = run(
+    another, _ = run(
         tmp_path / "project", "import uuid\nopen('name.txt', 'w').write(uuid.uuid4().hex)"
     )
-    assert other == 0
+    assert another == 0
 
 
 @pytest.mark.slow
-def test_a_tracker_goes_on_as_one_run_after_a_kill_and_in_a_search(tmp_path: Path) -> None:
-    code, said = run(tmp_path, MLFLOW)
-    assert code == -signal.SIGKILL, said
-    code, said = run(tmp_path, MLFLOW, attempt=2)
-    assert code == 0, said
-    assert "no such table" not in said
-    assert tracked(tmp_path) == [said.partition("RUN ")[2].split()[0]]
+def test_tracker_continues_one_run_after_a_kill_and_in_a_search(tmp_path: Path) -> None:
+    code, output = run(tmp_path, MLFLOW)
+    assert code == -signal.SIGKILL, output
+    code, output = run(tmp_path, MLFLOW, attempt=2)
+    assert code == 0, output
+    assert "no such table" not in output
+    assert tracked(tmp_path) == [output.partition("RUN ")[2].split()[0]]
     before = metrics(tmp_path)
     search = {
         "fit": 1,
@@ -119,8 +117,8 @@ def test_a_tracker_goes_on_as_one_run_after_a_kill_and_in_a_search(tmp_path: Pat
         "minutes": 5,
         "judged_value": 0.5,
     }
-    code, said = run(tmp_path, MLFLOW, search=search)
-    assert code == 0, said
+    code, output = run(tmp_path, MLFLOW, search=search)
+    assert code == 0, output
     assert len(tracked(tmp_path)) == 1
     after = metrics(tmp_path)
     assert after["test_accuracy"] > before["test_accuracy"], "the winner's number"
@@ -128,37 +126,37 @@ def test_a_tracker_goes_on_as_one_run_after_a_kill_and_in_a_search(tmp_path: Pat
 
 def tracked(folder: Path) -> list[str]:
     database = sqlite3.connect(folder / "inside" / "outputs" / "mlflow.db")
-    found = [
+    rows = [
         run
         for run, status in database.execute("select run_uuid, status from runs")
         if status == "FINISHED"
     ]
     database.close()
-    return found
+    return rows
 
 
 def metrics(folder: Path) -> dict[str, float]:
     database = sqlite3.connect(folder / "inside" / "outputs" / "mlflow.db")
-    found = dict(database.execute("select key, value from metrics"))
+    rows = dict(database.execute("select key, value from metrics"))
     database.close()
-    return found
+    return rows
 
 
-def test_a_position_never_goes_back() -> None:
+def test_stream_position_never_moves_back() -> None:
     stream = entropy.Stream(b"key")
     names = [stream.read(8, "a") for _ in range(3)]
     stream.skip_to({"a": 1})
     assert stream.read(8, "a") not in names
 
 
-def test_what_one_module_draws_moves_no_names_of_another() -> None:
+def test_draws_of_one_module_do_not_shift_those_of_another() -> None:
     quiet, busy = entropy.Stream(b"key"), entropy.Stream(b"key")
     busy.read(8, "a library that fills a cache")
     assert quiet.read(8, "a tracker") == busy.read(8, "a tracker")
     assert quiet.read(8, "a tracker") != quiet.read(8, "another")
 
 
-def test_a_torn_line_of_the_clock_is_dropped(tmp_path: Path) -> None:
+def test_incomplete_line_of_the_clock_is_dropped(tmp_path: Path) -> None:
     first = clock.Clock(str(tmp_path))
     noted = [first.read(), first.read()]
     with (tmp_path / clock.FILE).open("a") as stream:
@@ -169,7 +167,7 @@ def test_a_torn_line_of_the_clock_is_dropped(tmp_path: Path) -> None:
     assert clock.Clock(str(tmp_path))._recorded == [*noted, third]
 
 
-def test_a_pause_between_attempts_is_in_no_duration(tmp_path: Path) -> None:
+def test_durations_exclude_the_pause_between_attempts(tmp_path: Path) -> None:
     hour_ns = 3600 * 10**9
     first = clock.Clock(str(tmp_path))
     began = first.read_for_duration() - hour_ns

@@ -1,6 +1,4 @@
-"""Metric names, directions, and the choice of the number that is judged, the same on both sides of
-the wall.
-"""
+"""Metric names, directions and the choice of the judged number, on both sides."""
 
 from __future__ import annotations
 
@@ -40,9 +38,9 @@ GROW = """
 """
 
 
-@pytest.mark.parametrize(("listed", "grows"), [(SHRINK, False), (GROW, True)])
-def test_a_metric_name_says_its_direction_on_every_side(listed: str, grows: bool) -> None:
-    names = listed.split()
+@pytest.mark.parametrize(("metric_names", "grows"), [(SHRINK, False), (GROW, True)])
+def test_direction_follows_from_the_metric_name(metric_names: str, grows: bool) -> None:
+    names = metric_names.split()
     assert [name for name in names if protocol.higher_is_better(name) is not grows] == []
     mode = "max" if grows else "min"
     assert {SearchRequest.read({"metric": name}, directory="", seed=1).mode for name in names} == {
@@ -85,9 +83,7 @@ def test_a_metric_has_one_name(name: str, usual: str, proportion: bool, unit: bo
         ("mae", ["mean_absolute_error"], "mean_absolute_error"),
     ],
 )
-def test_a_wanted_metric_is_found_by_what_it_is(
-    wanted: str, names: list[str], found: str | None
-) -> None:
+def test_metric_is_found_by_its_aliases(wanted: str, names: list[str], found: str | None) -> None:
     assert protocol.find_metric(wanted, names) == found
     assert scores.in_logs(wanted, dict.fromkeys([f"val_{name}" for name in names])) == (
         found and f"val_{found}"
@@ -134,18 +130,18 @@ def test_runner_and_gate_judge_the_same_evaluation(tmp_path: Path) -> None:
         verdict = verdicts.judge(tmp_path, target=0.5, metric=metric)
         evaluations = Evaluations(journal, metric=metric)
         evaluations.records[:] = claims
-        judged = evaluations.judged_record()
+        record = evaluations.judged_record()
         if verdict.value is None:
-            assert judged is None or metric or judged["metric"] not in ("accuracy", "acc")
+            assert record is None or metric or record["metric"] not in ("accuracy", "acc")
             continue
         decided += 1
-        assert judged is not None
-        measured = protocol.metric_value(protocol.metric_values(judged), verdict.metric or "")
-        assert (judged["source"], measured) == (verdict.source, verdict.value)
+        assert record is not None
+        value = protocol.metric_value(protocol.metric_values(record), verdict.metric or "")
+        assert (record["source"], value) == (verdict.source, verdict.value)
     assert decided > 100
 
 
-def test_a_validation_accuracy_does_not_stand_in_for_what_the_script_measured(
+def test_validation_accuracy_does_not_replace_the_scripts_measurement(
     tmp_path: Path,
 ) -> None:
     claims = [
@@ -170,7 +166,7 @@ def test_a_validation_accuracy_does_not_stand_in_for_what_the_script_measured(
     assert choice.subject == claims[1]
 
 
-def test_mode_is_the_settings_or_the_name_s() -> None:
+def test_direction_is_the_settings_or_the_names() -> None:
     claims = [{"metric": "my_score", "value": 3.0, "source": "printed", "higher_is_better": True}]
     assert protocol.choose_judged(claims, "my_score", mode="min").evaluation == {
         **claims[0],
@@ -178,11 +174,11 @@ def test_mode_is_the_settings_or_the_name_s() -> None:
     }
 
 
-def test_the_protocol_is_read_by_old_pythons() -> None:
+def test_protocol_parses_in_old_pythons() -> None:
     ast.parse(Path(protocol.__file__).read_text(), feature_version=(3, 8))
 
 
-def test_improve_minimises_a_divergence() -> None:
+def test_improve_minimizes_a_divergence() -> None:
     import numpy
 
     from mlops_lib.tuning.in_memory import _Task

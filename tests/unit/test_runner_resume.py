@@ -1,4 +1,4 @@
-"""Killed anywhere, it ends the same: real processes, real SIGKILL, compared to the bit."""
+"""A killed run resumes to the same bits: real processes, real SIGKILL."""
 
 from __future__ import annotations
 
@@ -137,7 +137,7 @@ def test_a_killed_run_resumes_to_the_same_bits(variant: str, tmp_path: Path) -> 
 
 
 @pytest.mark.slow
-def test_a_damaged_checkpoint_falls_back_to_the_one_before(tmp_path: Path) -> None:
+def test_damaged_checkpoint_falls_back_to_the_previous_one(tmp_path: Path) -> None:
     project = tmp_path / "project"
     project.mkdir()
     (project / "train.py").write_text(SCRIPT.format(**VARIANTS["arrays"]))

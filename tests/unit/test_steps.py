@@ -1,4 +1,4 @@
-"""A project of several steps runs as its own files say, and what its last step measures is judged."""
+"""A project of several steps: they run as its files define, and the last is judged."""
 
 from __future__ import annotations
 
@@ -35,7 +35,7 @@ def run(project: Path, inside: Path, **orders: Any) -> subprocess.CompletedProce
     )
 
 
-def test_the_last_steps_number_is_judged_and_a_search_goes_through_the_steps(
+def test_number_of_the_last_step_is_judged_and_a_search_runs_all_steps(
     tmp_path: Path,
 ) -> None:
     done = run(PIPELINE, tmp_path / "inside")
@@ -98,7 +98,7 @@ def test_a_step_that_fails_ends_the_run(tmp_path: Path) -> None:
     assert "TEST" not in done.stdout
 
 
-def test_a_step_whose_results_were_pushed_is_left_out(tmp_path: Path) -> None:
+def test_step_with_pushed_results_is_skipped(tmp_path: Path) -> None:
     project = tmp_path / "project"
     shutil.copytree(PIPELINE, project)
     (project / "data").mkdir()
@@ -108,7 +108,7 @@ def test_a_step_whose_results_were_pushed_is_left_out(tmp_path: Path) -> None:
     assert [one.script for one in plan.before] == ["src/featurize.py"]
 
 
-def test_what_a_pushed_file_says_is_bounded_and_stays_inside(tmp_path: Path) -> None:
+def test_pushed_steps_are_limited_and_stay_inside_the_project(tmp_path: Path) -> None:
     (tmp_path / "dvc.yaml").write_text(
         "stages:\n  a: {cmd: python ../../outside.py}\n  b: {cmd: python /etc/passwd.py}\n  c: {cmd: python train.py $(id)}\n"
     )

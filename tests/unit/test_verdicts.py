@@ -1,4 +1,4 @@
-"""The number in a verdict is the registered file's, on the examples that the verdict names."""
+"""The number in a verdict is the registered file's, on the verdict's examples."""
 
 from __future__ import annotations
 
@@ -30,9 +30,7 @@ SAMPLE = [
 
 @pytest.mark.slow
 @pytest.mark.parametrize("case", SAMPLE, ids=lambda case: case.name)
-def test_a_fresh_process_gets_the_verdicts_number_on_the_examples_it_names(
-    case: matrix.Case, tmp_path: Path
-) -> None:
+def test_fresh_process_reproduces_the_verdicts_number(case: matrix.Case, tmp_path: Path) -> None:
     first, second = matrix.judgements(case, tmp_path)
     assert not first.faults()
     assert not second.faults()
@@ -75,7 +73,7 @@ del os.environ["THIRD"]
 """
 
 
-def test_a_model_is_judged_under_the_conditions_of_the_call_that_measured_it(
+def test_model_is_judged_under_the_conditions_of_its_measurement(
     tmp_path: Path,
 ) -> None:
     project, inside = tmp_path / "project", tmp_path / "inside"
@@ -113,14 +111,14 @@ def test_a_model_is_judged_under_the_conditions_of_the_call_that_measured_it(
     ).exists()  # what the runner writes is no output of the script
 
 
-def test_conditions_are_lent_once_more_and_taken_back(
+def test_conditions_are_restored_and_undone(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    lent: list[str] = []
+    active: list[str] = []
 
     def install() -> object:
-        lent.append("in force")
-        return lent.clear
+        active.append("in force")
+        return active.clear
 
     monkeypatch.chdir(tmp_path)
     (tmp_path / "folder").mkdir()
@@ -134,13 +132,13 @@ def test_conditions_are_lent_once_more_and_taken_back(
     monkeypatch.delenv("OF_THE_CALL")
     monkeypatch.chdir(tmp_path)
     conditions.end()
-    assert not lent
+    assert not active
     before = surroundings()
     with conditions.restored(), conditions.restored(at):
-        assert lent == ["in force"]
+        assert active == ["in force"]
         assert (Path.cwd(), os.environ["OF_THE_CALL"]) == (tmp_path / "folder", "1")
         assert warnings.filters[0][2] is ResourceWarning
-    assert not lent
+    assert not active
     assert surroundings() == before
 
 
@@ -148,10 +146,10 @@ class Model:
     """Right for every example whose number is even."""
 
     def right(self, names: list[bytes]) -> float:
-        return sum(one[0] % 2 == 0 for one in names) / len(names)
+        return sum(name[0] % 2 == 0 for name in names) / len(names)
 
 
-def test_what_a_search_selected_on_is_left_out_of_the_number(tmp_path: Path) -> None:
+def test_examples_of_the_selection_are_left_out_of_the_number(tmp_path: Path) -> None:
     evaluations = Evaluations(Journal(str(tmp_path), number_of_pass=1, attempt=1))
     names = [bytes([i]) for i in range(10)]
 
@@ -196,7 +194,7 @@ open("best.txt", "w").write(repr(float(grid.best_score_)))
 """
 
 
-def test_the_winner_around_a_grid_search_is_judged_on_examples_kept_from_it(tmp_path: Path) -> None:
+def test_winner_of_a_grid_search_is_judged_on_held_out_examples(tmp_path: Path) -> None:
     project, inside = tmp_path / "project", tmp_path / "inside"
     project.mkdir()
     (project / "train.py").write_text(GRID)

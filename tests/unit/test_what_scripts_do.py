@@ -1,6 +1,4 @@
-"""What projects do when they run: odd folders, numbers in files, questions, notebooks, packages,
-processes, hard exits.
-"""
+"""Habits of real projects: odd folders, numbers in files, notebooks, hard exits."""
 
 from __future__ import annotations
 
@@ -132,7 +130,7 @@ def test_a_pushed_file_is_found_by_the_absolute_path_of_another_machine(tmp_path
         "~/train_data/a.csv",
     ],
 )
-def test_the_mount_that_is_proposed_works(path: str, tmp_path: Path) -> None:
+def test_proposed_mount_works(path: str, tmp_path: Path) -> None:
     source = tmp_path / "elsewhere.csv"
     source.write_text("found")
     reads = f"import os\nprint(open(os.path.expanduser('{path}')).read())"
@@ -174,7 +172,7 @@ def test_a_pushed_file_is_found_by_the_path_of_another_system(tmp_path: Path) ->
     assert not list(missing_data.missing(detect(tmp_path / "project")))
 
 
-def test_a_script_in_a_folder_finds_the_file_beside_it_and_makes_its_own_folders(
+def test_script_in_a_folder_finds_files_beside_it_and_creates_folders(
     tmp_path: Path,
 ) -> None:
     text = """
@@ -214,7 +212,7 @@ except FileNotFoundError:
 """
 
 
-def test_a_folder_that_git_did_not_keep_is_made_for_what_goes_there(tmp_path: Path) -> None:
+def test_folder_that_git_did_not_store_is_created(tmp_path: Path) -> None:
     ran = run(tmp_path, train=EMPTY_FOLDERS)
     assert ran.done.stdout.splitlines()[-1:] == ["still missing False"], ran.done.stderr
     kept = sorted(
@@ -225,7 +223,7 @@ def test_a_folder_that_git_did_not_keep_is_made_for_what_goes_there(tmp_path: Pa
     assert sum("git keeps no empty ones" in said for said in ran.warnings) == 4
 
 
-def test_what_goes_to_a_folder_of_another_machine_is_kept_and_its_number_read(
+def test_files_for_a_folder_of_another_machine_are_collected(
     tmp_path: Path,
 ) -> None:
     ran = run(tmp_path, train=WRITES)
@@ -238,7 +236,7 @@ def test_what_goes_to_a_folder_of_another_machine_is_kept_and_its_number_read(
     assert not Path("/no-such-ws").exists()
 
 
-def test_what_is_ours_in_a_projects_folder_is_none_of_the_project(tmp_path: Path) -> None:
+def test_own_folders_within_a_project_are_not_part_of_it(tmp_path: Path) -> None:
     pushed = project(
         tmp_path,
         train="import sklearn.svm\nsklearn.svm.SVC().fit([[0], [1]], [0, 1])\n",
@@ -287,7 +285,7 @@ def test_numbers_in_files(name: str, text: str, value: float | None, tmp_path: P
     assert found == (value if value is None else pytest.approx(value))
 
 
-def test_a_measured_number_wins_over_a_written_one(tmp_path: Path) -> None:
+def test_measured_number_takes_precedence_over_a_written_one(tmp_path: Path) -> None:
     text = "from sklearn.svm import SVC\nm = SVC().fit([[0], [1]], [0, 1])\nm.score([[0]], [0])\n"
     text += "open('accuracy.txt', 'w').write('0.3')\n"
     assert [event["source"] for event in run(tmp_path, train=text).events("metric")] == [
@@ -295,7 +293,7 @@ def test_a_measured_number_wins_over_a_written_one(tmp_path: Path) -> None:
     ]
 
 
-def test_a_script_may_put_a_file_in_the_place_of_its_input(tmp_path: Path) -> None:
+def test_script_may_replace_its_standard_input(tmp_path: Path) -> None:
     text = (
         "import sys\nsys.stdin = open('/no-such-ws/in.txt')\nprint(int(input()) + int(input()))\n"
     )
@@ -305,7 +303,7 @@ def test_a_script_may_put_a_file_in_the_place_of_its_input(tmp_path: Path) -> No
     )
 
 
-def test_a_hard_exit_keeps_what_was_written(tmp_path: Path) -> None:
+def test_hard_exit_keeps_written_files(tmp_path: Path) -> None:
     ran = run(
         tmp_path,
         train="import os\nopen('a.txt', 'w').write('x')\nprint('last', flush=True)\nos._exit(0)\n",
@@ -349,7 +347,7 @@ def test_an_entry_in_a_package(tmp_path: Path) -> None:
     assert ran.done.stdout == "7 __main__\n", ran.done.stderr
 
 
-def test_an_executed_notebook_is_kept(tmp_path: Path) -> None:
+def test_executed_notebook_is_an_output(tmp_path: Path) -> None:
     sources = [
         "%matplotlib inline\nimport matplotlib.pyplot as plt\nn = int(input('n? '))\nn + 1",
         "import asyncio\nawait asyncio.sleep(0)\ndisplay({'a': n})\nplt.plot([1, 2])\nplt.show()",
@@ -400,7 +398,7 @@ IPYTHON = [
 ]
 
 
-def test_a_notebook_may_say_what_only_ipython_understands(tmp_path: Path) -> None:
+def test_notebook_may_use_ipython_syntax(tmp_path: Path) -> None:
     cells = [
         {"cell_type": "code", "source": text, "outputs": [], "metadata": {}} for text in IPYTHON
     ]
@@ -436,7 +434,7 @@ def test_ten_thousand_pictures_are_not_copied(tmp_path: Path) -> None:
     ],
 )
 @pytest.mark.slow
-def test_what_cannot_run_says_what_to_change(
+def test_unsupported_script_is_reported_with_a_remedy(
     text: str, words: tuple[str, ...], tmp_path: Path
 ) -> None:
     ran = run(tmp_path, train=text)
@@ -465,7 +463,7 @@ def test_the_repositorys_package_is_trained_not_an_installed_one_of_its_name(
     assert ran.done.stdout == "OWN True\n"
 
 
-def test_a_picture_that_cannot_be_read_is_named_and_editors_folders_are_no_class(
+def test_unreadable_picture_is_named_and_editor_folders_are_no_class(
     tmp_path: Path,
 ) -> None:
     from PIL import Image
@@ -513,7 +511,7 @@ def test_the_end_of_data_of_unknown_length_is_no_shortage(tmp_path: Path) -> Non
     assert "4 of the 10 batches" in "".join(short.warnings)
 
 
-def test_data_that_runs_out_is_said_once_and_only_its_examples_are_judged(tmp_path: Path) -> None:
+def test_exhausted_data_is_reported_once_and_only_its_examples_are_judged(tmp_path: Path) -> None:
     ran = run(tmp_path, train=RUNS_OUT)
     assert ran.done.returncode == 0, ran.done.stderr
     said = [one for one in ran.warnings if one.startswith("the data ran out")]

@@ -1,5 +1,6 @@
-"""The pushed project is never changed, whatever writes: Python, C and C++, links to folders, and
-paths of the project itself.
+"""The pushed project is never changed, whatever library writes.
+
+Writers are Python, C and C++; targets are links to folders and paths of the project itself.
 """
 
 from __future__ import annotations
