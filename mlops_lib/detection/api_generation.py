@@ -172,25 +172,25 @@ def date(files: Sequence[tuple[str, Facts]], *, python2: Iterable[tuple[str, int
             sights.setdefault(kind, []).append((file, line, saw, _MEANS[kind]))
     generation = _generation(sights)
     dropped = _first(sights.get("dropped", ()), limit=6) if generation in LEGACY else []
-    shown = [
+    evidence = [
         *_first(sights.get(generation, ()), limit=2 if not dropped else 1),
         *dropped[bool(dropped) :],
     ]
     old = list(python2)
-    shown += [(file, line, "Python 2 syntax", "written for Python 2") for file, line in old[:1]]
-    return Age(generation, bool(old), tuple(shown))
+    evidence += [(file, line, "Python 2 syntax", "written for Python 2") for file, line in old[:1]]
+    return Age(generation, bool(old), tuple(evidence))
 
 
 def _first(sights: Iterable[Sight], *, limit: int) -> list[Sight]:
     """The first sights of different things, not of a module and a name of it on the same line."""
-    found: dict[tuple[str, int], Sight] = {}
+    result: dict[tuple[str, int], Sight] = {}
     seen: set[str] = set()
     for sight in sights:
         file, line, saw, _ = sight
-        if "()" not in saw and (saw not in seen or (file, line) in found):
-            found[(file, line)] = sight
+        if "()" not in saw and (saw not in seen or (file, line) in result):
+            result[(file, line)] = sight
         seen.add(saw)
-    return sorted(found.values(), key=lambda sight: (sight[0], sight[1]))[:limit]
+    return sorted(result.values(), key=lambda sight: (sight[0], sight[1]))[:limit]
 
 
 _MEANS = {
@@ -228,89 +228,89 @@ def _generation(sights: dict[str, list[Sight]]) -> str:
 
 
 def _sights(facts: Facts) -> list[tuple[str, int, str]]:
-    found: list[tuple[str, int, str]] = []
+    result: list[tuple[str, int, str]] = []
     for imported in facts.imports:
         top = imported.module.partition(".")[0]
         if top in KERAS3_ROOTS:
-            found.append(("keras3", imported.line, f"import {top}"))
+            result.append(("keras3", imported.line, f"import {top}"))
         for dotted in (imported.module, *(f"{imported.module}.{name}" for name in imported.names)):
-            found += _by_module(dotted, imported.line)
+            result += _by_module(dotted, imported.line)
     if "KERAS_BACKEND" in facts.settings:
         old = facts.settings["KERAS_BACKEND"] in ("theano", "cntk")
-        found.append(
+        result.append(
             ("keras2" if old else "keras3", 1, f"KERAS_BACKEND={facts.settings['KERAS_BACKEND']}")
         )
         if old:
-            found.append(("dropped", 1, f"KERAS_BACKEND={facts.settings['KERAS_BACKEND']}"))
+            result.append(("dropped", 1, f"KERAS_BACKEND={facts.settings['KERAS_BACKEND']}"))
     for mention in facts.mentions:
-        found += _by_module(mention.name, mention.line)
+        result += _by_module(mention.name, mention.line)
     for call in facts.calls:
-        found += _by_module(call.name, call.line)
-        found += _by_call(call)
-    return found
+        result += _by_module(call.name, call.line)
+        result += _by_call(call)
+    return result
 
 
 def _by_module(dotted: str, line: int) -> list[tuple[str, int, str]]:
-    found: list[tuple[str, int, str]] = []
+    result: list[tuple[str, int, str]] = []
     name = symbols.normal(dotted)
     root = name.partition(".")[0]
     if root == "keras" or dotted.startswith("tensorflow.keras"):
         standalone = dotted.partition(".")[0] in ("keras", "keras_core")
-        found.append(("standalone" if standalone else "inside", line, dotted))
+        result.append(("standalone" if standalone else "inside", line, dotted))
         dropped = any(name == module or name.startswith(module + ".") for module in DROPPED_MODULES)
         only_inside = (
             name.startswith("keras.preprocessing.") and name.rpartition(".")[2] in PREPROCESSING
         )
         if dropped or (standalone and only_inside):
-            found.append(("dropped", line, dotted))
+            result.append(("dropped", line, dotted))
         if (standalone and name.startswith(KERAS3_MODULES)) or name.rpartition(".")[
             2
         ] in KERAS3_NAMES:
-            found.append(("keras3", line, dotted))
+            result.append(("keras3", line, dotted))
     elif root in ("keras_preprocessing", "keras_contrib", "keras_applications"):
-        found += [("standalone", line, dotted), ("dropped", line, dotted)]
+        result += [("standalone", line, dotted), ("dropped", line, dotted)]
     elif root == "tensorflow":
         leaf = name.rpartition(".")[2]
         if name.startswith(TF1_MODULES) or (leaf in TF1_NAMES and "(" not in name):
             kind = "tf1compat" if dotted.startswith("tensorflow.compat.v1") else "tf1"
-            found.append((kind, line, dotted))
+            result.append((kind, line, dotted))
         elif leaf in TF2_NAMES:
-            found.append(("tf2", line, dotted))
-    return found
+            result.append(("tf2", line, dotted))
+    return result
 
 
 def _by_call(call: Call) -> list[tuple[str, int, str]]:
     name = symbols.normal(call.name)
     leaf = call.leaf
-    found: list[tuple[str, int, str]] = []
+    result: list[tuple[str, int, str]] = []
     old = KERAS1_KEYWORDS & set(call.keywords)
     if name.startswith("keras.") and (
         old - {"init"} or ("init" in old and leaf in ("Dense", "LSTM", "GRU", "Embedding"))
     ):
-        found.append(("keras1", call.line, f"{leaf}({sorted(old)[0]}=…)"))
+        result.append(("keras1", call.line, f"{leaf}({sorted(old)[0]}=…)"))
     elif leaf in ("fit", "fit_generator") and "nb_epoch" in old:
-        found.append(("keras1", call.line, f"{leaf}(nb_epoch=…)"))
+        result.append(("keras1", call.line, f"{leaf}(nb_epoch=…)"))
     elif (
         name.startswith("keras.")
         and leaf in KERAS1_NAMES - ALIASES
         and "()" not in name
         and name != "keras.layers.merge"
     ) or name in ("keras.layers.merge", "keras.layers.core.merge"):
-        found.append(("keras1", call.line, call.name))
+        result.append(("keras1", call.line, call.name))
     of_keras = name.startswith("keras.") or leaf not in OF_OTHERS_TOO
     if leaf in DROPPED and of_keras and (leaf != "gradients" or name.startswith("keras.backend")):
-        found.append(("dropped", call.line, f"{leaf}(…)"))
+        result.append(("dropped", call.line, f"{leaf}(…)"))
     if (
         name.startswith("keras.optimizers.")
         and leaf in OPTIMIZERS
         and OLD_ARGUMENTS & set(call.keywords)
     ):
-        found.append(
+        result.append(
             ("dropped", call.line, f"{leaf}({sorted(OLD_ARGUMENTS & set(call.keywords))[-1]}=…)")
         )
     if (
         call.name.endswith(("ModelCheckpoint", "EarlyStopping", "Checkpoint"))
         and "period" in call.keywords
     ):
-        found.append(("dropped", call.line, f"{leaf}(period=…)"))
-    return found
+        result.append(("dropped", call.line, f"{leaf}(period=…)"))
+    return result

@@ -25,25 +25,25 @@ def insisted_on(tree: ast.Module) -> int:
         2
     """
     names = _names(tree)
-    found = [0]
+    result = [0]
     for node in ast.walk(tree):
         if isinstance(node, ast.If):
             if _ends(node.body):
-                found.append(_too_few(node.test, names))
+                result.append(_too_few(node.test, names))
             elif node.orelse and _ends(node.orelse):
-                found.append(_enough(node.test, names))
+                result.append(_enough(node.test, names))
         elif isinstance(node, ast.Assert):
-            found.append(_enough(node.test, names))
-    return max(found)
+            result.append(_enough(node.test, names))
+    return max(result)
 
 
 def _names(tree: ast.Module) -> dict[str, int]:
     """Return what holds the arguments, with how many of `sys.argv` it leaves out at the beginning."""
-    found = {"sys.argv": 0}
+    result = {"sys.argv": 0}
     functions = {one.name: one for one in ast.walk(tree) if isinstance(one, ast.FunctionDef)}
     for node in ast.walk(tree):
         if isinstance(node, ast.ImportFrom) and node.module == "sys":
-            found.update(
+            result.update(
                 {alias.asname or alias.name: 0 for alias in node.names if alias.name == "argv"}
             )
         elif (
@@ -51,9 +51,9 @@ def _names(tree: ast.Module) -> dict[str, int]:
             and len(node.targets) == 1
             and isinstance(node.targets[0], ast.Name)
         ):
-            left_out = _left_out(node.value, found)
+            left_out = _left_out(node.value, result)
             if left_out is not None:
-                found[node.targets[0].id] = left_out
+                result[node.targets[0].id] = left_out
         elif (
             isinstance(node, ast.Call)
             and isinstance(node.func, ast.Name)
@@ -61,10 +61,10 @@ def _names(tree: ast.Module) -> dict[str, int]:
         ):
             parameters = functions[node.func.id].args.args
             for parameter, value in zip(parameters, node.args, strict=False):
-                left_out = _left_out(value, found)
+                left_out = _left_out(value, result)
                 if left_out is not None:
-                    found[parameter.arg] = left_out
-    return found
+                    result[parameter.arg] = left_out
+    return result
 
 
 def _left_out(value: ast.expr, names: Mapping[str, int]) -> int | None:
@@ -181,39 +181,39 @@ class TextComparison:
     Attributes:
         line: where it is compared.
         text: the comparison, as it is written.
-        given: the expression that reads the argument, or the call that declares it.
+        source: the expression that reads the argument, or the call that declares it.
     """
 
-    __slots__ = ("given", "line", "text")
+    __slots__ = ("line", "source", "text")
 
-    def __init__(self, line: int, text: str, given: ast.Subscript | ast.Call) -> None:
+    def __init__(self, line: int, text: str, source: ast.Subscript | ast.Call) -> None:
         self.line = line
         self.text = text
-        self.given = given
+        self.source = source
 
     @property
     def remedy(self) -> str:
         """What to write instead of `given`."""
         return (
-            f"{ast.unparse(self.given)[:-1]}, type=int)"
+            f"{ast.unparse(self.source)[:-1]}, type=int)"
             if self._declares
-            else f"int({ast.unparse(self.given)})"
+            else f"int({ast.unparse(self.source)})"
         )
 
     @property
     def _declares(self) -> bool:
-        return isinstance(self.given, ast.Call)
+        return isinstance(self.source, ast.Call)
 
     def mended(self, source: str) -> str:
         """Return the source with the argument made a number."""
         lines = source.encode().splitlines(keepends=True)
-        number = (self.given.end_lineno or self.given.lineno) - 1
-        end = self.given.end_col_offset or 0
+        number = (self.source.end_lineno or self.source.lineno) - 1
+        end = self.source.end_col_offset or 0
         line = lines[number]
         if self._declares:
             lines[number] = line[: end - 1] + b", type=int" + line[end - 1 :]
         else:
-            begin = self.given.col_offset
+            begin = self.source.col_offset
             lines[number] = line[:begin] + b"int(" + line[begin:end] + b")" + line[end:]
         return b"".join(lines).decode()
 
@@ -227,7 +227,7 @@ def compared_as_text(tree: ast.Module) -> list[TextComparison]:
         ('i == 1', 'int(sys.argv[1])')
     """
     texts = _texts(tree)
-    found = []
+    result = []
     for node in ast.walk(tree):
         if (
             isinstance(node, ast.Compare)
@@ -235,10 +235,10 @@ def compared_as_text(tree: ast.Module) -> list[TextComparison]:
             and isinstance(node.ops[0], (ast.Eq, ast.NotEq))
         ):
             sides = [node.left, node.comparators[0]]
-            given = next((texts[key] for key in map(_key, sides) if key in texts), None)
-            if given is not None and any(_is_number(one) for one in sides):
-                found.append(TextComparison(node.lineno, ast.unparse(node), given))
-    return sorted(found, key=lambda one: one.line)
+            source = next((texts[key] for key in map(_key, sides) if key in texts), None)
+            if source is not None and any(_is_number(one) for one in sides):
+                result.append(TextComparison(node.lineno, ast.unparse(node), source))
+    return sorted(result, key=lambda one: one.line)
 
 
 def _key(node: ast.expr) -> str:
@@ -265,36 +265,36 @@ def _texts(tree: ast.Module) -> dict[str, ast.Subscript | ast.Call]:
     """Return names that hold an argument as text, with where it comes from; a name that is bound
     twice is left out.
     """
-    found: dict[str, ast.Subscript | ast.Call] = {}
+    result: dict[str, ast.Subscript | ast.Call] = {}
     bound: list[str] = []
     for node in ast.walk(tree):
         if isinstance(node, ast.Name) and isinstance(node.ctx, ast.Store):
             bound.append(node.id)
         if isinstance(node, ast.Assign):
             if isinstance(node.value, ast.Subscript) and _argument_number(node.value):
-                found.update({_dotted(target): node.value for target in node.targets})
+                result.update({_dotted(target): node.value for target in node.targets})
             elif isinstance(node.value, ast.Call) and _dotted(node.value.func).endswith(
                 ".parse_args"
             ):
                 parsed = _dotted(node.targets[0])
-                found.update({f"{parsed}.{name}": call for name, call in _declared(tree).items()})
+                result.update({f"{parsed}.{name}": call for name, call in _declared(tree).items()})
         elif isinstance(node, ast.Subscript) and _argument_number(node):
-            found.setdefault(ast.unparse(node), node)
-    return {name: given for name, given in found.items() if name and bound.count(name) <= 1}
+            result.setdefault(ast.unparse(node), node)
+    return {name: source for name, source in result.items() if name and bound.count(name) <= 1}
 
 
 def _declared(tree: ast.Module) -> dict[str, ast.Call]:
     """Return the options of an argument parser that stay text, by their names."""
-    found = {}
+    result = {}
     for node in ast.walk(tree):
         if isinstance(node, ast.Call) and _dotted(node.func).endswith(".add_argument"):
-            given = {keyword.arg for keyword in node.keywords}
+            source = {keyword.arg for keyword in node.keywords}
             names = [
                 one.value
                 for one in node.args
                 if isinstance(one, ast.Constant) and isinstance(one.value, str)
             ]
-            if names and not given & {"type", "action", "nargs", "dest", "choices", None}:
+            if names and not source & {"type", "action", "nargs", "dest", "choices", None}:
                 name = next((one for one in names if one.startswith("--")), names[0])
-                found[name.lstrip("-").replace("-", "_")] = node
-    return found
+                result[name.lstrip("-").replace("-", "_")] = node
+    return result

@@ -257,8 +257,8 @@ def _is_by_the_way(case: Case, classical: list[str]) -> bool:
         seen = [saw for _, saw, _ in case.get("statsmodels").fits]
         return all(saw.endswith(("seasonal_decompose(…)", "lowess(…)")) for saw in seen)
     if classical == ["sklearn"] and not case.roots & FEATURES:
-        made = [saw for one in case.get("sklearn").families.values() for _, saw, _ in one]
-        return bool(made) and all(saw.endswith(OUTLIERS) for saw in made)
+        models = [saw for one in case.get("sklearn").families.values() for _, saw, _ in one]
+        return bool(models) and all(saw.endswith(OUTLIERS) for saw in models)
     return False
 
 
@@ -272,8 +272,8 @@ def _only_built(case: Case) -> str:
     network = _network_built(case)
     if network != "none":
         return network
-    made = {f: t.models for f, t in case.tallies.items() if f in k.CLASSICAL and t.models}
-    return max(made, key=lambda f: made[f]) if made else "none"
+    models = {f: t.models for f, t in case.tallies.items() if f in k.CLASSICAL and t.models}
+    return max(models, key=lambda f: models[f]) if models else "none"
 
 
 def _network_built(case: Case) -> str:

@@ -74,12 +74,12 @@ class Command:
 
     def to_json(self) -> dict[str, Any]:
         """Return it as the record `Step`."""
-        said = f"{self.where[0]}:{self.where[1]}"
+        source = f"{self.where[0]}:{self.where[1]}"
         return {
             "script": self.script,
             "args": list(self.args),
             "folder": self.folder,
-            "said_by": said,
+            "said_by": source,
         }
 
 
@@ -135,9 +135,9 @@ def plan(folder: str, entry: str) -> Plan | None:
         entry: the script that trains, relative to it.
     """
     for stages in sources(folder):
-        found = _around(stages, entry, folder)
-        if found is not None:
-            return found
+        result = _around(stages, entry, folder)
+        if result is not None:
+            return result
     return None
 
 
@@ -145,14 +145,14 @@ def training(folder: str) -> dict[str, tuple[str, int]]:
     """Return the scripts that a stage or target named for training runs, with the file and line
     that say so.
     """
-    found: dict[str, tuple[str, int]] = {}
+    result: dict[str, tuple[str, int]] = {}
     for stages in sources(folder):
         for stage in stages:
             if stage.name.lower() in TRAINING:
-                found.update(
-                    {one.script: one.where for one in stage.commands if one.script not in found}
+                result.update(
+                    {one.script: one.where for one in stage.commands if one.script not in result}
                 )
-    return found
+    return result
 
 
 def sources(folder: str) -> Iterator[list[Stage]]:
@@ -199,8 +199,8 @@ def _around(stages: list[Stage], entry: str, folder: str) -> Plan | None:
 
 
 def _steps(commands: Iterable[Command], entry: str) -> list[Command]:
-    kept = [one for one in commands if one.script != entry and not NO_STEPS.search(_stem(one))]
-    return list({(one.script, one.args): one for one in kept}.values())
+    selection = [one for one in commands if one.script != entry and not NO_STEPS.search(_stem(one))]
+    return list({(one.script, one.args): one for one in selection}.values())
 
 
 def _stem(command: Command) -> str:
@@ -274,9 +274,9 @@ def _line_of(text: str, part: str) -> int:
     """Return the line of a file in which a command begins; YAML may have folded its lines."""
     words = part.split()
     for many in (len(words), 2):
-        found = re.search(r"\s+".join(map(re.escape, words[:many])), text) if words else None
-        if found is not None:
-            return text.count("\n", 0, found.start()) + 1
+        match = re.search(r"\s+".join(map(re.escape, words[:many])), text) if words else None
+        if match is not None:
+            return text.count("\n", 0, match.start()) + 1
     return 1
 
 
@@ -305,7 +305,7 @@ def _dvc(folder: str, name: str) -> list[Stage]:
         one = _mapping(described)
         base = str(one.get("wdir") or "")
         lines = [line for line in _listed(one.get("cmd")) if isinstance(line, str)]
-        found = [
+        result = [
             command
             for line in lines
             for command in read(
@@ -319,7 +319,7 @@ def _dvc(folder: str, name: str) -> list[Stage]:
             path for kind in ("outs", "metrics", "plots") for path in _paths(one.get(kind), base)
         ]
         wants[title] = _paths(one.get("deps"), base)
-        stages.append(Stage(title, found, makes=makes))
+        stages.append(Stage(title, result, makes=makes))
     for stage in stages:
         stage.needs = [
             other.name
@@ -332,27 +332,27 @@ def _dvc(folder: str, name: str) -> list[Stage]:
 
 def _feeds(makes: Iterable[str], wants: Iterable[str]) -> bool:
     return any(
-        made == wanted or wanted.startswith(made + os.sep) or made.startswith(wanted + os.sep)
-        for made in makes
-        for wanted in wants
+        output == need or need.startswith(output + os.sep) or output.startswith(need + os.sep)
+        for output in makes
+        for need in wants
     )
 
 
 def _flat(value: Any, prefix: str = "") -> dict[str, str]:
     """Return nested parameters by their dotted names."""
-    found: dict[str, str] = {}
+    result: dict[str, str] = {}
     for key, one in _mapping(value).items():
         if isinstance(one, dict):
-            found.update(_flat(one, f"{prefix}{key}."))
+            result.update(_flat(one, f"{prefix}{key}."))
         elif isinstance(one, (str, int, float)):
-            found[prefix + key] = str(one)
-    return found
+            result[prefix + key] = str(one)
+    return result
 
 
 def _filled(line: str, values: Mapping[str, str]) -> str:
     """Return a command with the references that are known filled in."""
     return _REFERENCE.sub(
-        lambda found: values.get(next(filter(None, found.groups())), found[0]), line
+        lambda match: values.get(next(filter(None, match.groups())), match[0]), line
     )
 
 
@@ -364,8 +364,8 @@ def _mlproject(folder: str, name: str) -> list[Stage]:
     ]:
         one = _mapping(described)
         defaults = {
-            key: str(_mapping(given).get("default", "") if isinstance(given, dict) else "")
-            for key, given in _mapping(one.get("parameters")).items()
+            key: str(_mapping(parameter).get("default", "") if isinstance(parameter, dict) else "")
+            for key, parameter in _mapping(one.get("parameters")).items()
         }
         line = str(one.get("command") or "")
         where = (name, _line_of(text, line[:80] or title))
@@ -530,7 +530,7 @@ def _module(name: str, folder: str, base: str) -> str | None:
         return None
     path = name.replace(".", os.sep)
     tried = (f"{path}.py", os.path.join(path, "__main__.py"))
-    found = (
+    result = (
         _script(one, folder, os.path.join(base, begin)) for begin in ("", "src") for one in tried
     )
-    return next(filter(None, found), None)
+    return next(filter(None, result), None)

@@ -168,21 +168,21 @@ def targets(
     Returns:
         The classes and functions, and whether the file surely uses them.
     """
-    found = Configurations(root)
+    configurations = Configurations(root)
     for place, name in begins:
         bases = [os.path.normpath(os.path.join(folder, place))]
         bases += [os.path.normpath(os.path.join(root, place))]
         for base in dict.fromkeys(bases):
-            if pushed.resolve(base, root=root) is not None and found.compose(base, name):
+            if pushed.resolve(base, root=root) is not None and configurations.compose(base, name):
                 break
-    if found.targets or not every:
-        return list(found.targets.values()), True
+    if configurations.targets or not every:
+        return list(configurations.targets.values()), True
     place = folder
     while True:
         names = set(pushed.names_in(place, root=root))
         for name in sorted(names):
             if name.lower().startswith(FOLDERS) and os.path.isdir(os.path.join(place, name)):
-                found.collect_all(os.path.join(place, name))
-        if found.targets or place == root or not place.startswith(root):
-            return list(found.targets.values()), False
+                configurations.collect_all(os.path.join(place, name))
+        if configurations.targets or place == root or not place.startswith(root):
+            return list(configurations.targets.values()), False
         place = os.path.dirname(place)

@@ -140,17 +140,17 @@ class Project:
         """Yield the lines of a requirements file without comments and options, continued ones
         joined, with their number.
         """
-        begun = ""
+        pending = ""
         begins = 1
         for number, raw in enumerate(self.text(path).splitlines(), 1):
-            begins = begins if begun else number
-            begun += raw[: 4 * _LONGEST]
+            begins = begins if pending else number
+            pending += raw[: 4 * _LONGEST]
             if (
-                begun.endswith("\\") and len(begun) < 100 * _LONGEST
+                pending.endswith("\\") and len(pending) < 100 * _LONGEST
             ):  # a requirement with all its hashes is long
-                begun = begun[:-1] + " "
+                pending = pending[:-1] + " "
                 continue
-            line, begun = re.sub(r"(^|\s)#.*$", "", begun).strip(), ""
+            line, pending = re.sub(r"(^|\s)#.*$", "", pending).strip(), ""
             if line and not line.startswith("-"):
                 line = re.split(r"\s--?[A-Za-z]", line, maxsplit=1)[0].strip()
             if line:
@@ -175,24 +175,24 @@ def of_entry(entry: str, root: str) -> Declared:
     folder = os.path.dirname(entry)
     inline = inline_metadata(entry, root)
     if inline is None:
-        said = find(folder, root)
+        declaration = find(folder, root)
     else:
         project = Project(root)
         name = os.path.relpath(entry, root)
-        said = Declared(_cleaned(_lines(inline.get("dependencies"))), name, project.warnings)
-        _note_sources(_table(inline, "tool", "uv"), name, said.warnings)
-    wishes = [] if inline is None else _wish(inline.get("requires-python"), said.source)
-    lock = _lock(entry, folder, root, said, inline=inline is not None)
+        declaration = Declared(_cleaned(_lines(inline.get("dependencies"))), name, project.warnings)
+        _note_sources(_table(inline, "tool", "uv"), name, declaration.warnings)
+    wishes = [] if inline is None else _wish(inline.get("requires-python"), declaration.source)
+    lock = _lock(entry, folder, root, declaration, inline=inline is not None)
     if inline is None:
         wishes += python_version.written_down(folder, root)
         wishes += _python_wishes(folder, root)
     if lock is not None and lock.requires_python:
         wishes.append(python_version.Wish(lock.path, lock.requires_python))
-    said.python, said.python_wish, warnings = python_version.choose(wishes)
-    said.warnings += warnings
+    declaration.python, declaration.python_wish, warnings = python_version.choose(wishes)
+    declaration.warnings += warnings
     if lock is not None:
-        _apply(lock, said)
-    return said
+        _apply(lock, declaration)
+    return declaration
 
 
 def inline_metadata(path: str, root: str) -> dict[str, Any] | None:
@@ -203,12 +203,12 @@ def inline_metadata(path: str, root: str) -> dict[str, Any] | None:
         text = files.read_start(path, root=root, limit=_INLINE_LIMIT).decode("utf-8", "replace")
     except RefusedFileError:
         return None
-    found = re.search(
+    match = re.search(
         r"(?m)^# /// script\s*$\n((?:^#(?:| .*)$\n)+?)^# ///\s*$", text.replace("\r", "")
     )
-    if found is None:
+    if match is None:
         return None
-    lines = [line[2:] if line.startswith("# ") else line[1:] for line in found[1].splitlines()]
+    lines = [line[2:] if line.startswith("# ") else line[1:] for line in match[1].splitlines()]
     try:
         return toml.parse("\n".join(lines))
     except ValueError:
@@ -216,45 +216,47 @@ def inline_metadata(path: str, root: str) -> dict[str, Any] | None:
 
 
 def _lock(
-    entry: str, folder: str, root: str, said: Declared, *, inline: bool
+    entry: str, folder: str, root: str, declaration: Declared, *, inline: bool
 ) -> lock_files.Lock | None:
     """Return the lock that belongs to the declarations: a script's own, or the project's."""
     if inline:
         path = entry + ".lock"
         if not files.is_file(path, root=root):
             return None
-        return lock_files.read(path, dict(lock_files.READERS)["uv.lock"], root, said.warnings)
-    return lock_files.find(folder, root, said.warnings)
+        return lock_files.read(
+            path, dict(lock_files.READERS)["uv.lock"], root, declaration.warnings
+        )
+    return lock_files.find(folder, root, declaration.warnings)
 
 
-def _apply(lock: lock_files.Lock, said: Declared) -> None:
+def _apply(lock: lock_files.Lock, declaration: Declared) -> None:
     """Give the requirements the versions of a lock, and add what they need in turn."""
-    roots = [name_of(line) for line in said.requirements]
+    roots = [name_of(line) for line in declaration.requirements]
     if not roots:
-        said.source = lock.path
+        declaration.source = lock.path
         roots = [one.name for one in lock.packages]
-    pins, warnings = lock.pins(roots, said.python)
-    said.lock = lock.path if pins else ""
-    every, _ = lock.pins([one.name for one in lock.packages], said.python)
-    said.pins = every
-    said.warnings += warnings
-    kept = []
-    for line in said.requirements:
+    pins, warnings = lock.pins(roots, declaration.python)
+    declaration.lock = lock.path if pins else ""
+    every, _ = lock.pins([one.name for one in lock.packages], declaration.python)
+    declaration.pins = every
+    declaration.warnings += warnings
+    exact = []
+    for line in declaration.requirements:
         name = name_of(line)
         own = re.search(r"==\s*([\w.!]+)(?![\w.*])", line)
         if name in pins and own is not None and own[1] != pins[name] and "*" not in line:
-            said.warnings.append(
-                f"{lock.path}: {name} is locked to {pins[name]}, and {said.source} asks for {line}"
+            declaration.warnings.append(
+                f"{lock.path}: {name} is locked to {pins[name]}, and {declaration.source} asks for {line}"
             )
         elif name in pins:
             extras = re.match(r"[A-Za-z0-9._-]+\s*(\[[^\]]*\])?", line)
             line = f"{name}{(extras[1] or '') if extras else ''}=={pins[name]}"
-        kept.append(line)
-    if not said.requirements:
-        kept = [f"{name}=={version}" for name, version in sorted(pins.items())]
-    said.requirements = [line for line in kept if name_of(line) not in TOOLS]
-    direct = {name_of(line) for line in said.requirements}
-    said.locked = [
+        exact.append(line)
+    if not declaration.requirements:
+        exact = [f"{name}=={version}" for name, version in sorted(pins.items())]
+    declaration.requirements = [line for line in exact if name_of(line) not in TOOLS]
+    direct = {name_of(line) for line in declaration.requirements}
+    declaration.locked = [
         f"{name}=={version}"
         for name, version in sorted(pins.items())
         if name not in direct and name not in TOOLS
@@ -271,12 +273,12 @@ def _python_wishes(folder: str, root: str) -> list[python_version.Wish]:
     project = Project(root)
     while True:
         names = {name.lower(): name for name in files.names_in(place, root=root)}
-        for wanted, reader in _PYTHON_READERS:
-            if wanted in names:
-                path = os.path.join(place, names[wanted])
-                found = _wish(reader(path, project), os.path.relpath(path, root))
-                if found:
-                    return found
+        for file_name, reader in _PYTHON_READERS:
+            if file_name in names:
+                path = os.path.join(place, names[file_name])
+                result = _wish(reader(path, project), os.path.relpath(path, root))
+                if result:
+                    return result
         if place == root or os.path.dirname(place) == place or not place.startswith(root):
             return []
         place = os.path.dirname(place)
@@ -299,19 +301,19 @@ def _pixi_python(path: str, project: Project) -> Any:
 
 
 def _environment_python(path: str, project: Project) -> Any:
-    found = re.search(r"(?m)^\s*-\s*[\"']?python\s*([<>=~!]=?[\d.,*<>= ]+)", project.text(path))
+    match = re.search(r"(?m)^\s*-\s*[\"']?python\s*([<>=~!]=?[\d.,*<>= ]+)", project.text(path))
     # A single = is conda's.
-    return re.sub(r"^=(?!=)", "==", found[1].strip()) if found else None
+    return re.sub(r"^=(?!=)", "==", match[1].strip()) if match else None
 
 
 def _setup_cfg_python(path: str, project: Project) -> Any:
-    found = re.search(r"(?m)^python_requires\s*=\s*(.+)$", project.text(path))
-    return found[1] if found else None
+    match = re.search(r"(?m)^python_requires\s*=\s*(.+)$", project.text(path))
+    return match[1] if match else None
 
 
 def _setup_py_python(path: str, project: Project) -> Any:
-    found = re.search(r"python_requires\s*=\s*[\"']([^\"']+)[\"']", project.text(path))
-    return found[1] if found else None
+    match = re.search(r"python_requires\s*=\s*[\"']([^\"']+)[\"']", project.text(path))
+    return match[1] if match else None
 
 
 _PYTHON_READERS = (
@@ -333,13 +335,13 @@ def find(folder: str, root: str) -> Declared:
     own = own_packages.distribution(root)
     while True:
         names = {name.lower(): name for name in files.names_in(place, root=root)}
-        for wanted, reader in _READERS:
-            path = names.get(wanted) if "/" not in wanted else wanted
+        for file_name, reader in _READERS:
+            path = names.get(file_name) if "/" not in file_name else file_name
             if path and os.path.lexists(os.path.join(place, path)):
-                found = _cleaned(reader(os.path.join(place, path), project), without=own)
-                if found:
+                result = _cleaned(reader(os.path.join(place, path), project), without=own)
+                if result:
                     source = os.path.relpath(os.path.join(place, path), root)
-                    return Declared(found, source, project.warnings)
+                    return Declared(result, source, project.warnings)
         if place == root or os.path.dirname(place) == place or not place.startswith(root):
             return Declared([], "", project.warnings)
         place = os.path.dirname(place)
@@ -354,23 +356,23 @@ def is_requirement(line: str) -> bool:
     >>> is_requirement("torch --index-url http://example.com"), is_requirement("torch; sys_platform
     == '${TOKEN}'") (False, False)
     """
-    found = re.fullmatch(_LINE, line) if len(line) <= _LONGEST else None
-    return found is not None and (
-        found["marker"] is None or re.fullmatch(_MARKER, found["marker"]) is not None
+    match = re.fullmatch(_LINE, line) if len(line) <= _LONGEST else None
+    return match is not None and (
+        match["marker"] is None or re.fullmatch(_MARKER, match["marker"]) is not None
     )
 
 
 def _cleaned(lines: list[str], *, without: str = "") -> list[str]:
     """Return the requirements by name, each once; a repository's own package is none of them."""
-    found: dict[str, str] = {}
+    result: dict[str, str] = {}
     for line in lines:
         name = name_of(line)
         if not name or name in TOOLS or name == without or not is_requirement(line):
             continue
         if name in RENAMED and RENAMED[name] != name:
             line = re.sub(r"^[A-Za-z0-9._-]+", RENAMED[name], line)
-        found.setdefault(name_of(line), line)
-    return list(found.values())
+        result.setdefault(name_of(line), line)
+    return list(result.values())
 
 
 def name_of(requirement: str) -> str:
@@ -380,7 +382,7 @@ def name_of(requirement: str) -> str:
 
 
 def _requirements_txt(path: str, project: Project, depth: int = 0) -> list[str]:
-    found: list[str] = []
+    result: list[str] = []
     limits: dict[str, str] = {}
     name = os.path.relpath(path, project.root)
     strange: list[int] = []
@@ -395,7 +397,7 @@ def _requirements_txt(path: str, project: Project, depth: int = 0) -> list[str]:
                 else []
             )
             if included:
-                found += lines
+                result += lines
             else:
                 limits.update({name_of(one): one for one in lines})
         elif line.startswith("-"):
@@ -406,9 +408,9 @@ def _requirements_txt(path: str, project: Project, depth: int = 0) -> list[str]:
                 )
         elif re.match(r"[A-Za-z0-9][A-Za-z0-9._-]*\s*(\[[^\]]*\])?\s*@\s*file:", line[:_LONGEST]):
             # What conda's pip freeze writes: the name is all that means something.
-            found.append(re.split(r"[\s@\[]", line)[0])
+            result.append(re.split(r"[\s@\[]", line)[0])
         elif is_requirement(line):
-            found.append(line)
+            result.append(line)
         else:
             strange.append(number)
     project.warnings += [
@@ -421,7 +423,7 @@ def _requirements_txt(path: str, project: Project, depth: int = 0) -> list[str]:
         )
     return [
         limits.get(name_of(line), line) if re.fullmatch(r"[A-Za-z0-9._-]+", line) else line
-        for line in found
+        for line in result
     ]
 
 
@@ -533,34 +535,34 @@ def _pixi_toml(path: str, project: Project) -> list[str]:
 
 def _pixi_lines(table: dict[str, Any]) -> list[str]:
     """Return what Pixi installs that the index has: of conda's packages those it knows by the name."""
-    known = {name_of(name) for name in DISTRIBUTIONS.values()} | set(RENAMED)
+    index_names = {name_of(name) for name in DISTRIBUTIONS.values()} | set(RENAMED)
     listed = []
     for distribution, value in _table(table, "pypi-dependencies").items():
         if not (isinstance(value, dict) and value.keys() & {"git", "path", "url"}):
             listed.append(_poetry(distribution, value))
     for package, value in _table(table, "dependencies").items():
-        if name_of(package) in known:
+        if name_of(package) in index_names:
             listed.append(_poetry(package, value))
     return [line for line in listed if is_requirement(line)]
 
 
 def _named(names: Any, path: str, project: Project) -> list[str]:
     """Return the requirements in files that another file names, relative to it."""
-    found: list[str] = []
+    result: list[str] = []
     for name in names if isinstance(names, list) else ():
         if isinstance(name, str):
-            found += _requirements_txt(os.path.join(os.path.dirname(path), name), project)
-    return found
+            result += _requirements_txt(os.path.join(os.path.dirname(path), name), project)
+    return result
 
 
 def _group(groups: dict[str, Any], name: str, depth: int) -> list[str]:
     """A dependency group and those it includes (PEP 735)."""
     entries = groups.get(name)
-    found = _lines(entries)
+    result = _lines(entries)
     for entry in entries if isinstance(entries, list) and depth < 5 else ():
         if isinstance(entry, dict) and isinstance(entry.get("include-group"), str):
-            found += _group(groups, entry["include-group"], depth + 1)
-    return found
+            result += _group(groups, entry["include-group"], depth + 1)
+    return result
 
 
 def _poetry(name: str, value: Any) -> str:
@@ -589,7 +591,7 @@ def _poetry(name: str, value: Any) -> str:
 
 
 def _pipfile(path: str, project: Project) -> list[str]:
-    found = []
+    result = []
     for name, value in _table(_toml(path, project), "packages").items():
         version = (
             value
@@ -598,16 +600,16 @@ def _pipfile(path: str, project: Project) -> list[str]:
             if isinstance(value, dict)
             else "*"
         )
-        found.append(name + (str(version) if str(version)[:1] in tuple("<>=!~") else ""))
-    return [line for line in found if is_requirement(line)]
+        result.append(name + (str(version) if str(version)[:1] in tuple("<>=!~") else ""))
+    return [line for line in result if is_requirement(line)]
 
 
 def _environment_yml(path: str, project: Project) -> list[str]:
     """A conda environment: what pip is told to install, and of conda's packages those the index
     knows by the same name.
     """
-    known = {name.lower() for name in DISTRIBUTIONS.values()} | set(RENAMED)
-    found = []
+    index_names = {name.lower() for name in DISTRIBUTIONS.values()} | set(RENAMED)
+    result = []
     in_dependencies = False
     pip_indent = -1
     for number, raw in enumerate(project.text(path).splitlines(), 1):
@@ -622,7 +624,7 @@ def _environment_yml(path: str, project: Project) -> list[str]:
             pip_indent = indent
         elif pip_indent >= 0 and indent > pip_indent:
             if is_requirement(item[1]):
-                found.append(item[1])
+                result.append(item[1])
             elif not item[1].startswith("-") and len(project.warnings) < _SAID_LIMIT:
                 name = os.path.relpath(path, project.root)
                 project.warnings.append(
@@ -631,7 +633,7 @@ def _environment_yml(path: str, project: Project) -> list[str]:
         else:
             pip_indent = -1
             match = re.match(r"^(?:[\w./-]+::)?([A-Za-z0-9_.-]+)\s*([<>=!~].*)?$", item[1])
-            if match and name_of(match[1]) in known:
+            if match and name_of(match[1]) in index_names:
                 version = re.match(r"^(=+|[<>]=?)\s*([\w.*]+)", (match[2] or "").strip())
                 operator = "" if not version else "==" if set(version[1]) == {"="} else version[1]
                 fuzzy = (
@@ -642,8 +644,8 @@ def _environment_yml(path: str, project: Project) -> list[str]:
                     and "*" not in version[2]
                     else ""
                 )
-                found.append(match[1] + (operator + version[2] + fuzzy if version else ""))
-    return found
+                result.append(match[1] + (operator + version[2] + fuzzy if version else ""))
+    return result
 
 
 def _setup_py(path: str, project: Project) -> list[str]:

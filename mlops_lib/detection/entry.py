@@ -143,21 +143,21 @@ def _choose(candidates: _Candidates) -> Choice:
         only = candidates.files[0]
         return Choice(only, "the only file that trains", _where_trains(only))
     reasons: list[str] = []
-    asked = candidates
+    shortlist = candidates
     for reason, rule in _RULES:
-        kept = rule(candidates)
-        if kept and len(kept) < len(candidates.files):
+        remaining = rule(candidates)
+        if remaining and len(remaining) < len(candidates.files):
             reasons.append(reason)
-            candidates = candidates.only(kept)
+            candidates = candidates.only(remaining)
         if rule in _NO_CANDIDATES:
-            asked = candidates
+            shortlist = candidates
         if len(candidates.files) == 1:
             chosen = candidates.files[0]
             mention = candidates.mentions.get(chosen.name)
             where = (mention.file, mention.line) if mention else _where_trains(chosen)
             return Choice(chosen, "; ".join(reasons), where)
     raise DetectionError(
-        f"several files train: {_listed(asked.files)}",
+        f"several files train: {_listed(shortlist.files)}",
         where=candidates.folder,
         remedy='Choose one: --entry FILE, or entry = "FILE" in mlops.toml.',
     )
@@ -165,13 +165,13 @@ def _choose(candidates: _Candidates) -> Choice:
 
 def _listed(candidates: list[File]) -> str:
     """Return the candidates, each with the line that makes it one."""
-    shown = []
+    lines = []
     for file in candidates[:SHOWN_LIMIT]:
         place, line = _where_trains(file)
         at = f"{file.name}:{line}" if place == file.name else f"{file.name} (by {place}:{line})"
-        shown.append(f"{at} {file.conclusion.framework}")
+        lines.append(f"{at} {file.conclusion.framework}")
     more = len(candidates) - SHOWN_LIMIT
-    return ", ".join(shown) + (f" and {more} more" if more > 0 else "")
+    return ", ".join(lines) + (f" and {more} more" if more > 0 else "")
 
 
 def _kedro_program(files: Files) -> File | None:
@@ -212,9 +212,9 @@ def _rank(one: Sketch) -> tuple[int, int, int, str]:
 # The rules
 
 
-def _not_presenting(given: _Candidates) -> list[File]:
+def _not_presenting(candidates: _Candidates) -> list[File]:
     """What a server fits by the way, to explain a prediction, is not what the project trains."""
-    return [file for file in given.files if not _presents(file)]
+    return [file for file in candidates.files if not _presents(file)]
 
 
 def _presents(file: File) -> bool:
@@ -224,38 +224,42 @@ def _presents(file: File) -> bool:
     )
 
 
-def _trained_by_the_project(given: _Candidates) -> list[File]:
+def _trained_by_the_project(candidates: _Candidates) -> list[File]:
     """What a target `train`, a stage `train` or an entry point `main` runs."""
-    said = commands.training(given.folder)
-    return [file for file in given.files if file.name in said]
+    commanded = commands.training(candidates.folder)
+    return [file for file in candidates.files if file.name in commanded]
 
 
-def _run_by_the_project(given: _Candidates) -> list[File]:
+def _run_by_the_project(candidates: _Candidates) -> list[File]:
     ranks = {
-        file.name: given.mentions[file.name].rank
-        for file in given.files
-        if file.name in given.mentions and _is_run_to_train(file, given)
+        file.name: candidates.mentions[file.name].rank
+        for file in candidates.files
+        if file.name in candidates.mentions and _is_run_to_train(file, candidates)
     }
     best = min(ranks.values(), default=0)
-    first = [file for file in given.files if ranks.get(file.name) == best]
+    first = [file for file in candidates.files if ranks.get(file.name) == best]
     # A project whose README runs everything it has says nothing.
-    return first if len(first) <= max(1, len(given.files) // 2) else []
+    return first if len(first) <= max(1, len(candidates.files) // 2) else []
 
 
-def _is_run_to_train(file: File, given: _Candidates) -> bool:
+def _is_run_to_train(file: File, candidates: _Candidates) -> bool:
     """Return whether the command that runs a file may be that of the training: its name speaks of
     nothing else, and in a CI file, which runs all sorts of things, of training.
     """
     stem = _stem(file)
-    is_workflow = "workflows" in given.mentions[file.name].file
+    is_workflow = "workflows" in candidates.mentions[file.name].file
     return not OTHER_DUTIES.search(stem) and (
         not is_workflow or stem in USUAL or "train" in stem or "fit" in stem
     )
 
 
-def _acting(given: _Candidates) -> list[File]:
+def _acting(candidates: _Candidates) -> list[File]:
     """A module of definitions trains nothing when it is run, unless the project runs it."""
-    return [file for file in given.files if file.name in given.mentions or does_something(file)]
+    return [
+        file
+        for file in candidates.files
+        if file.name in candidates.mentions or does_something(file)
+    ]
 
 
 def does_something(file: File) -> bool:
@@ -277,32 +281,32 @@ def _acts(statement: ast.stmt) -> bool:
     return leaf in FREE_FITS or (isinstance(statement, ast.Expr) and leaf not in HARMLESS)
 
 
-def _not_imported(given: _Candidates) -> list[File]:
+def _not_imported(candidates: _Candidates) -> list[File]:
     """A program of a usual name stays one when a search or a benchmark imports it."""
-    spectators = {file.path for file in given.files if _watches(given, file)}
+    spectators = {file.path for file in candidates.files if _watches(candidates, file)}
     imported = spectators | {
         local.path
-        for file in given.files
+        for file in candidates.files
         if file.path not in spectators
         for local in file.reachable()
     }
     programs = {
         file.path
-        for file in given.files
-        if _stem(file) in USUAL[:2] and given.sketches[file.name].has_main
+        for file in candidates.files
+        if _stem(file) in USUAL[:2] and candidates.sketches[file.name].has_main
     }
-    led = [file for file in given.files if _stem(file) in USUAL and not _presents(file)]
+    led = [file for file in candidates.files if _stem(file) in USUAL and not _presents(file)]
     programs -= {local.path for file in led for local in file.reachable()}
-    return [file for file in given.files if file.path not in imported - programs]
+    return [file for file in candidates.files if file.path not in imported - programs]
 
 
-def _watches(given: _Candidates, file: File) -> bool:
+def _watches(candidates: _Candidates, file: File) -> bool:
     """Return whether a file trains only through another program: to look at what that one has
     trained, or as one step of a flow.
     """
     programs = {
         one.path: one
-        for one in given.files
+        for one in candidates.files
         if one is not file and does_something(one) and one.facts.has_main
     }
     seen = file.conclusion.where.get("framework", ("", "", 0))
@@ -317,61 +321,65 @@ def _watches(given: _Candidates, file: File) -> bool:
     return False
 
 
-def _only_training(given: _Candidates) -> list[File]:
-    return [file for file in given.files if not OTHER_DUTIES.search(_stem(file))]
+def _only_training(candidates: _Candidates) -> list[File]:
+    return [file for file in candidates.files if not OTHER_DUTIES.search(_stem(file))]
 
 
-def _scripts_first(given: _Candidates) -> list[File]:
+def _scripts_first(candidates: _Candidates) -> list[File]:
     """Notebooks beside scripts are mostly the drafts of them."""
-    scripts = [file for file in given.files if file.name.endswith(".py")]
+    scripts = [file for file in candidates.files if file.name.endswith(".py")]
     stems = {_plain(_stem(file)) for file in scripts}
     if len(scripts) == 1 or any(_stem(file) in USUAL[:7] for file in scripts):
         return scripts
-    return [f for f in given.files if f.name.endswith(".py") or _plain(_stem(f)) not in stems]
+    return [f for f in candidates.files if f.name.endswith(".py") or _plain(_stem(f)) not in stems]
 
 
-def _only_usual_name(given: _Candidates) -> list[File]:
+def _only_usual_name(candidates: _Candidates) -> list[File]:
     """A single `train.py` in a folder is meant before a draft beside the README."""
-    usual = [file for file in given.files if _stem(file) in USUAL[:5]]
-    return usual if len(usual) == 1 and not _are_projects(given) else []
+    usual = [file for file in candidates.files if _stem(file) in USUAL[:5]]
+    return usual if len(usual) == 1 and not _are_projects(candidates) else []
 
 
-def _are_projects(given: _Candidates) -> bool:
+def _are_projects(candidates: _Candidates) -> bool:
     """Return whether the candidates are of several projects side by side: no name chooses of them."""
-    folders = [os.path.dirname(file.name) for file in given.files]
+    folders = [os.path.dirname(file.name) for file in candidates.files]
     return len(set(folders)) >= PROJECTS and len(set(folders)) * 3 >= len(folders) * 2
 
 
-def _shallow(given: _Candidates) -> list[File]:
-    depth = min(file.name.count(os.sep) for file in given.files)
-    return [file for file in given.files if file.name.count(os.sep) == depth]
+def _shallow(candidates: _Candidates) -> list[File]:
+    depth = min(file.name.count(os.sep) for file in candidates.files)
+    return [file for file in candidates.files if file.name.count(os.sep) == depth]
 
 
-def _usual_names(given: _Candidates) -> list[File]:
-    if _are_projects(given):
+def _usual_names(candidates: _Candidates) -> list[File]:
+    if _are_projects(candidates):
         return []
     for name in USUAL:
-        usual = [file for file in given.files if _stem(file) == name]
+        usual = [file for file in candidates.files if _stem(file) == name]
         if usual:
             return usual
     says_training = re.compile(r"(^|[_\W])train(ing)?([_\W\d]|$)")
-    return [f for f in given.files if f.name.endswith(".py") and says_training.search(_stem(f))]
+    return [
+        f for f in candidates.files if f.name.endswith(".py") and says_training.search(_stem(f))
+    ]
 
 
-def _begins(given: _Candidates) -> list[File]:
-    return [file for file in given.files if not given.sketches[file.name].goes_on]
+def _begins(candidates: _Candidates) -> list[File]:
+    return [file for file in candidates.files if not candidates.sketches[file.name].goes_on]
 
 
-def _uses_the_others(given: _Candidates) -> list[File]:
-    return [file for file in given.files if file.local]
+def _uses_the_others(candidates: _Candidates) -> list[File]:
+    return [file for file in candidates.files if file.local]
 
 
-def _has_main(given: _Candidates) -> list[File]:
-    return [file for file in given.files if given.sketches[file.name].has_main]
+def _has_main(candidates: _Candidates) -> list[File]:
+    return [file for file in candidates.files if candidates.sketches[file.name].has_main]
 
 
-def _in_no_folder_of_another_duty(given: _Candidates) -> list[File]:
-    return [file for file in given.files if not OTHER_DUTIES.search(os.path.dirname(file.name))]
+def _in_no_folder_of_another_duty(candidates: _Candidates) -> list[File]:
+    return [
+        file for file in candidates.files if not OTHER_DUTIES.search(os.path.dirname(file.name))
+    ]
 
 
 def _stem(file: File) -> str:

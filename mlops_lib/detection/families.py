@@ -261,7 +261,7 @@ def _is_stacked(case: Case) -> bool:
 
 def _imported_layers(case: Case) -> Counted:
     """Return the layers that a script imports, if all it does is to change a model that it loads."""
-    found: Counted = {}
+    layers: Counted = {}
     for file, facts in case.files:
         for imported in facts.imports:
             if not symbols.normal(imported.module + ".").startswith("keras.layers"):
@@ -269,10 +269,10 @@ def _imported_layers(case: Case) -> Counted:
             for name in imported.names:
                 family = symbols.of(Call(f"keras.layers.{name}", 0)).family
                 if family:
-                    found.setdefault(family, []).append((file, f"import {name}", imported.line))
-    if len(found) > 1:
-        found.pop("dense", None)
-    return found
+                    layers.setdefault(family, []).append((file, f"import {name}", imported.line))
+    if len(layers) > 1:
+        layers.pop("dense", None)
+    return layers
 
 
 def _is_affine(case: Case) -> bool:

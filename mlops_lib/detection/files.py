@@ -40,13 +40,13 @@ NOTEBOOK_LIMIT = 30_000_000
 class File:
     """One script or notebook, with what it says."""
 
-    def __init__(self, path: str, name: str, root: str, *, left: int = CODE_LIMIT) -> None:
+    def __init__(self, path: str, name: str, root: str, *, budget: int = CODE_LIMIT) -> None:
         self.path = path
         self.name = name
         """Relative to the project's folder."""
         self.refused: RefusedFileError | None = None
         """Why it is not read."""
-        self.source = self._read(root, left)
+        self.source = self._read(root, budget)
         self.facts = Facts()
         self.local: list[File] = []
         """The local modules it imports."""
@@ -61,7 +61,7 @@ class File:
         self._reached: list[tuple[File, list[reachability.Block]]] | None = None
         self._statements: list[ast.Import | ast.ImportFrom] | None = None
 
-    def _read(self, root: str, left: int) -> source.Source:
+    def _read(self, root: str, budget: int) -> source.Source:
         is_notebook = self.path.endswith(".ipynb")
         try:
             content = pushed.read(
@@ -74,7 +74,7 @@ class File:
                     where=self.name,
                     remedy="Fetch the content: git lfs pull.",
                 )
-            if left <= 0:
+            if budget <= 0:
                 raise RefusedFileError(
                     f"the project's code is larger than {CODE_LIMIT >> 20} MB, and what is beyond is not read",
                     reason="large",
@@ -88,14 +88,14 @@ class File:
 
     def reachable(self) -> list[File]:
         """The local modules it imports, directly or not."""
-        found: dict[str, File] = {}
+        result: dict[str, File] = {}
         pending = list(self.local)
         while pending:
             one = pending.pop(0)
-            if one is not self and one.path not in found:
-                found[one.path] = one
+            if one is not self and one.path not in result:
+                result[one.path] = one
                 pending += one.local
-        return list(found.values())
+        return list(result.values())
 
     @property
     def conclusion(self) -> classify.Conclusion:
@@ -143,8 +143,8 @@ class File:
         return self._reached
 
     def _reach(self) -> list[tuple[File, list[reachability.Block]]]:
-        kept: dict[str, list[reachability.Block]] = {self.path: self.blocks}
-        asked: dict[str, set[str]] = {self.path: set()}
+        reached_blocks: dict[str, list[reachability.Block]] = {self.path: self.blocks}
+        requests: dict[str, set[str]] = {self.path: set()}
         files: dict[str, File] = {}
         pending: list[File] = [self]
         for _ in range(ROUNDS):  # modules may import each other: until nobody asks for more
@@ -154,7 +154,10 @@ class File:
                     if local is self:
                         continue
                     more = reachability.asked_of(
-                        file.import_statements, kept[file.path], module, asked[file.path]
+                        file.import_statements,
+                        reached_blocks[file.path],
+                        module,
+                        requests[file.path],
                     )
                     if module in file.asks:
                         more = (more or set()) | file.asks[module]
@@ -162,22 +165,24 @@ class File:
                         # What it names without using it says what it is about.
                         more = reachability.asked_of(
                             file.import_statements,
-                            kept[file.path],
+                            reached_blocks[file.path],
                             module,
                             {reachability.EVERYTHING},
                         )
                     if more and file is self and self._is_library(module, local, more):
                         continue
                     if more is not None and (
-                        local.path not in files or not more <= asked[local.path]
+                        local.path not in files or not more <= requests[local.path]
                     ):
                         files[local.path] = local
-                        asked.setdefault(local.path, set()).update(more)
-                        kept[local.path] = reachability.reached(local.blocks, asked[local.path])
+                        requests.setdefault(local.path, set()).update(more)
+                        reached_blocks[local.path] = reachability.reached(
+                            local.blocks, requests[local.path]
+                        )
                         pending.append(local)
             if not pending:
                 break
-        return [(file, kept[file.path]) for file in files.values()]
+        return [(file, reached_blocks[file.path]) for file in files.values()]
 
     @property
     def in_pieces(self) -> bool:
@@ -233,15 +238,15 @@ class Files:
                 with contextlib.suppress(RefusedFileError):
                     text = pushed.read_text("pyproject.toml", root=self.folder)
             table = text.partition("[tool.kedro]")[2]
-            found = re.search(r"""^package_name\s*=\s*["'](\w+)["']""", table, re.M)
-            self._kedro = found[1] if found else ""
+            match = re.search(r"""^package_name\s*=\s*["'](\w+)["']""", table, re.M)
+            self._kedro = match[1] if match else ""
         return self._kedro
 
     def paths(self) -> list[str]:
         """Scripts and notebooks in which an entry may stand, in order; the data is not touched."""
         if self._paths is None:
-            found = list(self._scan(self.folder, SKIPPED))
-            self._paths = found or list(self._scan(self.folder, SKIPPED - DATA_FOLDERS))
+            result = list(self._scan(self.folder, SKIPPED))
+            self._paths = result or list(self._scan(self.folder, SKIPPED - DATA_FOLDERS))
         return self._paths
 
     def _scan(self, folder: str, skipped: frozenset[str]) -> Iterator[str]:
@@ -276,10 +281,10 @@ class Files:
 
     def file(self, path: str) -> File:
         """One file, parsed, with the local modules it imports."""
-        known = self._files.get(path)
-        if known is not None:
-            return known
-        file = File(path, os.path.relpath(path, self.folder), self.folder, left=self._left)
+        cached = self._files.get(path)
+        if cached is not None:
+            return cached
+        file = File(path, os.path.relpath(path, self.folder), self.folder, budget=self._left)
         self._left -= file.source.size
         self._files[path] = file
         file.facts = gather(file.source.tree)
@@ -309,14 +314,14 @@ class Files:
 
     def _local_modules(self, file: File) -> list[tuple[str, File]]:
         """The project's own modules that a file imports, under the names it uses for them."""
-        found: list[tuple[str, File]] = []
+        result: list[tuple[str, File]] = []
         folder = os.path.dirname(file.path)
         for imported in file.facts.imports:
             if is_standard(imported.module.partition(".")[0]) and not self._beside(
                 folder, imported.module
             ):
                 continue
-            found += self._resolve(self.bases(file), imported.module, imported.names)
+            result += self._resolve(self.bases(file), imported.module, imported.names)
         for level, module, names, _ in file.facts.relative:
             base = folder
             for _ in range(level - 1):
@@ -326,8 +331,8 @@ class Files:
             if not module:
                 for name in names:
                     dotted += self._resolve([base], name, ())
-            found += [(prefix + name, one) for name, one in dotted]
-        return found
+            result += [(prefix + name, one) for name, one in dotted]
+        return result
 
     def _pipelines(self, file: File) -> list[tuple[str, File]]:
         """Return the modules of a Kedro project's pipelines, which its program finds by itself."""
@@ -357,7 +362,9 @@ class Files:
             for name, _ in helper.facts.configured
         )
 
-    def _named_by_text(self, file: File, known: list[tuple[str, File]]) -> list[tuple[str, File]]:
+    def _named_by_text(
+        self, file: File, imported_modules: list[tuple[str, File]]
+    ) -> list[tuple[str, File]]:
         """Return the local modules that are imported by name, or that configurations name.
 
         What configurations name of other packages is called, and imported, by the file.
@@ -374,13 +381,13 @@ class Files:
 
         calls = []
         imports = []
-        if not self._makes_configured(file, known):
+        if not self._makes_configured(file, imported_modules):
             return modules
-        found, sure = configuration.targets(
+        targets, sure = configuration.targets(
             self.folder, os.path.dirname(file.path), file.facts.config_roots, every=True
         )
         line = file.facts.configured[0][1]
-        for target in found:
+        for target in targets:
             module, _, name = target.name.rpartition(".")
             local = self._resolve(self.bases(file), module, (name,))
             if local:
@@ -452,15 +459,15 @@ class Files:
         for number, base in enumerate(bases):
             if not self._is_here(base, module, names, first=number == 0):
                 continue
-            found = []
+            result = []
             place = base
             for depth, part in enumerate(parts, 1):
                 place = os.path.join(place, part)
-                found += self._module(place, ".".join(parts[:depth]))
+                result += self._module(place, ".".join(parts[:depth]))
             for name in names:
                 if os.path.isdir(place) and name != "*":
-                    found += self._module(os.path.join(place, name), f"{module}.{name}")
-            return found
+                    result += self._module(os.path.join(place, name), f"{module}.{name}")
+            return result
         return []
 
     def _module(self, place: str, dotted: str) -> list[tuple[str, File]]:
@@ -480,22 +487,22 @@ class Files:
         project is only on the path when somebody puts it there.
         """
         top = module.partition(".")[0]
-        known = top in DISTRIBUTIONS and top not in COMMON_NAMES
+        is_distribution = top in DISTRIBUTIONS and top not in COMMON_NAMES
         listed = self._list(base)
         if (
             top + ".py" in listed and "." not in module
         ):  # a plain module has no submodules: a package of its name is meant
-            return first or not known
+            return first or not is_distribution
         if top not in listed:
             return False
         inside = self._list(os.path.join(base, top))
         if "__init__.py" in inside:
             return (
                 first
-                or not known
+                or not is_distribution
                 or (self._is_developed(base) and self._provides(base, module, names))
             )
-        if known:
+        if is_distribution:
             return first and top not in FRAMEWORK_OF and self._holds(base, module, names)
         return any(n.endswith(".py") or os.path.isdir(os.path.join(base, top, n)) for n in inside)
 
@@ -575,15 +582,15 @@ def _bound(tree: ast.Module) -> set[str]:
     """Return the names that a module has: defined, imported or assigned; `STAR` if it imports all
     of another.
     """
-    found: set[str] = set()
+    result: set[str] = set()
     for node in ast.walk(tree):
         if isinstance(node, (ast.FunctionDef, ast.AsyncFunctionDef, ast.ClassDef)):
-            found.add(node.name)
+            result.add(node.name)
         elif isinstance(node, (ast.Import, ast.ImportFrom)):
-            found.update(alias.asname or alias.name for alias in node.names)
+            result.update(alias.asname or alias.name for alias in node.names)
         elif isinstance(node, ast.Name) and isinstance(node.ctx, ast.Store):
-            found.add(node.id)
-    return found
+            result.add(node.id)
+    return result
 
 
 def _uses(facts: Facts, modules: list[str]) -> bool:

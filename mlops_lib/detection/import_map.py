@@ -13,13 +13,13 @@ TABLE = os.path.join(os.path.dirname(os.path.abspath(__file__)), "data", "import
 
 def _read(path: str) -> dict[str, str]:
     """Return import names and their distributions."""
-    found = {}
+    table = {}
     with open(path, encoding="utf-8") as stream:
         for line in stream:
             words = line.split()
             if words and not line.startswith("#"):
-                found[words[0]] = words[1] if words[1:] else words[0].replace("_", "-")
-    return found
+                table[words[0]] = words[1] if words[1:] else words[0].replace("_", "-")
+    return table
 
 
 DISTRIBUTIONS = _read(TABLE)

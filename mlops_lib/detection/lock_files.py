@@ -79,12 +79,12 @@ class Lock:
         by_name: dict[str, list[Package]] = {}
         for one in self.packages:
             by_name.setdefault(one.name, []).append(one)
-        wanted = list(roots) if self.has_edges else list(by_name)
+        pending = list(roots) if self.has_edges else list(by_name)
         pins: dict[str, str] = {}
         warnings: list[str] = []
         seen: set[str] = set()
-        while wanted:
-            name = wanted.pop()
+        while pending:
+            name = pending.pop()
             if name in seen or name.startswith(BROUGHT):
                 continue
             seen.add(name)
@@ -97,7 +97,7 @@ class Lock:
                 )
             elif _VERSION.fullmatch(package.version):
                 pins[name] = package.version
-            wanted += [normal(n) for n, marker in package.needs if _holds(marker, python)]
+            pending += [normal(n) for n, marker in package.needs if _holds(marker, python)]
         return pins, warnings
 
 
@@ -146,9 +146,9 @@ def find(folder: str, root: str, warnings: list[str]) -> Lock | None:
     place = folder
     while True:
         names = {name.lower(): name for name in files.names_in(place, root=root)}
-        for wanted, reader in READERS:
-            if wanted in names:
-                path = os.path.join(place, names[wanted])
+        for file_name, reader in READERS:
+            if file_name in names:
+                path = os.path.join(place, names[file_name])
                 lock = read(path, reader, root, warnings)
                 if lock is not None and lock.packages:
                     return lock
@@ -311,11 +311,11 @@ def _pipfile(text: str) -> Read:
 def _requirements(text: str) -> Read:
     packages = []
     for line in text.splitlines():
-        found = re.match(
+        match = re.match(
             r"\s*([A-Za-z0-9][\w.-]*)(?:\[[^\]]*\])?==([\w.!+]+)\s*(?:;\s*([^\\#]*))?", line[:400]
         )
-        if found is not None:
-            packages.append(Package(found[1], found[2], marker=(found[3] or "").strip()))
+        if match is not None:
+            packages.append(Package(match[1], match[2], marker=(match[3] or "").strip()))
     return packages, False, ""
 
 
@@ -349,10 +349,10 @@ def _pixi(text: str) -> Read:
     used: set[str] = set()
     for one in _rows(of_platform):
         address = _text(one.get("conda")) or _text(one.get("pypi"))
-        found = (_CONDA_FILE if "conda" in one else _WHEEL_FILE).search(address)
-        if found is not None:
-            used.add(normal(found[1]))
-            named.append((found[1], found[2], "conda" if "conda" in one else "pip"))
+        match = (_CONDA_FILE if "conda" in one else _WHEEL_FILE).search(address)
+        if match is not None:
+            used.add(normal(match[1]))
+            named.append((match[1], match[2], "conda" if "conda" in one else "pip"))
     return _conda_packages([one for one in named if not used or normal(one[0]) in used])
 
 
@@ -365,14 +365,14 @@ def _conda_packages(packages: list[tuple[str, str, str]]) -> Read:
     from mlops_lib.detection.declared_requirements import RENAMED
     from mlops_lib.detection.import_map import DISTRIBUTIONS
 
-    known = {normal(name) for name in DISTRIBUTIONS.values()}
+    index_names = {normal(name) for name in DISTRIBUTIONS.values()}
     python = next((version for name, version, _ in packages if name == "python"), "")
-    found = []
+    result = []
     for name, version, manager in packages:
         plain = normal(RENAMED.get(name, name))
-        if manager == "pip" or plain in known:
-            found.append(Package(plain, version))
-    return found, False, ".".join(python.split(".")[:2])
+        if manager == "pip" or plain in index_names:
+            result.append(Package(plain, version))
+    return result, False, ".".join(python.split(".")[:2])
 
 
 READERS = (

@@ -74,7 +74,7 @@ def find(folder: str, scripts: Iterable[str]) -> dict[str, Mention]:
     by_name: dict[str, list[str]] = {}
     for script in scripts:
         by_name.setdefault(os.path.basename(script), []).append(script)
-    found: dict[str, Mention] = {}
+    result: dict[str, Mention] = {}
     for name, rank in _files(folder):
         try:
             text = pushed.read_start(name, root=folder, limit=TEXT_LIMIT).decode("utf-8", "replace")
@@ -82,11 +82,11 @@ def find(folder: str, scripts: Iterable[str]) -> dict[str, Mention]:
             continue
         declares = os.path.basename(name).lower() in ("pyproject.toml", "setup.py", "setup.cfg")
         for number, line in enumerate(text.splitlines(), 1):
-            for said in _said(line[:2000], declares=declares):
-                for script in _meant(said, by_name):
-                    if script not in found or rank < found[script].rank:
-                        found[script] = Mention(name, number, rank)
-    return found
+            for path in _said(line[:2000], declares=declares):
+                for script in _meant(path, by_name):
+                    if script not in result or rank < result[script].rank:
+                        result[script] = Mention(name, number, rank)
+    return result
 
 
 def _said(line: str, *, declares: bool) -> Iterator[str]:
@@ -102,16 +102,16 @@ def _said(line: str, *, declares: bool) -> Iterator[str]:
         yield f"{path}/__main__.py"
 
 
-def _meant(said: str, by_name: dict[str, list[str]]) -> list[str]:
+def _meant(path: str, by_name: dict[str, list[str]]) -> list[str]:
     """Return the scripts that a path can mean: how many folders are around it is not always said."""
-    base = os.path.basename(said)
+    base = os.path.basename(path)
     return [
         one
         for one in by_name.get(base, ())
-        if one == said
-        or said.endswith("/" + one)
+        if one == path
+        or path.endswith("/" + one)
         or (
-            one.endswith("/" + said) and ("/" in said or base not in ("__main__.py", "__init__.py"))
+            one.endswith("/" + path) and ("/" in path or base not in ("__main__.py", "__init__.py"))
         )
     ]
 

@@ -88,7 +88,7 @@ def not_pulled(detection: Detection, *, given: Sequence[str] = ()) -> dict[str, 
     """
     project = Path(detection.project)
     entry = project / detection.entry
-    found: dict[str, str] = {}
+    result: dict[str, str] = {}
     for path in detection.data_paths:
         if _is_given(path, tuple(given)) or _is_there(path, project, entry):
             continue
@@ -99,8 +99,8 @@ def not_pulled(detection: Detection, *, given: Sequence[str] = ()) -> dict[str, 
                 (f"{one}.dvc" for one in tracked if files.is_file(f"{one}.dvc", root=project)), ""
             )
             if pointer:
-                found.setdefault(path, pointer)
-    return found
+                result.setdefault(path, pointer)
+    return result
 
 
 def _maker(path: str, project: Path, entry: Path) -> str:
@@ -174,13 +174,13 @@ def _surely_read(text: str, project: Path, paths: Sequence[str]) -> dict[str, in
     except (SyntaxError, ValueError, RecursionError, MemoryError):
         return {}
     functions = {one.name: one for one in module.body if isinstance(one, ast.FunctionDef)}
-    found: dict[str, int] = {}
+    result: dict[str, int] = {}
     body: Sequence[ast.stmt] | None = module.body
     for _ in range(CALLS_FOLLOWED):
         if body is None:
             break
-        body = _read_first(body, functions, project, set(paths), found)
-    return found
+        body = _read_first(body, functions, project, set(paths), result)
+    return result
 
 
 def _read_first(
@@ -188,7 +188,7 @@ def _read_first(
     functions: Mapping[str, ast.FunctionDef],
     project: Path,
     paths: Collection[str],
-    found: dict[str, int],
+    result: dict[str, int],
 ) -> Sequence[ast.stmt] | None:
     """Add what a block reads before it does anything else; the block that it then goes on with,
     None where that is not sure.
@@ -219,7 +219,7 @@ def _read_first(
             return None
         always = list(_always(head))
         read = {path: line for path, line in _first_arguments(always) if path in paths}
-        found.update(read)
+        result.update(read)
         makes = any(
             isinstance(node, ast.Call) and not _makes_nothing(node, functions)
             for node in ast.walk(head)

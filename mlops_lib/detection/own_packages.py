@@ -35,13 +35,13 @@ def distribution(folder: str) -> str:
         `setup(name="keras-tcn")` in setup.py gives "keras-tcn".
     """
     names = set(files.names_in(folder, root=folder))
-    found = _of_pyproject(_text(folder, "pyproject.toml", names)) or _of_setup_py(
+    name = _of_pyproject(_text(folder, "pyproject.toml", names)) or _of_setup_py(
         _text(folder, "setup.py", names)
     )
-    if not found:
+    if not name:
         match = _SETUP_CFG_NAME.search(_text(folder, "setup.cfg", names))
-        found = match[1] if match else ""
-    return re.sub(r"[-_.]+", "-", found).lower()
+        name = match[1] if match else ""
+    return re.sub(r"[-_.]+", "-", name).lower()
 
 
 def _text(folder: str, name: str, names: set[str]) -> str:

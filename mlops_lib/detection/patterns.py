@@ -55,7 +55,7 @@ class _Scope:
         self.exponentials: set[str] = set()
         self.softmaxed: set[str] = set()
         self.scored: set[str] = set()
-        self.made: dict[str, str] = {}
+        self.networks: dict[str, str] = {}
         """Name to the network (an expression that is called) whose output it holds."""
         self.judged: dict[str, set[bool]] = {}
         """What is called to whether its argument came out of another network."""
@@ -68,7 +68,7 @@ class _Scope:
         """Losses whose gradients are taken."""
         self.draws_noise = False
         self.labels: set[str] = set()
-        self.found: list[Shape] = []
+        self.shapes: list[Shape] = []
 
 
 class Shaper:
@@ -107,24 +107,24 @@ class Shaper:
             and (scope.draws_noise or made_up or judges)
         ):
             saw = " and ".join(sorted(scope.updates)[:2])
-            scope.found.append(Shape("adversarial", min(scope.updates.values()), saw))
+            scope.shapes.append(Shape("adversarial", min(scope.updates.values()), saw))
         elif (
             name and scope.updates and {"ones", "zeros"} <= scope.labels and judges
         ):  # its other half is another function
             saw = "one network judges data and what another makes of noise"
-            scope.found.append(Shape("adversarial", min(scope.updates.values()), saw))
+            scope.shapes.append(Shape("adversarial", min(scope.updates.values()), saw))
         if len(scope.gradients) >= 2 and name:
             saw = " and ".join(f"grad({one})" for one in sorted(scope.gradients)[:2])
-            scope.found.append(Shape("adversarial", min(scope.gradients.values()), saw))
+            scope.shapes.append(Shape("adversarial", min(scope.gradients.values()), saw))
         if scope.partial_minimisations >= 2:
-            scope.found.append(Shape("adversarial", line, "two minimize(…, var_list=…)"))
+            scope.shapes.append(Shape("adversarial", line, "two minimize(…, var_list=…)"))
         if self._scopes:  # what an inner function did, its outer one did
             outer = self._scopes[-1]
             if name.count(".") or not scope.updates:
                 outer.updates.update(scope.updates)
                 outer.backwards += scope.backwards
                 outer.draws_noise |= scope.draws_noise and bool(scope.updates)
-        return scope.found
+        return scope.shapes
 
     def across_functions(self) -> list[Shape]:
         """Return what all functions together do: each of two networks follows its own gradient."""
@@ -165,11 +165,13 @@ class Shaper:
             if self._is_scored(node.value):
                 self._now.scored.add(name)
             if self._is_recurrence(name, node.value):
-                self._now.found.append(Shape("recurrent", node.lineno, f"{name} = … {name} …"))
+                self._now.shapes.append(Shape("recurrent", node.lineno, f"{name} = … {name} …"))
             if self.turns and self._is_next_layer(name, node.value):
-                self._now.found.append(Shape("stacked", node.lineno, f"for …: {name} = {name} @ …"))
+                self._now.shapes.append(
+                    Shape("stacked", node.lineno, f"for …: {name} = {name} @ …")
+                )
             if isinstance(node.value, ast.Call) and _is_network(node.value.func):
-                self._now.made[name] = ast.unparse(node.value.func)[:60]
+                self._now.networks[name] = ast.unparse(node.value.func)[:60]
 
     def _is_next_layer(self, name: str, value: ast.expr) -> bool:
         """Whether a name is multiplied by what a turn of the loop brings: `for w, b in layers: x =
@@ -219,7 +221,7 @@ class Shaper:
             (argument.arg for argument in node.args.args if NAMED_EDGES.match(argument.arg)), ""
         )
         if edges:
-            self._now.found.append(
+            self._now.shapes.append(
                 Shape("message passing", node.lineno, f"{node.name}(…, {edges})")
             )
 
@@ -231,7 +233,7 @@ class Shaper:
             (argument.arg for argument in node.args.args[1:] if EDGES.match(argument.arg)), ""
         )
         if edges:
-            self._now.found.append(
+            self._now.shapes.append(
                 Shape("message passing", node.lineno, f"{node.name}(…, {edges})")
             )
         taken = {argument.arg for argument in node.args.args[2:] if STATE.match(argument.arg)}
@@ -246,11 +248,11 @@ class Shaper:
             elif isinstance(one, ast.Return) and isinstance(one.value, ast.Tuple):
                 returned.update(map(_name_of, one.value.elts))
         for name in sorted(taken & changed & returned)[:1]:
-            self._now.found.append(
+            self._now.shapes.append(
                 Shape("recurrent", node.lineno, f"{node.name}(…, {name}) → …, {name}")
             )
         for name in sorted(filter(LOG_DETERMINANT.match, returned))[:1]:
-            self._now.found.append(Shape("flow", node.lineno, f"{node.name}(…) → …, {name}"))
+            self._now.shapes.append(Shape("flow", node.lineno, f"{node.name}(…) → …, {name}"))
 
     def called(self, node: ast.Call, call: Call) -> None:
         """A call: noise, updates of parameters, products."""
@@ -262,7 +264,7 @@ class Shaper:
         if node.args and _is_network(node.func):
             network = ast.unparse(node.func)[:60]
             first = node.args[0]
-            source = now.made.get(_name_of(first), "")
+            source = now.networks.get(_name_of(first), "")
             if isinstance(first, ast.Call) and _is_network(first.func):
                 source = ast.unparse(first.func)[:60]
             if source != network:
@@ -289,37 +291,37 @@ class Shaper:
                 *([node.func.value] if isinstance(node.func, ast.Attribute) else []),
             ]
             if any(map(self._is_softmax, sides)):
-                now.found.append(Shape("attention", node.lineno, f"{leaf}(softmax(…), …)"))
+                now.shapes.append(Shape("attention", node.lineno, f"{leaf}(softmax(…), …)"))
         elif leaf in ("add", "add_") and isinstance(node.func, ast.Attribute):
             normal, exponential = self._factors(node.func.value)
             if normal and exponential:
-                now.found.append(Shape("reparametrised", node.lineno, "mean + noise * exp(…)"))
+                now.shapes.append(Shape("reparametrised", node.lineno, "mean + noise * exp(…)"))
         elif call.name == "getattr" and node.args and self._name(node.args[0]) in MODEL_MODULES:
-            now.found.append(
+            now.shapes.append(
                 Shape("backbone", node.lineno, f"getattr({self._name(node.args[0])}, …)")
             )
         elif leaf in ("rsample",) or call.name.endswith(
             ("KLDivergenceAddLoss", "KLDivergenceRegularizer")
         ):
-            now.found.append(Shape("reparametrised", node.lineno, call.name))
+            now.shapes.append(Shape("reparametrised", node.lineno, call.name))
 
     def looked_up(self, node: ast.Subscript) -> None:
         """`models.__dict__[name]`: a network that is chosen by its name."""
-        held = node.value
+        receiver = node.value
         if (
-            isinstance(held, ast.Attribute)
-            and held.attr == "__dict__"
-            and self._name(held.value) in MODEL_MODULES
+            isinstance(receiver, ast.Attribute)
+            and receiver.attr == "__dict__"
+            and self._name(receiver.value) in MODEL_MODULES
         ):
-            self._now.found.append(
-                Shape("backbone", node.lineno, f"{self._name(held.value)}.__dict__[…]")
+            self._now.shapes.append(
+                Shape("backbone", node.lineno, f"{self._name(receiver.value)}.__dict__[…]")
             )
 
     def combined(self, node: ast.BinOp) -> None:
         """Sums and products of expressions."""
         if isinstance(node.op, ast.MatMult):
             if self._is_softmax(node.left) or self._is_softmax(node.right):
-                self._now.found.append(Shape("attention", node.lineno, "softmax(…) @ …"))
+                self._now.shapes.append(Shape("attention", node.lineno, "softmax(…) @ …"))
             return
         if not isinstance(node.op, ast.Add):
             return
@@ -328,13 +330,13 @@ class Shaper:
             if normal and (
                 exponential or self._is_spread(term, other) or self._is_of_its_shape(term, other)
             ):
-                self._now.found.append(
+                self._now.shapes.append(
                     Shape("reparametrised", node.lineno, "mean + noise * deviation")
                 )
             elif normal and _is_computed_product(term) and _is_computed_product(other):
-                self._now.found.append(Shape("noised", node.lineno, "a * data + b * noise"))
+                self._now.shapes.append(Shape("noised", node.lineno, "a * data + b * noise"))
             if self._is_detour(term):
-                self._now.found.append(Shape("quantised", node.lineno, "x + stop_gradient(… - …)"))
+                self._now.shapes.append(Shape("quantised", node.lineno, "x + stop_gradient(… - …)"))
 
     def _factors(self, node: ast.AST) -> tuple[bool, bool]:
         """Whether a product has a factor drawn from a normal distribution, and one that is an

@@ -40,13 +40,13 @@ def allowed(specifier: str) -> set[int]:
         >>> sorted(allowed(">=3.10,<3.13")), allowed("3.12.4"), sorted(allowed("~=3.13"))
         ([10, 11, 12], {12}, [13, 14])
     """
-    kept = set(KNOWN)
+    minors = set(KNOWN)
     for part in re.split(r"\|\|", specifier)[:1]:  # Poetry's alternatives: the first one
         for clause in re.split(r"[,\s]+(?=[<>=!~^]|$)|,", part):
-            found = _CLAUSE.fullmatch(clause.strip())
-            if found is not None:
-                kept &= {minor for minor in KNOWN if _fits(minor, found)}
-    return kept
+            match = _CLAUSE.fullmatch(clause.strip())
+            if match is not None:
+                minors &= {minor for minor in KNOWN if _fits(minor, match)}
+    return minors
 
 
 def _fits(minor: int, clause: re.Match[str]) -> bool:
@@ -59,22 +59,22 @@ def _fits(minor: int, clause: re.Match[str]) -> bool:
         )
     if clause[3] is None:  # of Python 3 as a whole
         return operator not in ("<", ">", "!=")
-    wanted = int(clause[3])
+    bound = int(clause[3])
     exact = clause[4] not in (None, "*")
     match operator:
         case ">=" | ">":
-            return minor >= wanted if operator == ">=" or exact else minor > wanted
+            return minor >= bound if operator == ">=" or exact else minor > bound
         case "<":
-            return minor < wanted or (minor == wanted and exact and clause[4] != "0")
+            return minor < bound or (minor == bound and exact and clause[4] != "0")
         case "<=":
-            return minor <= wanted
+            return minor <= bound
         case "!=":
-            return exact or minor != wanted
+            return exact or minor != bound
         case "~=":
-            return minor == wanted if exact else minor >= wanted
+            return minor == bound if exact else minor >= bound
         case "^":
-            return minor >= wanted
-    return minor == wanted
+            return minor >= bound
+    return minor == bound
 
 
 def choose(wishes: list[Wish]) -> tuple[str, Wish | None, list[str]]:
@@ -87,26 +87,26 @@ def choose(wishes: list[Wish]) -> tuple[str, Wish | None, list[str]]:
         The version, such as "3.12"; the declaration that decided, if it is not the usual one; and
         warnings about what cannot be honoured.
     """
-    left = set(KNOWN)
+    possible = set(KNOWN)
     warnings: list[str] = []
     decided: Wish | None = None
     for wish in wishes:
-        fitting = left & allowed(wish.text)
+        fitting = possible & allowed(wish.text)
         if not fitting:
             other = f"; {decided.source} asks for {decided.text}" if decided else ""
             warnings.append(f"{wish.source}:{wish.line}: Python {wish.text} cannot be had{other}")
             continue
-        if USUAL in left and USUAL not in fitting:
+        if USUAL in possible and USUAL not in fitting:
             decided = wish
-        left = fitting
-    newer = [minor for minor in sorted(left) if minor >= USUAL]
-    chosen = newer[0] if newer else max(left)
+        possible = fitting
+    newer = [minor for minor in sorted(possible) if minor >= USUAL]
+    chosen = newer[0] if newer else max(possible)
     return f"3.{chosen}", decided, warnings
 
 
 def written_down(folder: str, root: str) -> list[Wish]:
     """Return what `.python-version` and `runtime.txt` say, nearest to a folder first."""
-    found: list[Wish] = []
+    wishes: list[Wish] = []
     place = folder
     while True:
         names = set(files.names_in(place, root=root))
@@ -114,9 +114,9 @@ def written_down(folder: str, root: str) -> list[Wish]:
             if name in names:
                 wish = _version_in(os.path.join(place, name), pattern, root)
                 if wish is not None:
-                    found.append(wish)
+                    wishes.append(wish)
         if place == root or os.path.dirname(place) == place or not place.startswith(root):
-            return found
+            return wishes
         place = os.path.dirname(place)
 
 
@@ -126,7 +126,7 @@ def _version_in(path: str, pattern: str, root: str) -> Wish | None:
     except RefusedFileError:
         return None
     for number, line in enumerate(text.splitlines(), 1):
-        found = re.match(rf"\s*{pattern}(3(?:\.\d+){{1,2}})\b", line)
-        if found is not None:
-            return Wish(os.path.relpath(path, root), found[1], number)
+        match = re.match(rf"\s*{pattern}(3(?:\.\d+){{1,2}})\b", line)
+        if match is not None:
+            return Wish(os.path.relpath(path, root), match[1], number)
     return None

@@ -49,18 +49,18 @@ class Block:
                 if isinstance(node.targets[0], ast.Name) and not node.targets[1:]
                 else ""
             )
-        held = [
+        attribute_nodes = [
             one
             for one in ast.walk(node)
             if isinstance(one, ast.Attribute) and isinstance(one.value, ast.Name)
         ]
-        bases = {id(one.value) for one in held}
+        bases = {id(one.value) for one in attribute_nodes}
         names = [one for one in ast.walk(node) if isinstance(one, ast.Name)]
         self.uses = {one.id for one in names}
         self.bare = {one.id for one in names if id(one) not in bases}
         """Names that are used otherwise than for an attribute of theirs."""
         self.attributes = {
-            (one.value.id, one.attr) for one in held if isinstance(one.value, ast.Name)
+            (one.value.id, one.attr) for one in attribute_nodes if isinstance(one.value, ast.Name)
         }
 
 
@@ -74,22 +74,22 @@ def blocks(tree: ast.Module) -> list[Block]:
     return [Block(node) for node in tree.body]
 
 
-def reached(every: Sequence[Block], asked: Iterable[str]) -> list[Block]:
+def reached(every: Sequence[Block], requests: Iterable[str]) -> list[Block]:
     """The blocks that run on import, those that define what is asked for, and what these use in
     turn.
     """
-    wanted = set(asked)
-    if EVERYTHING in wanted:
+    names = set(requests)
+    if EVERYTHING in names:
         return list(every)
-    kept: list[Block] = []
-    pending = [one for one in every if not one.name or one.name in wanted]
-    rest = [one for one in every if one.name and one.name != MAIN and one.name not in wanted]
+    reached_blocks: list[Block] = []
+    pending = [one for one in every if not one.name or one.name in names]
+    rest = [one for one in every if one.name and one.name != MAIN and one.name not in names]
     while pending:
-        kept += pending
-        wanted.update(*(one.uses for one in pending))
-        pending = [one for one in rest if one.name in wanted]
-        rest = [one for one in rest if one.name not in wanted]
-    return kept
+        reached_blocks += pending
+        names.update(*(one.uses for one in pending))
+        pending = [one for one in rest if one.name in names]
+        rest = [one for one in rest if one.name not in names]
+    return reached_blocks
 
 
 def import_statements(tree: ast.Module) -> list[ast.Import | ast.ImportFrom]:
@@ -99,9 +99,9 @@ def import_statements(tree: ast.Module) -> list[ast.Import | ast.ImportFrom]:
 
 def asked_of(
     statements: Sequence[ast.Import | ast.ImportFrom],
-    kept: Sequence[Block],
+    reached_blocks: Sequence[Block],
     module: str,
-    asked: Iterable[str] = (),
+    requests: Iterable[str] = (),
 ) -> set[str] | None:
     """What the kept blocks of a file ask of one of its local modules, by the name it uses for it;
     None where none imports it.
@@ -110,23 +110,23 @@ def asked_of(
     is imported with a star they are those that are used, and those that are `asked` of the file
     itself: it has them from there.
     """
-    found: set[str] = set()
+    names: set[str] = set()
     imports = False
-    used = set(asked).union(*(one.uses for one in kept))
+    used = set(requests).union(*(one.uses for one in reached_blocks))
     within = module + "."
     for node in statements:
-        if not _stands_in(kept, node.lineno):
+        if not _stands_in(reached_blocks, node.lineno):
             continue
         if isinstance(node, ast.Import):
             for alias in node.names:
                 imports = imports or f"{alias.name}.".startswith(within)
                 if alias.name == module:
-                    found |= _attributes(alias.asname or alias.name, kept)
+                    names |= _attributes(alias.asname or alias.name, reached_blocks)
             continue
         origin = "." * node.level + (node.module or "")
         imports = imports or f"{origin}.".startswith(within)
         if origin == module:
-            found.update(
+            names.update(
                 alias.name
                 for alias in node.names
                 if {EVERYTHING, alias.asname or alias.name} & used or alias.name == STAR
@@ -134,32 +134,38 @@ def asked_of(
         for alias in node.names:
             if module == (f"{origin}.{alias.name}" if node.module else f"{origin}{alias.name}"):
                 imports = True
-                found |= _attributes(alias.asname or alias.name, kept)
-        if origin == module and STAR in found:
-            found.remove(STAR)
-            found |= used
-    if "__dict__" in found:
+                names |= _attributes(alias.asname or alias.name, reached_blocks)
+        if origin == module and STAR in names:
+            names.remove(STAR)
+            names |= used
+    if "__dict__" in names:
         return {EVERYTHING}
-    return ({EVERYTHING} if EVERYTHING in found else found) if imports else None
+    return ({EVERYTHING} if EVERYTHING in names else names) if imports else None
 
 
-def _stands_in(kept: Sequence[Block], line: int) -> bool:
-    return any(one.begins <= line <= one.ends for one in kept)
+def _stands_in(reached_blocks: Sequence[Block], line: int) -> bool:
+    return any(one.begins <= line <= one.ends for one in reached_blocks)
 
 
-def _attributes(name: str, kept: Sequence[Block]) -> set[str]:
+def _attributes(name: str, reached_blocks: Sequence[Block]) -> set[str]:
     if "." in name:
-        return {EVERYTHING} if any(name.partition(".")[0] in one.uses for one in kept) else set()
-    if any(name in one.bare for one in kept):
+        return (
+            {EVERYTHING}
+            if any(name.partition(".")[0] in one.uses for one in reached_blocks)
+            else set()
+        )
+    if any(name in one.bare for one in reached_blocks):
         return {EVERYTHING}
-    return {attribute for one in kept for owner, attribute in one.attributes if owner == name}
+    return {
+        attribute for one in reached_blocks for owner, attribute in one.attributes if owner == name
+    }
 
 
-def limited(facts: Facts, kept: Sequence[Block]) -> Facts:
+def limited(facts: Facts, reached_blocks: Sequence[Block]) -> Facts:
     """The facts that stand in these blocks; imports count wherever they stand."""
 
     def inside(line: int) -> bool:
-        return _stands_in(kept, line)
+        return _stands_in(reached_blocks, line)
 
     fewer = Facts()
     fewer.imports, fewer.relative, fewer.descends = facts.imports, facts.relative, facts.descends

@@ -309,9 +309,10 @@ def relevance(
         for path, kind in candidates.items()
         if not doubts[kind] and path not in reached and not names.include(path)
     )
-    kept = {kind for path, kind in candidates.items() if path not in left_out}
+    selection = {kind for path, kind in candidates.items() if path not in left_out}
     return Relevance(
-        left_out=left_out, doubts=tuple(one for kind in sorted(kept) for one in doubts[kind][:3])
+        left_out=left_out,
+        doubts=tuple(one for kind in sorted(selection) for one in doubts[kind][:3]),
     )
 
 
@@ -410,10 +411,10 @@ def _read(project: Path, path: str, reading: _Reading) -> bool:
         content = files.read(path, root=project, limit=CODE_LIMIT)
     except (OSError, RefusedFileError):
         return False
-    found = source.read(content, notebook=path.endswith(".ipynb"))
-    if found.problems or found.language != "python":
+    result = source.read(content, notebook=path.endswith(".ipynb"))
+    if result.problems or result.language != "python":
         return False
-    commands = [f"!{line.strip()}" for line, _ in found.commands]
+    commands = [f"!{line.strip()}" for line, _ in result.commands]
     if path.endswith(".ipynb"):
         commands += re.findall(
             r'^\s*"\s*([!%][^"]*)', content.decode(errors="replace"), flags=re.MULTILINE
@@ -421,7 +422,7 @@ def _read(project: Path, path: str, reading: _Reading) -> bool:
     for line in commands:
         if not HARMLESS_COMMANDS.fullmatch(line.removesuffix("\\n").strip()):
             reading.all_files.append(f"{path}: it runs {line[:60]!r}")
-    _Reader(path, found.tree, reading).read()
+    _Reader(path, result.tree, reading).read()
     return True
 
 
@@ -594,18 +595,18 @@ def _is_folder_inside(value: str) -> bool:
 
 def _imported(tree: ast.Module) -> dict[str, str]:
     """The names that a file imports, with their full names."""
-    found: dict[str, str] = {}
+    result: dict[str, str] = {}
     for node in ast.walk(tree):
         if isinstance(node, ast.Import):
             for alias in node.names:
                 first = alias.name.split(".")[0]
-                found[alias.asname or first] = alias.name if alias.asname else first
+                result[alias.asname or first] = alias.name if alias.asname else first
         elif isinstance(node, ast.ImportFrom):
             module = f"{node.module}." if node.module and not node.level else ""
-            found.update(
+            result.update(
                 {alias.asname or alias.name: f"{module}{alias.name}" for alias in node.names}
             )
-    return found
+    return result
 
 
 def _constants(tree: ast.Module) -> dict[str, ast.expr]:
@@ -618,7 +619,7 @@ def _constants(tree: ast.Module) -> dict[str, ast.expr]:
 
 
 def _assignments(tree: ast.Module) -> dict[str, list[ast.expr | None]]:
-    found: dict[str, list[ast.expr | None]] = {}
+    result: dict[str, list[ast.expr | None]] = {}
     plain: set[int] = set()
     for node in ast.walk(tree):  # a statement comes before the names in it
         if (
@@ -627,14 +628,14 @@ def _assignments(tree: ast.Module) -> dict[str, list[ast.expr | None]]:
             and isinstance(node.targets[0], ast.Name)
         ):
             plain.add(id(node.targets[0]))
-            found.setdefault(node.targets[0].id, []).append(node.value)
+            result.setdefault(node.targets[0].id, []).append(node.value)
         elif isinstance(node, ast.AnnAssign) and isinstance(node.target, ast.Name):
             plain.add(id(node.target))
-            found.setdefault(node.target.id, []).append(node.value)
+            result.setdefault(node.target.id, []).append(node.value)
         elif isinstance(node, ast.arg):
-            found.setdefault(node.arg, []).append(None)
+            result.setdefault(node.arg, []).append(None)
         elif (
             isinstance(node, ast.Name) and isinstance(node.ctx, ast.Store) and id(node) not in plain
         ):
-            found.setdefault(node.id, []).append(None)
-    return found
+            result.setdefault(node.id, []).append(None)
+    return result

@@ -64,7 +64,7 @@ class Needs:
 
 def needs(files: Files, programs: Sequence[File]) -> Needs:
     """Return what programs import that is not Python's own and not the project's."""
-    found = Needs()
+    result = Needs()
     for file in dict.fromkeys(file for one in programs for file in (one, *one.reachable())):
         for imported in file.facts.imports:
             where = (file.name, imported.line)
@@ -77,20 +77,20 @@ def needs(files: Files, programs: Sequence[File]) -> Needs:
                 imported.module,
                 *(f"{imported.module}.{name}" for name in imported.names),
             ):
-                found.dotted.setdefault(dotted, where)
-            known = _known_name(imported.module, imported.names)
-            if known == "":
-                found.missing.setdefault(top, where)
+                result.dotted.setdefault(dotted, where)
+            distribution = _known_name(imported.module, imported.names)
+            if distribution == "":
+                result.missing.setdefault(top, where)
                 continue
             name = SAME_AS.get(top, top)
-            (found.optional if imported.optional else found.required).setdefault(name, where)
-    if len(found.required) + len(found.optional) > IMPORTS_LIMIT:
+            (result.optional if imported.optional else result.required).setdefault(name, where)
+    if len(result.required) + len(result.optional) > IMPORTS_LIMIT:
         raise DetectionError(
             f"it imports more than {IMPORTS_LIMIT} different packages",
             where=programs[0].name,
             remedy="Name the script that trains: --entry FILE.",
         )
-    return found
+    return result
 
 
 def unreached(files: Files, entry: File, needed: Needs) -> set[str]:
@@ -103,12 +103,12 @@ def unreached(files: Files, entry: File, needed: Needs) -> set[str]:
     ]
     if not nested:
         return set()
-    kept = {file.path: blocks for file, blocks in entry.reached()}
+    reached = {file.path: blocks for file, blocks in entry.reached()}
     idle = {
         id(imported)
         for file, imported in nested
         if not any(
-            one.begins <= imported.line <= one.ends for one in kept.get(file.path, file.blocks)
+            one.begins <= imported.line <= one.ends for one in reached.get(file.path, file.blocks)
         )
     }
     runs = {
@@ -133,9 +133,9 @@ def _known_name(module: str, names: tuple[str, ...]) -> str:
         *(f"{module}.{name}" for name in names),
         *(".".join(parts[:n]) for n in range(len(parts), 0, -1)),
     ]
-    known = next((name for name in candidates if name in DISTRIBUTIONS), None)
-    if known is not None and parts[0] not in ("setuptools", "pkg_resources", "pip"):
-        return known
+    entry = next((name for name in candidates if name in DISTRIBUTIONS), None)
+    if entry is not None and parts[0] not in ("setuptools", "pkg_resources", "pip"):
+        return entry
     return "" if parts[0] in NOT_INSTALLED else parts[0]
 
 
@@ -153,7 +153,7 @@ def findings(
     files: Files, entry: File, *, reason: str = "", where: tuple[str, int] = ("", 0)
 ) -> dict[str, Any]:
     """Everything that is concluded about an entry, ready to become a Detection or JSON."""
-    found = entry.conclusion
+    conclusion = entry.conclusion
     plan = commands.plan(files.folder, entry.name)
     steps = (
         []
@@ -185,12 +185,14 @@ def findings(
             " ".join((command.script, *command.args))[:200],
             means,
         )
-    for what in ("framework", *found.families):
-        seen = found.where.get(what)
+    for what in ("framework", *conclusion.families):
+        seen = conclusion.where.get(what)
         if seen is not None:
-            verb = "trains" if found.trains else "is built, not trained"
+            verb = "trains" if conclusion.trains else "is built, not trained"
             means = (
-                f"framework {found.framework} {verb}" if what == "framework" else f"family {what}"
+                f"framework {conclusion.framework} {verb}"
+                if what == "framework"
+                else f"family {what}"
             )
             saw(seen[0], seen[2], seen[1], means)
     dated = api_generation.date(
@@ -207,8 +209,8 @@ def findings(
     guessed = _distributions(needed, everything)
     for name, (file, line, what) in guessed.items():
         saw(file, line, what, f"needs {name}")
-    said = declared_requirements.of_entry(entry.path, files.folder)
-    requirements, more_evidence, more_warnings = _requirements(said, entry, needed, guessed)
+    declaration = declared_requirements.of_entry(entry.path, files.folder)
+    requirements, more_evidence, more_warnings = _requirements(declaration, entry, needed, guessed)
     for one in more_evidence:
         saw(*one)
     warnings += more_warnings
@@ -236,29 +238,29 @@ def findings(
         f"{name}: it is a pointer of Git LFS, not the data: git lfs pull"
         for name in pushed.lfs_pointers(_places(data, entry, files), root=files.folder)
     ]
-    family = found.main if found.framework != "none" else "none"
+    family = conclusion.main if conclusion.framework != "none" else "none"
     return {
         "schema": 1,
         "project": files.folder,
         "entry": entry.name,
-        "framework": found.framework,
+        "framework": conclusion.framework,
         "family": family,
-        "families": list(found.families),
+        "families": list(conclusion.families),
         "environment": _environment(
-            found.framework,
-            found.families,
+            conclusion.framework,
+            conclusion.families,
             family,
             [*requirements, *sorted(helped | _either(needed, everything))],
             packages,
-            backend=_backend(everything) if found.framework == "keras" else "",
-            python=said.python,
-            locked=said.locked,
+            backend=_backend(everything) if conclusion.framework == "keras" else "",
+            python=declaration.python,
+            locked=declaration.locked,
         ),
         "imports": sorted(needed.required),
         "optional_imports": sorted(set(needed.optional) - set(needed.required)),
         "unreached_imports": sorted(unreached(files, entry, needed)),
         "requirements": requirements,
-        "python": said.python,
+        "python": declaration.python,
         "args_needed": _args_needed(entry),
         "command": None if plan is None else plan.entry.to_json(),
         "before": [] if plan is None else [one.to_json() for one in plan.before],
@@ -276,22 +278,22 @@ def _shortened(warnings: list[str]) -> list[str]:
 
 def _distributions(needed: Needs, everything: list[File]) -> dict[str, tuple[str, int, str]]:
     """The distributions that the imports and calls need, with the place that says so."""
-    found: dict[str, tuple[str, int, str]] = {}
+    result: dict[str, tuple[str, int, str]] = {}
     for module, (file, line) in sorted(needed.required.items()):
         for name in _names_of(module, needed):
-            found.setdefault(name, (file, line, f"import {module}"))
+            result.setdefault(name, (file, line, f"import {module}"))
         for name in IMPLIED.get(module, ()):
-            found.setdefault(name, (file, line, f"import {module}"))
+            result.setdefault(name, (file, line, f"import {module}"))
     for one in everything:
         for call in one.facts.calls:
             implied = CALLS_IMPLY.get(call.leaf)
             if implied and not (call.leaf == "array_to_img" and "()" in call.name):
-                found.setdefault(implied, (one.name, call.line, f"{call.leaf}(…)"))
+                result.setdefault(implied, (one.name, call.line, f"{call.leaf}(…)"))
     for dotted, where in needed.dotted.items():
         for moved, (name, _) in MOVED.items():
             if name and (dotted == moved or dotted.startswith(moved + ".")):
-                found.setdefault(name, (*where, f"import {dotted}"))
-    return found
+                result.setdefault(name, (*where, f"import {dotted}"))
+    return result
 
 
 def _names_of(module: str, needed: Needs) -> list[str]:
@@ -305,32 +307,34 @@ def _names_of(module: str, needed: Needs) -> list[str]:
     )
 
 
-def _declarations(said: declared_requirements.Declared) -> list[tuple[str, int, str, str]]:
+def _declarations(declaration: declared_requirements.Declared) -> list[tuple[str, int, str, str]]:
     """Return what says which requirements, versions and Python the project wants."""
     evidence = []
-    if said.requirements:
-        shown = ", ".join(said.requirements)[:200]
-        evidence.append((said.source, 1, shown, "declared requirements"))
-    if said.lock:
-        exact = sum("==" in line for line in said.requirements) + len(said.locked)
-        evidence.append((said.lock, 1, f"{exact} exact versions", "locked versions"))
-    if said.python_wish is not None:
-        wish = said.python_wish
-        evidence.append((wish.source, wish.line, f"Python {wish.text}", f"Python {said.python}"))
+    if declaration.requirements:
+        text = ", ".join(declaration.requirements)[:200]
+        evidence.append((declaration.source, 1, text, "declared requirements"))
+    if declaration.lock:
+        exact = sum("==" in line for line in declaration.requirements) + len(declaration.locked)
+        evidence.append((declaration.lock, 1, f"{exact} exact versions", "locked versions"))
+    if declaration.python_wish is not None:
+        wish = declaration.python_wish
+        evidence.append(
+            (wish.source, wish.line, f"Python {wish.text}", f"Python {declaration.python}")
+        )
     return evidence
 
 
 def _requirements(
-    said: declared_requirements.Declared,
+    declaration: declared_requirements.Declared,
     entry: File,
     needed: Needs,
     guessed: dict[str, tuple[str, int, str]],
 ) -> tuple[list[str], list[tuple[str, int, str, str]], list[str]]:
     """The requirements, what is said about where they come from, and warnings."""
-    evidence = _declarations(said)
-    wanted = list(said.requirements)
-    warnings = list(said.warnings)
-    if not wanted:
+    evidence = _declarations(declaration)
+    requirements = list(declaration.requirements)
+    warnings = list(declaration.warnings)
+    if not requirements:
         installs = [
             (name, number)
             for command, number in system_packages.commands(entry)
@@ -346,26 +350,26 @@ def _requirements(
             for name, value in installed.items()
             if name not in declared_requirements.TOOLS
         }
-        wanted = [line for line, _ in installed.values()]
-        if wanted:
+        requirements = [line for line, _ in installed.values()]
+        if requirements:
             evidence.append(
                 (
                     entry.name,
                     next(iter(installed.values()))[1],
-                    ", ".join(wanted)[:200],
+                    ", ".join(requirements)[:200],
                     "pip install in the code",
                 )
             )
-    names = {declared_requirements.name_of(line) for line in wanted}
+    names = {declared_requirements.name_of(line) for line in requirements}
     missing = sorted(name for name in guessed if not _has(names, name))
     missing = [name for name in missing if name not in COME_ALONG or not names]
-    if said.source and missing:
+    if declaration.source and missing:
         warnings.append(
-            f"imported but not declared in {said.source}: {', '.join(missing)}; the environment has it all the same"
+            f"imported but not declared in {declaration.source}: {', '.join(missing)}; the environment has it all the same"
         )
     for module, (file, line) in sorted({**needed.optional, **needed.required}.items()):
-        known = _names_of(module, needed)
-        if module in needed.required and not known and not _is_declared(module, names):
+        distributions = _names_of(module, needed)
+        if module in needed.required and not distributions and not _is_declared(module, names):
             if DISTRIBUTIONS.get(module) in UNBUILDABLE:
                 warnings.append(
                     f"{file}:{line}: import {module}: {DISTRIBUTIONS[module]} cannot be installed from the index"
@@ -381,12 +385,15 @@ def _requirements(
             warnings.append(
                 f"{file}:{line}: import {module} belongs to {platform}, which is not there outside of it"
             )
-    wanted += [f"{name}=={said.pins[name]}" if name in said.pins else name for name in missing]
-    evidence += _held(wanted, needed)
-    return wanted, evidence, warnings
+    requirements += [
+        f"{name}=={declaration.pins[name]}" if name in declaration.pins else name
+        for name in missing
+    ]
+    evidence += _held(requirements, needed)
+    return requirements, evidence, warnings
 
 
-def _held(wanted: list[str], needed: Needs) -> list[tuple[str, int, str, str]]:
+def _held(requirements: list[str], needed: Needs) -> list[tuple[str, int, str, str]]:
     """Bound what the code imports a lost part of, where the project does not do so itself; returns
     the evidence.
     """
@@ -401,9 +408,9 @@ def _held(wanted: list[str], needed: Needs) -> list[tuple[str, int, str, str]]:
             "",
         )
         name, _, end = bounded.partition("<")
-        for place, line in enumerate(wanted if dotted else ()):
+        for place, line in enumerate(requirements if dotted else ()):
             if declared_requirements.name_of(line) == name and not re.search(r"==|~=|<|;", line):
-                wanted[place] = f"{line}{',' if '>' in line else ''}<{end}"
+                requirements[place] = f"{line}{',' if '>' in line else ''}<{end}"
                 evidence.append(
                     (
                         *needed.dotted[dotted],
@@ -422,13 +429,13 @@ def _either(needed: Needs, everything: list[File]) -> set[str]:
     """What has to be there of imports that stand in for each other, where the script needs neither
     otherwise.
     """
-    found: set[str] = set()
+    result: set[str] = set()
     for file in everything:
         for tried, otherwise in file.facts.alternatives:
             tops = {tried.top, otherwise.top}
             if tops <= set(needed.optional) - set(needed.required):
-                found.update(name for name in _names_of(tried.top, needed)[:1])
-    return found
+                result.update(name for name in _names_of(tried.top, needed)[:1])
+    return result
 
 
 BACKENDS = ("jax", "torch")
@@ -459,8 +466,10 @@ _VARIANTS = (
 """Distributions that stand for each other."""
 
 
-def _has(names: set[str], wanted: str) -> bool:
-    return wanted in names or any(wanted in group and names & set(group) for group in _VARIANTS)
+def _has(names: set[str], distributions: str) -> bool:
+    return distributions in names or any(
+        distributions in group and names & set(group) for group in _VARIANTS
+    )
 
 
 def _is_declared(module: str, names: set[str]) -> bool:
@@ -472,42 +481,42 @@ def _is_declared(module: str, names: set[str]) -> bool:
 
 
 def _moved(needed: Needs, by_name: dict[str, File]) -> list[str]:
-    said = []
+    messages = []
     for dotted, (file, line) in needed.dotted.items():
         for moved, (_, message) in MOVED.items():
             if dotted == moved or dotted.startswith(moved + "."):
                 cell, inside = by_name[file].source.place(line)
-                said.append(f"{file}:{cell}{inside}: {message}")
-    return said
+                messages.append(f"{file}:{cell}{inside}: {message}")
+    return messages
 
 
 def _unread(everything: list[File]) -> list[str]:
-    said = []
+    messages = []
     for file in everything:
         for problem in file.source.problems[:3]:
             cell, line = file.source.place(problem.line)
-            said.append(f"{file.name}:{cell}{line}: not valid Python 3 ({problem.message})")
+            messages.append(f"{file.name}:{cell}{line}: not valid Python 3 ({problem.message})")
         if file.source.python2 is not None:
-            said.append(
+            messages.append(
                 f"{file.name}:{file.source.python2.line}: not valid Python 3 (Python 2 syntax)"
             )
         if file.source.language != "python":
-            said.append(f"{file.name}: a notebook in {file.source.language}, not in Python")
-    return said
+            messages.append(f"{file.name}: a notebook in {file.source.language}, not in Python")
+    return messages
 
 
 def _no_effect(entry: File) -> list[str]:
     """Say which arguments of the entry have no effect, because they are compared as what they are
     not.
     """
-    said = []
+    messages = []
     for one in arguments.compared_as_text(entry.source.tree)[:3]:
         cell, line = entry.source.place(one.line)
-        said.append(
+        messages.append(
             f"{entry.name}:{cell}{line}: the argument has no effect: it is text, compared with a number"
             f" (`{one.text}`): write {one.remedy}"
         )
-    return said
+    return messages
 
 
 def _args_needed(entry: File) -> int:

@@ -15,19 +15,19 @@ def rows() -> tuple[dict[str, Any], ...]:
     """Return the rows of containers/catalog.toml."""
     with open(CATALOG, encoding="utf-8") as stream:
         text = stream.read()
-    found = plain(text)
-    if found is None:
+    table = plain(text)
+    if table is None:
         from mlops_lib.project import toml
 
-        found = toml.parse(text)["environment"]
-    return tuple(found)
+        table = toml.parse(text)["environment"]
+    return tuple(table)
 
 
 def plain(text: str) -> list[dict[str, Any]] | None:
     """The rows, where they consist of texts, lists of texts and tables of texts; None for anything
     else in them.
     """
-    found: list[dict[str, Any]] = []
+    table: list[dict[str, Any]] = []
     key = ""
     value = ""
     for line in text.split("\n"):
@@ -35,7 +35,7 @@ def plain(text: str) -> list[dict[str, Any]] | None:
         if not line or line.startswith("#"):
             continue
         if line == "[[environment]]":
-            found.append({})
+            table.append({})
             continue
         if not value:
             key, _, line = (part.strip() for part in line.partition("="))
@@ -43,19 +43,19 @@ def plain(text: str) -> list[dict[str, Any]] | None:
         if value.count("[") > value.count("]") or value.count("{") > value.count("}"):
             continue
         read = _value(value)
-        if read is None or not found:
+        if read is None or not table:
             return None
-        found[-1][key] = read
+        table[-1][key] = read
         value = ""
-    return None if value else found
+    return None if value else table
 
 
 def _value(text: str) -> object:
     if text.startswith("{") and text.endswith("}"):
         pairs = {}
         for pair in filter(None, (pair.strip() for pair in text[1:-1].split(","))):
-            name, equals, said = (part.strip() for part in pair.partition("="))
-            literal = _literal(said)
+            name, equals, expression = (part.strip() for part in pair.partition("="))
+            literal = _literal(expression)
             if not equals or not isinstance(literal, str):
                 return None
             pairs[name.strip('"')] = literal

@@ -101,26 +101,26 @@ def _read(path: str, root: str, limit: int) -> bytes:
 
 def _imported(content: bytes) -> list[str]:
     """Return the dotted names of modules, and of what is taken from them, that a file imports."""
-    found = []
+    result = []
     for match in _IMPORTS.finditer(content):
         modules = (match[1] or match[3]).decode()
         for module in modules.split(","):
             dotted = module.split(" as ")[0].strip()
-            found.append(dotted)
+            result.append(dotted)
             for name in match[2].decode().split(",") if match[2] else ():
-                found.append(f"{dotted}.{name.split(' as ')[0].strip()}")
-    return found
+                result.append(f"{dotted}.{name.split(' as ')[0].strip()}")
+    return result
 
 
 def of_all(paths: list[str], root: str) -> list[Sketch]:
     """Return the sketches of files, as far as `ALL_LIMIT` bytes go."""
-    left = ALL_LIMIT
-    found = []
+    budget = ALL_LIMIT
+    result = []
     for path in paths:
         most = NOTEBOOK_LIMIT if path.endswith(".ipynb") else SCRIPT_LIMIT
-        found.append(Sketch(path, os.path.relpath(path, root), root, limit=min(left, most)))
-        left -= found[-1].size
-    return found
+        result.append(Sketch(path, os.path.relpath(path, root), root, limit=min(budget, most)))
+        budget -= result[-1].size
+    return result
 
 
 def hopeful(sketches: list[Sketch]) -> list[Sketch]:

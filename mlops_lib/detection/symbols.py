@@ -149,29 +149,29 @@ class _Table:
 
     def find(self, framework: str, name: str, leaf: str) -> list[_Row]:
         """Return the rows that fit a name, up to the first that asks for no keyword argument."""
-        found = []
+        matches = []
         for row in self.rows.get((framework, name.partition(".")[0]), ()):
             if row.leaves.match(leaf) and row.places.match(name):
-                found.append(row)
+                matches.append(row)
                 if not row.keywords:
                     break
-        return found
+        return matches
 
 
 def _joined(text: str) -> Iterable[str]:
     """Yield the lines of the table without comments, continued ones joined."""
-    begun = ""
+    logical_line = ""
     for line in text.splitlines():
         if line.startswith("#") or not line.strip():
             continue
         if line[0].isspace():
-            begun += " " + line.strip()
+            logical_line += " " + line.strip()
             continue
-        if begun:
-            yield begun
-        begun = line
-    if begun:
-        yield begun
+        if logical_line:
+            yield logical_line
+        logical_line = line
+    if logical_line:
+        yield logical_line
 
 
 with open(TABLE, encoding="utf-8") as _stream:
@@ -223,8 +223,8 @@ def of(call: Call) -> Meaning:
         return NONE
     meaning = _look_up(framework, name, leaf, call)
     if meaning is NONE and framework == "statsmodels":  # sm.OLS.from_formula(…)
-        made = head.rpartition(".")[2]
-        return _look_up(framework, head, made, call) if made else NONE
+        constructor = head.rpartition(".")[2]
+        return _look_up(framework, head, constructor, call) if constructor else NONE
     return meaning
 
 
@@ -255,10 +255,10 @@ def _family(rule: str, name: str, leaf: str, first: str) -> str:
     source, _, choices = rule.partition("?")
     model = name.partition("models.")[2].partition(".")[0]
     network = {"leaf": leaf, "first": first, "model": model, "name": name}[source]
-    said = f"{network} {first}".lower() if source == "model" else network
+    text = f"{network} {first}".lower() if source == "model" else network
     for choice in choices.split(","):
         word, _, family = choice.partition("=")
-        if word in said or word in said.lower():
+        if word in text or word in text.lower():
             if family == "@!":
                 return _pretrained("", first) if first else ""
             return _pretrained(network, first) if family == "@" else family
@@ -270,9 +270,9 @@ def _pretrained(name: str, first: str = "") -> str:
     plain = "".join(letter for letter in name.lower() if letter.isalnum())
     if any(word in plain for word in tables.GENERATIVE_NAMES):
         return "generative"
-    said = plain + " " + first.lower()
+    text = plain + " " + first.lower()
     if plain.startswith(tables.TRANSFORMER_NAMES) or any(
-        word in said for word in ("bert", "transformer", "vit_", "/vit", "gpt")
+        word in text for word in ("bert", "transformer", "vit_", "/vit", "gpt")
     ):
         return "transformer"
     return "cnn"
@@ -285,16 +285,16 @@ def _of_method(call: Call, name: str, head: str, leaf: str) -> Meaning:
         return layer if layer.part == LAYER else NONE
     if name.startswith("pycaret."):  # an experiment has the functions of its module as methods
         return of(call.renamed(f"pycaret.{leaf}"))
-    made = head.partition("()")[0]
-    root = made.partition(".")[0]
-    if leaf in tables.STEPS and made.rpartition(".")[2] in tables.SAMPLERS.get(root, ()):
-        return Meaning(framework_of(made), FIT)
-    if leaf in ("mm", "matmul") and framework_of(made) == "pytorch":
+    constructor = head.partition("()")[0]
+    root = constructor.partition(".")[0]
+    if leaf in tables.STEPS and constructor.rpartition(".")[2] in tables.SAMPLERS.get(root, ()):
+        return Meaning(framework_of(constructor), FIT)
+    if leaf in ("mm", "matmul") and framework_of(constructor) == "pytorch":
         return Meaning("pytorch", NOTHING, "product")
-    framework = framework_of(made)
+    framework = framework_of(constructor)
     if not framework or leaf not in tables.FITS:
         return NONE
-    maker = of(Call(made, 0))
+    maker = of(Call(constructor, 0))
     if maker.part in (MODEL, CONTAINER, LOADED) or (
         framework in ("pytorch", "other") and maker.part != TRANSFORM
     ):

@@ -100,11 +100,11 @@ def of(files: list[File]) -> tuple[dict[str, tuple[str, int, str]], set[str]]:
 
 
 def _programs(command: str) -> list[str]:
-    found = []
+    programs = []
     for part in _SEPARATORS.split(command[:20_000]):
         plain = part.strip().lstrip("({ ")
         while (shorter := _BEFORE.sub("", plain)) != plain:
             plain = shorter
         program = plain.split(maxsplit=1)[0] if plain else ""
-        found.append(program.rpartition("/")[2])
-    return found
+        programs.append(program.rpartition("/")[2])
+    return programs

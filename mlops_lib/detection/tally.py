@@ -260,11 +260,11 @@ def _is_free(call: Call) -> bool:
     """Return whether a fit is of something unknown, and not of what is known to be no model."""
     if not call.receiver:
         return False
-    made = symbols.normal(call.receiver.partition("()")[0])
-    if "()" in call.receiver and symbols.framework_of(made):
+    constructor = symbols.normal(call.receiver.partition("()")[0])
+    if "()" in call.receiver and symbols.framework_of(constructor):
         part = symbols.of(Call(call.receiver.partition("()")[0], call.line)).part
         return part in (symbols.MODEL, symbols.CONTAINER, symbols.LOADED)
-    return made.partition(".")[0] not in NO_MODELS
+    return constructor.partition(".")[0] not in NO_MODELS
 
 
 def all_seen(groups: Iterable[list[Seen]]) -> list[Seen]:

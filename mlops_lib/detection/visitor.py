@@ -26,30 +26,30 @@ CHAIN_LIMIT = 60
 """Links of a name that are followed; generated code can have thousands."""
 
 
-def gather(tree: ast.Module, known: Mapping[str, str] | None = None) -> Facts:
+def gather(tree: ast.Module, local_names: Mapping[str, str] | None = None) -> Facts:
     """Walk a tree.
 
     Args:
         tree: the module.
-        known: what names of local modules stand for, such as `net.build()`.
+        local_names: what names of local modules stand for, such as `net.build()`.
     """
-    known = known or {}
-    first = _Visitor(known, {})
+    local_names = local_names or {}
+    first = _Visitor(local_names, {})
     first.run(tree)
     if not first.unresolved & set(first.names):
         return first.facts
     # Something was used above its definition: now all names are known.
     second = _Visitor(
-        known, {name: first.names[name] for name in first.unresolved & set(first.names)}
+        local_names, {name: first.names[name] for name in first.unresolved & set(first.names)}
     )
     second.run(tree)
     return second.facts
 
 
 class _Visitor:
-    def __init__(self, known: Mapping[str, str], seed: dict[str, str]) -> None:
+    def __init__(self, local_names: Mapping[str, str], seed: dict[str, str]) -> None:
         self.facts = Facts()
-        self.known = known
+        self.local_names = local_names
         self.names: dict[str, str] = dict(seed)
         self.texts: dict[str, str] = {}
         self.stars: list[str] = []
@@ -62,7 +62,7 @@ class _Visitor:
         self.of_class = ""
         self.multiplied: dict[str, list[int]] = {}
         """Class of a network to the lines where it multiplies matrices itself."""
-        self.made: dict[str, list[int]] = {}
+        self.instances: dict[str, list[int]] = {}
         """What is called by its bare name within a class, to the lines."""
         self.guard = 0
         self.composed: set[str] = set()
@@ -135,9 +135,9 @@ class _Visitor:
         ) in (
             self.multiplied.items()
         ):  # a layer written by hand counts where it is put into a network
-            made = self.made.get(name, [])
+            origin = self.instances.get(name, [])
             self.facts.shapes += [
-                Shape("product", line, "… @ …") for line in (made if made[1:] else lines)
+                Shape("product", line, "… @ …") for line in (origin if origin[1:] else lines)
             ]
         self.facts.undefined = [
             call
@@ -197,12 +197,16 @@ class _Visitor:
                 self.stars.append(origin)
                 prefix = origin + "."
                 self.names.update(
-                    {k[len(prefix) :]: v for k, v in self.known.items() if k.startswith(prefix)}
+                    {
+                        k[len(prefix) :]: v
+                        for k, v in self.local_names.items()
+                        if k.startswith(prefix)
+                    }
                 )
             else:
                 dotted = f"{origin}.{alias.name}" if module else f"{origin}{alias.name}"
-                self.names[alias.asname or alias.name] = self.known.get(dotted, dotted)
-                returned = self.known.get(dotted + "()")
+                self.names[alias.asname or alias.name] = self.local_names.get(dotted, dotted)
+                returned = self.local_names.get(dotted + "()")
                 if returned:
                     self.names[(alias.asname or alias.name) + "()"] = returned
 
@@ -291,11 +295,11 @@ class _Visitor:
         self.inside(node)
         if node.value is not None:
             self._bind(node.target, node.value)
-        made = self._annotated(node.annotation)
+        origin = self._annotated(node.annotation)
         name = _target(node.target)
         table = self.attributes if name.startswith("self.") else self.names
-        if name and made and not of(Call(f"{table.get(name, '')}.fit", 0)).framework:
-            table[name] = made
+        if name and origin and not of(Call(f"{table.get(name, '')}.fit", 0)).framework:
+            table[name] = origin
 
     def _annotated(self, annotation: ast.expr | None) -> str:
         """Return what a variable holds whose annotation is a class of models: `trainer: Trainer`."""
@@ -321,10 +325,10 @@ class _Visitor:
         if not name:
             return
         self.defined.add(name)
-        made = self._module_by_name(value) or self.name(value)
+        origin = self._module_by_name(value) or self.name(value)
         table = self.attributes if name.startswith("self.") else self.names
-        if made and made != name:
-            table[name] = made
+        if origin and origin != name:
+            table[name] = origin
         elif (
             table is self.names
             and not isinstance(value, ast.Constant)
@@ -422,8 +426,8 @@ class _Visitor:
         self.texts = dict(texts)
         self.returns = []
         for argument in [*node.args.args, *node.args.kwonlyargs]:
-            made = self._annotated(argument.annotation)
-            self.names[argument.arg] = made or "?"
+            origin = self._annotated(argument.annotation)
+            self.names[argument.arg] = origin or "?"
             self.texts.pop(argument.arg, None)
         self.scope = f"{scope}.{node.name}" if scope else node.name
         self.shaper.enter(one.arg for one in node.args.args)
@@ -433,19 +437,19 @@ class _Visitor:
         if is_pass or (self.owner and node.name.startswith(("forward_and", "inverse_and"))):
             self.shaper.method(node)
         self.facts.shapes += self.shaper.leave(self.scope, node.lineno)
-        made = next((r for r in self.returns if r), "")
+        origin = next((r for r in self.returns if r), "")
         declared = {n for s in node.body if isinstance(s, ast.Global) for n in s.names}
-        kept = {name: self.names[name] for name in declared & set(self.names)}
+        exported = {name: self.names[name] for name in declared & set(self.names)}
         self.names = names
         self.texts = texts
         self.returns = returns
         self.scope = scope
-        self.names.update(kept)
+        self.names.update(exported)
         if self.owner and not scope:
-            if made:
-                self.attributes[f"self.{node.name}()"] = made
-        elif made:
-            self.names[node.name + "()"] = made
+            if origin:
+                self.attributes[f"self.{node.name}()"] = origin
+        elif origin:
+            self.names[node.name + "()"] = origin
         for decorator in node.decorator_list:
             self.name(decorator)
 
@@ -517,7 +521,7 @@ class _Visitor:
             dotted = self._starred(root)
         for part in parts:
             dotted = dotted + "()" if part == "()" else f"{dotted}.{part}"
-            dotted = self.known.get(dotted, dotted)
+            dotted = self.local_names.get(dotted, dotted)
         return dotted
 
     def _starred(self, root: str) -> str:
@@ -595,7 +599,7 @@ class _Visitor:
         )
         self.facts.calls.append(call)
         if self.of_class and isinstance(node.func, ast.Name):
-            self.made.setdefault(node.func.id, []).append(node.lineno)
+            self.instances.setdefault(node.func.id, []).append(node.lineno)
         self.shaper.called(node, call)
         self._noted(call, node)
         # A method of what another call returned: that call counts too, and the arguments.
@@ -690,10 +694,12 @@ class _Visitor:
 
     def _configured(self, call: Call, node: ast.Call) -> None:
         """Note a call that reads a configuration, or makes what one names."""
-        given = {one.arg: self.text(one.value) for one in node.keywords if one.arg}
+        keywords = {one.arg: self.text(one.value) for one in node.keywords if one.arg}
         if call.name in _HYDRA:
-            if given.get("config_name"):
-                self.facts.config_roots.append((given.get("config_path", ""), given["config_name"]))
+            if keywords.get("config_name"):
+                self.facts.config_roots.append(
+                    (keywords.get("config_path", ""), keywords["config_name"])
+                )
             self.facts.configured.append((call.name, node.lineno))
         elif call.name.endswith("OmegaConf.load"):
             if call.first.endswith((".yaml", ".yml")):
