@@ -101,13 +101,8 @@ class Terminal:
                 else self._trying
             )
             return
-        if (
-            kind == protocol.EVENT_FIT
-            and isinstance(fit, int)
-            and isinstance(event.get("epochs"), int)
-            and event["epochs"] > 1
-        ):
-            self._fits.setdefault(fit, _FitShown(fit, event["epochs"]))
+        if kind == protocol.EVENT_FIT and isinstance(fit, int) and _is_of_several_epochs(event):
+            self._fits.setdefault(fit, _FitShown(fit, event.get("epochs")))
             return
         if kind == protocol.EVENT_EPOCH and fit in self._fits:
             self._fits[fit].take(event)
@@ -155,10 +150,16 @@ class Terminal:
         self._live.stop()
 
 
+def _is_of_several_epochs(event: dict[str, Any]) -> bool:
+    """Return whether a fit has several epochs; a loop of the script's own does not say how many."""
+    epochs = event.get("epochs")
+    return epochs > 1 if isinstance(epochs, int) else event.get("framework") == "pytorch"
+
+
 class _FitShown:
     """The row of a fit: a bar of its epochs, its curve and its last numbers."""
 
-    def __init__(self, number: int, epochs: int) -> None:
+    def __init__(self, number: int, epochs: int | None) -> None:
         self.number = number
         self.epochs = epochs
         self.done = 0
@@ -187,12 +188,12 @@ class _FitShown:
     def row(self) -> Any:
         from rich.text import Text
 
-        filled = round(20 * min(self.done, self.epochs) / self.epochs)
+        filled = round(20 * min(self.done, self.epochs) / self.epochs) if self.epochs else 0
         return Text.assemble(
             f"  fit {self.number} ",
             ("━" * filled, "green"),
             ("━" * (20 - filled), "dim"),
-            f" {self.done}/{self.epochs} ",
+            f" {self.done}/{self.epochs or '?'} ",
             (sparkline(self.curve), "cyan"),
             f" {numbers(self.metrics)}",
             no_wrap=True,
