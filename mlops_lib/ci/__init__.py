@@ -1,1 +1,1 @@
-"""What a build server keeps and shows of a run."""
+"""The results of a run for a build server."""

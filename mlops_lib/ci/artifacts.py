@@ -1,12 +1,12 @@
-"""What a build server keeps of a run: one folder with the report, the model, the patch, and the
-gate as JUnit XML.
+"""The artifacts of a build: one folder with report, model, patch and test results.
 
 report/index.html, …        the report, in the form that a strict content security policy allows
-junit.xml                   the build's stages and the gate as test cases, for the server's trend graph
+junit.xml                   the build's stages and the gate as test cases, for the server's
+trend graph
 verdict.json                the verdict
-warnings.sarif              what detection and the gate warn about (SARIF)
-model.keras | model.joblib  the model, where it is not too large to keep with every build
-suggested.patch             what the search would change in the script
+warnings.sarif              warnings of detection and the gate (SARIF)
+model.keras | model.joblib  the model, unless it is too large to keep with every build
+suggested.patch             the search's change as a patch of the script
 """
 
 from __future__ import annotations
@@ -46,7 +46,7 @@ Outcome = Literal["passed", "failed", "skipped"]
 
 @dataclass(frozen=True, kw_only=True)
 class Case:
-    """One line of the test report."""
+    """One test case of the JUnit report."""
 
     name: str
     outcome: Outcome
@@ -62,67 +62,69 @@ def gather(
     project: Path | None = None,
     model_limit: int = MODEL_LIMIT,
 ) -> list[Path]:
-    """Put what a build server keeps of the run into `folder`, replacing what an earlier build left
-    there.
+    """Collect a run's artifacts in `folder`, replacing those of an earlier build.
 
-    Works on a run that failed or is still under way, with what there is.
+    A run that failed or is still running gives what it has.
 
     Args:
         run_dir: the run directory; None for a build that failed before there was a run.
-        folder: is created; what this function has put there for an earlier run is removed.
-        home: folder of mlops' own files, where branches are remembered.
-        project: the project's folder, below which nothing is written through a link.
-        model_limit: bytes from which on a model is not copied.
+        folder: is created; files that this function wrote for an earlier run are removed.
+        home: folder of mlops' own files, which holds the results of branches.
+        project: the project's folder, below which nothing is paths through a link.
+        model_limit: largest model that is copied, in bytes.
 
     Returns:
-        The files written by this function, the report's besides them.
+        The files paths, without the report's.
 
     Raises:
-        OSError: the folder cannot be written.
+        OSError: the folder cannot be paths.
         UsageError: it holds other files, or a push has put a link in its place.
     """
     folder = places.fresh_folder(folder, project=project, names=_WRITTEN)
-    against = None if run_dir is None or home is None else rival(run_dir, home=home)
-    written = [write_junit(run_dir, folder / "junit.xml", against=against)]
+    against = None if run_dir is None or home is None else target_branch(run_dir, home=home)
+    paths = [write_junit(run_dir, folder / "junit.xml", against=against)]
     detection = None if run_dir is None else RunDirectory(run_dir).detection
     verdict = None if run_dir is None else _verdict(run_dir)
     atomic.write_json(
         folder / WARNINGS, sarif.empty() if detection is None else sarif.log(detection, verdict)
     )
-    written.append(folder / WARNINGS)
+    paths.append(folder / WARNINGS)
     if run_dir is None:
-        return written
+        return paths
     from mlops_lib.reporting import report
 
     report(run_dir, folder=folder / "report", against=against)
     spec = _spec(run_dir)
     if verdict is not None:
         atomic.write_json(folder / protocol.VERDICT, verdict.to_json())
-        written.append(folder / protocol.VERDICT)
+        paths.append(folder / protocol.VERDICT)
     if verdict is not None and spec is not None and home is not None:
         builds.remember_branch(spec, verdict, home=home)
     for name in _COPIED:
         place = folder / Path(name).name
         if _copy(run_dir / name, place, inside=run_dir, limit=model_limit):
-            written.append(place)
-    return written
+            paths.append(place)
+    return paths
 
 
-def rival(run_dir: Path, *, home: Path) -> builds.Branch | None:
-    """What the branch that the build's pull request goes to has reached, or None."""
+def target_branch(run_dir: Path, *, home: Path) -> builds.Branch | None:
+    """Return the result of the target branch of the build's pull request, or None."""
     verdict = _verdict(run_dir)
     spec = _spec(run_dir)
-    return None if verdict is None or spec is None else builds.rival(verdict, spec, home=home)
+    return (
+        None if verdict is None or spec is None else builds.target_branch(verdict, spec, home=home)
+    )
 
 
 def write_junit(run_dir: Path | None, path: Path, *, against: builds.Branch | None = None) -> Path:
-    """Write the build's stages, the run's training and the gate as JUnit XML and return the path.
+    """Write the stages, the training and the gate as JUnit XML, and return the path.
 
-    A rejected verdict is a failed case and an undecided one a skipped case: the build's result is
-    decided by the exit code, this is for the graph.
+    A rejected verdict is a failed case, an undecided one a skipped case. The file only feeds the
+    server's graph; the build's result follows from the exit code.
     """
     cases = [*_stages(), *(() if run_dir is None else _cases(run_dir, against))]
     name = _xml("build" if run_dir is None else one_line(_name(run_dir)))
+    # In the schema of Jenkins' JUnit plugin the counts are attributes of the suite.
     counts = {
         outcome: str(sum(case.outcome == outcome for case in cases))
         for outcome in ("failed", "skipped")
@@ -160,21 +162,21 @@ def _stages() -> Iterator[Case]:
     stages = builds.stages()
     failure = builds.failure()
     if failure is not None and failure.verb not in [stage.verb for stage in stages]:
-        stages.append(failure)  # its command was killed before it could note how it ended
+        stages.append(failure)  # its command was killed before it could record its end
     aborted = builds.outcome().result == "ABORTED"
     for stage in stages:
-        broken: Outcome = "skipped" if aborted and stage.exit > 128 else "failed"
-        answered = stage.exit in builds.ANSWERS
+        unsuccessful: Outcome = "skipped" if aborted and stage.exit > 128 else "failed"
+        has_answer = stage.exit in builds.ANSWERS
         yield Case(
             name=f"stage {stage.name}",
-            outcome="passed" if answered else broken,
-            message=stage.what if answered else stage.reason,
+            outcome="passed" if has_answer else unsuccessful,
+            message=stage.what if has_answer else stage.reason,
             seconds=stage.seconds,
         )
 
 
 def _training(run_dir: Path) -> Case:
-    """The case of the training: how it ended, or where it stands if nobody let it end."""
+    """Return the case of the training: its end, or its progress if it has none."""
     name = "the training ends well"
     if (run_dir / protocol.INSIDE / protocol.METRICS).is_file():
         return Case(name=name, outcome="passed")
@@ -183,7 +185,7 @@ def _training(run_dir: Path) -> Case:
         return Case(
             name=name,
             outcome="failed",
-            message=result.failure.message or "log.txt says how it ended",
+            message=result.failure.message or "see the end of log.txt",
         )
     return Case(name=name, outcome="skipped", message=resumption.words(run_dir))
 
@@ -204,25 +206,31 @@ def _cases(run_dir: Path, against: builds.Branch | None) -> Iterator[Case]:
         outcome=outcomes[verdict.verdict],
         message="\n".join(verdict.reasons) or "-",
     )
-    independently = verdict.measured == second_measurement.INDEPENDENTLY
+    is_independent = verdict.measured == second_measurement.INDEPENDENTLY
     yield Case(
         name="the saved model's number is measured independently",
-        outcome="passed" if independently else "skipped",
-        message=f"Measured {second_measurement.measured_by(verdict) or 'by nobody known'}.",
+        outcome="passed" if is_independent else "skipped",
+        message=f"Measured {second_measurement.measured_by(verdict) or 'by an unknown process'}.",
     )
     if verdict.baseline is not None and verdict.value is not None:
-        better = protocol.is_better(verdict.value, verdict.baseline.value, verdict.mode)
+        is_better = protocol.is_better(verdict.value, verdict.baseline.value, verdict.mode)
         yield Case(
             name="the model is better than one that looks at nothing",
-            outcome="passed" if better else "failed",
-            message=f"{verdict.metric} {verdict.value:g}; {verdict.baseline.name} {verdict.baseline.value:g}",
+            outcome="passed" if is_better else "failed",
+            message=(
+                f"{verdict.metric} {verdict.value:g}; {verdict.baseline.name} "
+                f"{verdict.baseline.value:g}"
+            ),
         )
     if against is not None and against.value is not None and verdict.value is not None:
-        worse = protocol.is_better(against.value, verdict.value, verdict.mode)
+        is_worse = protocol.is_better(against.value, verdict.value, verdict.mode)
         yield Case(
             name="the model is at least as good as the target branch's",
-            outcome="failed" if worse else "passed",
-            message=f"{verdict.metric} {verdict.value:g}, against target branch {against.branch} {against.value:g}",
+            outcome="failed" if is_worse else "passed",
+            message=(
+                f"{verdict.metric} {verdict.value:g}, against target branch {against.branch} "
+                f"{against.value:g}"
+            ),
         )
 
 
@@ -240,20 +248,21 @@ def _name(run_dir: Path) -> str:
 
 
 def _copy(source: Path, target: Path, *, inside: Path, limit: int) -> bool:
-    """Copy a file that the script may have written, if it is a regular one of at most `limit`
-    bytes.
+    """Copy an untrusted file if it is a regular one of at most `limit` bytes.
+
+    Return whether it was copied.
     """
     try:
         reading = atomic.open_regular(source, inside=inside)
     except OSError:
         return False
     with reading, target.open("wb") as writing:
-        left = limit
-        while chunk := reading.read(min(left + 1, 1 << 20)):
-            left -= len(chunk)
-            if left < 0:
+        remaining = limit
+        while chunk := reading.read(min(remaining + 1, 1 << 20)):
+            remaining -= len(chunk)
+            if remaining < 0:
                 break
             writing.write(chunk)
-    if left < 0:
+    if remaining < 0:
         target.unlink()
-    return left >= 0
+    return remaining >= 0

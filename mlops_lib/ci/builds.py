@@ -1,12 +1,12 @@
-"""One build of a build server: how its stages ended, its result in a line, and the branch it is
-compared with.
+"""A build on a build server: its stages, its summary, and its target branch.
 
-The shared library of Jenkins names the build's own folder in `MLOPS_BUILD`; outside of a build
-nothing here has effect.
+Jenkins' shared library names the build's folder in `MLOPS_BUILD`; outside of a build nothing here
+has an effect.
 
-stages.jsonl        in the build's folder: one line for each stage that ended, written by the command itself
-MLOPS_OUTCOME       how the build stands, as JSON: its result so far, and what it shows as the reason
-<home>/branches/    what each branch of each model has reached, for builds of pull requests that go to it
+    stages.jsonl      in the build's folder: a line per finished stage, written by the command
+    itself
+    MLOPS_OUTCOME     the build's state as JSON: its result so far and its reason
+    <home>/branches/  the result of each branch and model, for builds of pull requests
 """
 
 from __future__ import annotations
@@ -28,7 +28,7 @@ from mlops_lib.records import Record, RunSpec, Verdict
 
 FOLDER = "MLOPS_BUILD"
 ARTIFACTS = ".mlops/results"
-"""Where in its workspace a build gathers what is kept of it (vars/mlopsResults.groovy)."""
+"""Folder of the artifacts in a build's workspace (vars/mlopsResults.groovy)."""
 OUTCOME = "MLOPS_OUTCOME"
 STAGES = {
     "detect": "Detect environment",
@@ -39,29 +39,29 @@ STAGES = {
     "register": "Register",
     "notify": "Notify",
 }
-"""Verb to the stage's name; the other verbs are no stages."""
+"""CLI verb to the name of its stage; other verbs are no stages."""
 ANSWERS = (0, 6, 10)
 """Exit codes that are an answer: accepted, rejected, undecided."""
 
 
 @dataclass(frozen=True, kw_only=True)
 class Stage(Record):
-    """How one stage of the build ended."""
+    """The end of one stage of the build."""
 
     verb: str
     exit: int
     seconds: float
     what: str = ""
-    """What was wrong."""
+    """The error's message."""
 
     @property
     def name(self) -> str:
-        """The stage as the build shows it."""
+        """The stage's name in the build."""
         return STAGES.get(self.verb, "The build")
 
     @property
     def reason(self) -> str:
-        """What was wrong, in words."""
+        """The cause of its failure, in words."""
         if self.what:
             return self.what
         return (
@@ -71,7 +71,7 @@ class Stage(Record):
 
 @dataclass(frozen=True, kw_only=True)
 class Outcome(Record):
-    """How the build stands, as Jenkins knows it."""
+    """The build's state as Jenkins reports it."""
 
     result: str = ""
     reason: str | None = None
@@ -79,25 +79,25 @@ class Outcome(Record):
 
 @dataclass(frozen=True, kw_only=True)
 class Branch(Record):
-    """What a branch has reached, as its last good build has remembered it."""
+    """The result of a branch's last good build."""
 
     schema: int = 1
     branch: str
     name: str
-    """The model's."""
+    """The model's name."""
     commit: str | None = None
     verdict: str
     metric: str | None = None
     value: float | None = None
     target: float
     build: str = ""
-    """Address of the build's page."""
+    """URL of the build's page."""
 
 
-def note(
+def record_stage(
     verb: str, *, exit_code: int, seconds: float, what: str, environ: Mapping[str, str] = os.environ
 ) -> None:
-    """Remember how a stage ended, for the build's test report."""
+    """Record the end of a stage, for the build's test report."""
     folder = environ.get(FOLDER)
     if folder and verb in STAGES and Path(folder).is_dir():
         stage = Stage(verb=verb, exit=exit_code, seconds=round(seconds, 3), what=what)
@@ -107,19 +107,20 @@ def note(
 
 
 def stages(environ: Mapping[str, str] = os.environ) -> list[Stage]:
-    """The stages that have ended, in order; of one that was repeated, its last end."""
+    """Return the finished stages in order; of a repeated stage, its last end."""
     folder = environ.get(FOLDER)
+    # A stage that was restarted appears twice; its last end counts, in its first place.
     lines = event_log.read_lines(Path(folder) / "stages.jsonl") if folder else []
-    found: dict[str, Stage] = {}
+    latest: dict[str, Stage] = {}
     for line in lines:
         line.pop("time", None)
         stage = Stage.from_json(line)
-        found[stage.verb] = stage
-    return list(found.values())
+        latest[stage.verb] = stage
+    return list(latest.values())
 
 
 def outcome(environ: Mapping[str, str] = os.environ) -> Outcome:
-    """How the build stands; empty outside of one."""
+    """Return the build's state; empty outside of a build."""
     try:
         return Outcome.from_json(json.loads(environ.get(OUTCOME) or "{}"))
     except ValueError:
@@ -127,14 +128,16 @@ def outcome(environ: Mapping[str, str] = os.environ) -> Outcome:
 
 
 def failure(environ: Mapping[str, str] = os.environ) -> Stage | None:
-    """The stage that has failed the build, or None.
+    """Return the stage that failed the build, or None.
 
-    A command that was killed could not note its end; then the build's own reason counts, which
-    begins with the stage.
+    A command that was killed could not record its end. The build's own reason, which begins with
+    the stage, is then used.
     """
-    failed = [one for one in stages(environ) if one.exit not in ANSWERS and one.verb != "notify"]
-    if failed:
-        return failed[-1]
+    failures = [
+        stage for stage in stages(environ) if stage.exit not in ANSWERS and stage.verb != "notify"
+    ]
+    if failures:
+        return failures[-1]
     build = outcome(environ)
     if build.result != "FAILURE":
         return None
@@ -145,8 +148,8 @@ def failure(environ: Mapping[str, str] = os.environ) -> Stage | None:
     )
 
 
-def page(name: str, environ: Mapping[str, str] = os.environ) -> str:
-    """The address of a file among the build's artifacts; "" outside of a build."""
+def artifact_url(name: str, environ: Mapping[str, str] = os.environ) -> str:
+    """Return the URL of a file among the build's artifacts; "" outside of a build."""
     url = environ.get("BUILD_URL", "")
     return (
         f"{url.rstrip('/')}/artifact/{ARTIFACTS}/{quote(name)}"
@@ -155,16 +158,20 @@ def page(name: str, environ: Mapping[str, str] = os.environ) -> str:
     )
 
 
-def rival(
+def target_branch(
     verdict: Verdict, spec: RunSpec, *, home: Path, environ: Mapping[str, str] = os.environ
 ) -> Branch | None:
-    """What the branch that a pull request goes to has reached, if that is the same number of the
-    same model.
+    """Return the result of the pull request's target branch, or None.
+
+    It must be for the same metric of the same model.
     """
     target = environ.get("CHANGE_TARGET")
     branch = run_directory.read_record(_place(home, spec.name, target), Branch) if target else None
-    same = branch is not None and (branch.name, branch.metric) == (spec.name, verdict.metric)
-    return branch if same and branch is not None and branch.value is not None else None
+    is_comparable = branch is not None and (branch.name, branch.metric) == (
+        spec.name,
+        verdict.metric,
+    )
+    return branch if is_comparable and branch is not None and branch.value is not None else None
 
 
 def about(
@@ -175,11 +182,12 @@ def about(
     home: Path,
     environ: Mapping[str, str] = os.environ,
 ) -> dict[str, Any]:
-    """What a build wants to know of a verdict; empty outside of a build.
+    """Return a build's view of a verdict; empty outside of a build.
 
     Returns:
         `summary`: the verdict in one line, for the build's description; `badge`: its number, for
-        the build's name; `search`: whether a search comes next.
+        the build's name; `search`: whether a
+        search comes next.
     """
     if not environ.get(FOLDER):
         return {}
@@ -187,7 +195,9 @@ def about(
         verdict.verdict if verdict.value is None else f"{verdict.metric} {number(verdict.value)}"
     )
     return {
-        "summary": one_line(_summary(verdict, rival(verdict, spec, home=home, environ=environ))),
+        "summary": one_line(
+            _summary(verdict, target_branch(verdict, spec, home=home, environ=environ))
+        ),
         "badge": one_line(badge),
         "search": verdicts.is_searched(verdict) and trials > 0,
     }
@@ -206,15 +216,16 @@ def _summary(verdict: Verdict, branch: Branch | None) -> str:
 
 
 def number(value: float | None) -> str:
-    """A number as a build shows it."""
+    """Format a number for a build."""
     return "-" if value is None else f"{value:.4f}" if abs(value) < 1000 else f"{value:.6g}"
 
 
 def remember_branch(
     spec: RunSpec, verdict: Verdict, *, home: Path, environ: Mapping[str, str] = os.environ
 ) -> Path | None:
-    """Remember what the build's branch has reached and return the file; None if it is no good build
-    of a branch.
+    """Store the result of the build's branch, and return the file.
+
+    None if the build failed, or is not the build of a branch.
     """
     branch = environ.get("BRANCH_NAME")
     if (
@@ -240,6 +251,9 @@ def remember_branch(
 
 
 def _place(home: Path, name: str, branch: str) -> Path:
-    """The record of a branch; names may hold anything, digests may not."""
+    """Return the path of a branch's record.
+
+    Names may contain any character, so the file is named by a digest.
+    """
     digest = hashlib.sha256(f"{name}\0{branch}".encode("utf-8", "surrogatepass")).hexdigest()
     return home / "branches" / f"{digest[:32]}.json"

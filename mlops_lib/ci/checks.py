@@ -1,5 +1,4 @@
-"""A build's verdict as a check of its commit: what Jenkins' Checks API publishes beside a pull
-request.
+"""A build's verdict as a check of its commit, for Jenkins' Checks API.
 
 The values are those of the step `publishChecks`: https://github.com/jenkinsci/checks-api-plugin
 """
@@ -17,7 +16,7 @@ from mlops_lib.run_directory import RunDirectory
 from mlops_lib.runner import protocol
 
 TEXT_LIMIT = 60_000
-"""Characters of a summary or text; GitHub takes 65,535."""
+"""Characters of a summary or text; GitHub accepts 65,535."""
 ANNOTATIONS_LIMIT = 50
 PATCH_LIMIT = 1 << 20
 CONCLUSIONS = {"accepted": "SUCCESS", "rejected": "FAILURE", "undecided": "NEUTRAL"}
@@ -25,12 +24,11 @@ _HUNK = re.compile(r"@@ -(\d+)(?:,(\d+))? \+\d+(?:,\d+)? @@.*")
 
 
 def check(run_dir: Path, *, against: builds.Branch | None) -> dict[str, Any]:
-    """Return the check of a run: its number and the difference to the target branch, the report,
-    the patch at its lines.
+    """Return the check of a run: its number, the target branch's, the report, the patch.
 
     Args:
         run_dir: the run directory.
-        against: what the branch has reached that the build's pull request goes to.
+        against: the result of the target branch of the build's pull request.
     """
     from mlops_lib.reporting import markdown
 
@@ -38,7 +36,7 @@ def check(run_dir: Path, *, against: builds.Branch | None) -> dict[str, Any]:
     spec = run.spec
     verdict = run.verdict
     conclusion, title = _outcome(verdict, against)
-    found: dict[str, Any] = {
+    fields: dict[str, Any] = {
         "name": f"mlops / {spec.name if spec else run_dir.name}",
         "title": title,
         "status": "COMPLETED",
@@ -48,18 +46,18 @@ def check(run_dir: Path, *, against: builds.Branch | None) -> dict[str, Any]:
     patch = _patch(run_dir)
     if patch:
         folder = sarif.repository_folder(Path(spec.project)) if spec else ""
-        found["text"] = f"The change that the search found:\n\n{fenced(patch)}"
-        found["annotations"] = list(annotated_hunks(patch, folder=folder))
-    page = builds.page("report/index.html")
-    return {**found, "detailsURL": page} if page else found
+        fields["text"] = f"The change that the search found:\n\n{fenced(patch)}"
+        fields["annotations"] = list(annotated_hunks(patch, folder=folder))
+    page = builds.artifact_url("report/index.html")
+    return {**fields, "detailsURL": page} if page else fields
 
 
 def comment(run_dir: Path, *, against: builds.Branch | None) -> str:
-    """Return what a comment beside a pull request says: the report in a few lines, and the patch."""
+    """Return the text of a pull request comment: the short report and the patch."""
     from mlops_lib.reporting import markdown
 
     patch = _patch(run_dir)
-    page = builds.page("report/index.html")
+    page = builds.artifact_url("report/index.html")
     parts = [markdown(run_dir, against=against)[:TEXT_LIMIT].rstrip("\n")]
     parts += (
         [f"The change that the search found; `git apply` takes it:\n\n{fenced(patch)}"]
@@ -71,7 +69,7 @@ def comment(run_dir: Path, *, against: builds.Branch | None) -> str:
 
 
 def _outcome(verdict: Verdict | None, against: builds.Branch | None) -> tuple[str, str]:
-    """The check's conclusion and title."""
+    """Return the check's conclusion and title."""
     failure = builds.failure()
     build = builds.outcome()
     if build.result == "ABORTED":
@@ -98,17 +96,17 @@ def annotated_hunks(patch: str, *, folder: str = "") -> Iterator[dict[str, Any]]
         folder: the project's folder within its repository.
     """
     path = ""
-    shown = 0
+    count = 0
     lines = patch.splitlines()
     for number, line in enumerate(lines):
         if line.startswith("+++ "):
             path = line[4:].split("\t")[0].removeprefix("b/")
         hunk = _HUNK.fullmatch(line)
-        if hunk is None or not path or path == "/dev/null" or shown == ANNOTATIONS_LIMIT:
+        if hunk is None or not path or path == "/dev/null" or count == ANNOTATIONS_LIMIT:
             continue
         body = _body(lines, number + 1)
         first, last = _replaced(body, int(hunk[1]))
-        shown += 1
+        count += 1
         yield {
             "path": str(PurePosixPath(folder, path)),
             "startLine": first,
@@ -129,8 +127,9 @@ def _body(lines: list[str], start: int) -> list[str]:
 
 
 def _replaced(body: list[str], start: int) -> tuple[int, int]:
-    """The first and last line, of the file as it was pushed, that a hunk changes; where it only
-    adds, the line above.
+    """Return the first and last line of the pushed file that a hunk changes.
+
+    If it only adds lines, this is the line above them.
     """
     removed: list[int] = []
     above = 0
@@ -146,7 +145,7 @@ def _replaced(body: list[str], start: int) -> tuple[int, int]:
 
 
 def _patch(run_dir: Path) -> str:
-    """The winner as a patch, "" if there is none; the host wrote it."""
+    """Return the search's patch, which the host wrote; "" if there is none."""
     try:
         return (run_dir / protocol.PATCH).read_bytes()[:PATCH_LIMIT].decode(errors="replace")
     except OSError:
@@ -154,7 +153,10 @@ def _patch(run_dir: Path) -> str:
 
 
 def fenced(patch: str) -> str:
-    """A patch as a block of Markdown, in a fence longer than any row of backticks in it."""
+    """Return a patch as a Markdown block.
+
+    The fence is longer than any run of backticks in the patch.
+    """
     longest = max((len(row) for row in re.findall("`+", patch)), default=0)
     fence = "`" * max(3, longest + 1)
     return f"{fence}diff\n{patch[:TEXT_LIMIT].rstrip()}\n{fence}"
@@ -163,12 +165,12 @@ def fenced(patch: str) -> str:
 def of_build(
     run_dir: Path, *, against: builds.Branch | None, environ: Mapping[str, str]
 ) -> dict[str, Any]:
-    """What a build publishes beside its commit; empty outside of a build."""
+    """Return the check and the comment of a build; empty outside of a build."""
     if not environ.get(builds.FOLDER):
         return {}
-    found: dict[str, Any] = {"check": check(run_dir, against=against)}
+    values: dict[str, Any] = {"check": check(run_dir, against=against)}
     return (
-        {**found, "comment": comment(run_dir, against=against)}
+        {**values, "comment": comment(run_dir, against=against)}
         if environ.get("CHANGE_ID")
-        else found
+        else values
     )

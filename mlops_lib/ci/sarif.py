@@ -1,6 +1,6 @@
-"""Warnings of detection and the gate as SARIF 2.1.0, which Jenkins' Warnings plugin, GitHub and
-others read.
+"""Warnings of detection and the gate as SARIF 2.1.0.
 
+Jenkins' Warnings plugin, GitHub and others read it:
 https://docs.oasis-open.org/sarif/sarif/v2.1.0/sarif-v2.1.0.html
 """
 
@@ -23,7 +23,7 @@ RULES = {
     "detection": "What is unclear or outdated in the code, or missing for it",
     "gate": "What a verdict on the trained model lacks or says",
 }
-"""By the part that warns: what its warnings are about."""
+"""Source of a warning to the subject of its warnings."""
 _PLACE = re.compile(r"(?P<file>[^\s:][^:\n]*\.\w+):(?P<line>\d+): (?P<text>.+)", re.DOTALL)
 _LIMIT = 2000
 """Characters of a message."""
@@ -44,21 +44,22 @@ def log(detection: Detection, verdict: Verdict | None = None) -> dict[str, Any]:
     """Return the SARIF log of a project.
 
     Args:
-        detection: the project as it was understood.
-        verdict: the gate's answer, if there is one.
+        detection: the project's detection.
+        verdict: the gate's verdict, if there is one.
     """
     folder = repository_folder(Path(detection.project))
     return _log(_issues(detection, verdict), folder=folder)
 
 
 def empty() -> dict[str, Any]:
-    """Return the log of a build that did not come as far as detection."""
+    """Return the log of a build that failed before detection."""
     return _log((), folder="")
 
 
 def repository_folder(project: Path) -> str:
-    """The project's folder within its repository, "" if it is all of it: servers count paths from
-    there.
+    """Return the project's folder within its repository; "" if it is the repository.
+
+    Servers count paths from the repository's top.
     """
     checkout = repository.find(project)
     if checkout is None:
@@ -69,19 +70,24 @@ def repository_folder(project: Path) -> str:
 
 def _issues(detection: Detection, verdict: Verdict | None) -> Iterator[Issue]:
     entry = next(
-        (one.line for one in detection.evidence if one.file == detection.entry and one.line), 1
+        (
+            evidence.line
+            for evidence in detection.evidence
+            if evidence.file == detection.entry and evidence.line
+        ),
+        1,
     )
     for warning in detection.warnings:
-        found = _PLACE.fullmatch(warning)
-        place = PurePosixPath(found["file"]) if found else None
-        if found is None or place is None or place.is_absolute() or ".." in place.parts:
+        match = _PLACE.fullmatch(warning)
+        place = PurePosixPath(match["file"]) if match else None
+        if match is None or place is None or place.is_absolute() or ".." in place.parts:
             yield Issue(
                 rule="detection", level="warning", text=warning, file=detection.entry, line=entry
             )
         else:
-            line = max(1, int(found["line"]))
+            line = max(1, int(match["line"]))
             yield Issue(
-                rule="detection", level="warning", text=found["text"], file=found["file"], line=line
+                rule="detection", level="warning", text=match["text"], file=match["file"], line=line
             )
     if verdict is not None:
         level: Literal["warning", "note"] = "note" if verdict.verdict == "accepted" else "warning"
@@ -109,7 +115,7 @@ def _log(issues: Iterable[Issue], *, folder: str) -> dict[str, Any]:
 def _result(issue: Issue, rule: int, folder: str) -> dict[str, Any]:
     path = str(PurePosixPath(folder, issue.file))
     text = " ".join(issue.text.split())[:_LIMIT]
-    # Of what is said, not of where: a warning that moved with its line is the same one.
+    # A digest of the text without its numbers: a warning that moved to another line stays the same.
     identity = hashlib.sha256(
         "\0".join((issue.rule, path, re.sub(r"\d+", "0", text))).encode(errors="replace")
     )

@@ -48,7 +48,9 @@ def _main_in_build(given: dict[str, Any], *, as_json: bool) -> int:
     began = time.monotonic()
     ERRORS.clear()
     code = _main(given, as_json=as_json)
-    builds.note(verb, exit_code=code, seconds=time.monotonic() - began, what="; ".join(ERRORS))
+    builds.record_stage(
+        verb, exit_code=code, seconds=time.monotonic() - began, what="; ".join(ERRORS)
+    )
     return code
 
 

@@ -188,8 +188,8 @@ def _write_report(job: Job, options: Options) -> dict[str, Any] | str:
             raise UsageError(
                 "there is no such run yet", where=str(job.run_dir), remedy="`mlops train` first."
             )
-        rival = artifacts.rival(job.run_dir, home=job.home)
-        return reporting.markdown(job.run_dir, against=rival).rstrip("\n")
+        branch = artifacts.target_branch(job.run_dir, home=job.home)
+        return reporting.markdown(job.run_dir, against=branch).rstrip("\n")
     folder = options.get("artifacts", "")
     page = publishing.report(job, artifacts=folder)
     if options.get("tensorboard"):
@@ -199,12 +199,12 @@ def _write_report(job: Job, options: Options) -> dict[str, Any] | str:
         import webbrowser
 
         webbrowser.open(page.as_uri())
-    rival = artifacts.rival(job.run_dir, home=job.home)
+    branch = artifacts.target_branch(job.run_dir, home=job.home)
     return {
         "schema": 1,
         "report": str(page),
         **({"artifacts": folder} if folder else {}),
-        **checks.of_build(job.run_dir, against=rival, environ=os.environ),
+        **checks.of_build(job.run_dir, against=branch, environ=os.environ),
     }
 
 

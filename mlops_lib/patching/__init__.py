@@ -1,9 +1,9 @@
-"""The search's winner as a change to the developer's source: `suggested.patch`, or `best_model.py`
-where that is too clever.
+"""The search's winner as a change to the developer's source.
 
-The runner writes down what it changed and where the script made it (`inside/search/winner.json`);
-the host, which has the project, writes the patch. What the runner says is a claim: places must hold
-the calls it names, and what is written is made of checked names and literals.
+The result is `suggested.patch`, or `best_model.py` if the source cannot be patched. The runner
+records its changes and the places in the script that made the model (`inside/search/winner.json`);
+the host, which has the project, writes the patch. The record is a claim: each place must hold the
+call that it names, and the text written is built from validated names and literals.
 """
 
 from __future__ import annotations
@@ -20,15 +20,15 @@ from mlops_lib.patching import best_model_script
 from mlops_lib.patching import keras as keras_patch
 from mlops_lib.patching import sklearn as sklearn_patch
 from mlops_lib.patching.source import read_source
-from mlops_lib.patching.winner_record import TooCleverError, Winner
+from mlops_lib.patching.winner_record import UnpatchableError, Winner
 from mlops_lib.runner import protocol
 
 ARGUMENT = "argument.patch"
-"""Makes a number of an argument that the script compares as text."""
+"""Patch that converts an argument, which the script compares as text, to a number."""
 
 
 def suggest(run_dir: Path, *, project: Path, entry: str = "") -> Path | None:
-    """Write the winner as a patch of the project, or as a script of its own.
+    """Write the winner as a patch of the project, or as a separate script.
 
     Args:
         run_dir: the run directory; the file is written there.
@@ -37,7 +37,7 @@ def suggest(run_dir: Path, *, project: Path, entry: str = "") -> Path | None:
             file.
 
     Returns:
-        the file; None where the search changed nothing that can be said in code.
+        The file; None if the search changed nothing that code can express.
     """
     try:
         claim = atomic.read_json(
@@ -50,27 +50,27 @@ def suggest(run_dir: Path, *, project: Path, entry: str = "") -> Path | None:
         (run_dir / name).unlink(missing_ok=True)
     try:
         if winner.framework == "sklearn":
-            made = sklearn_patch.changed(winner, project=project, entry=entry)
+            changed_files = sklearn_patch.patched_files(winner, project=project, entry=entry)
         else:
-            made = keras_patch.changed(winner, project=project)
-        patch = difference(project, made)
+            changed_files = keras_patch.patched_files(winner, project=project)
+        patch = difference(project, changed_files)
         if not patch:
             return None
         atomic.write_bytes(run_dir / protocol.PATCH, patch.encode())
         return run_dir / protocol.PATCH
-    except TooCleverError as error:
+    except UnpatchableError as error:
         reason = str(error)
     try:
         write = sklearn_patch.script if winner.framework == "sklearn" else best_model_script.script
         text = write(winner, reason=reason)
-    except TooCleverError:
+    except UnpatchableError:
         return None
     atomic.write_bytes(run_dir / protocol.BEST_SCRIPT, text.encode())
     return run_dir / protocol.BEST_SCRIPT
 
 
-def mend_argument(run_dir: Path, *, project: Path, entry: str) -> tuple[str, Path] | None:
-    """Write a patch that makes a number of the argument which the script compares as text.
+def fix_argument(run_dir: Path, *, project: Path, entry: str) -> tuple[str, Path] | None:
+    """Write a patch for an argument that the script compares with numbers as text.
 
     Args:
         run_dir: the run directory; the patch is written there.
@@ -78,36 +78,39 @@ def mend_argument(run_dir: Path, *, project: Path, entry: str) -> tuple[str, Pat
         entry: the script.
 
     Returns:
-        what is wrong, and the patch; None if nothing of the kind is.
+        The description of the fault, and the patch; None if the script has no such fault.
     """
     try:
         source = read_source(project, entry)
         tree = ast.parse(source)
-    except (TooCleverError, SyntaxError, ValueError):
+    except (UnpatchableError, SyntaxError, ValueError):
         return None
-    found = arguments.compared_as_text(tree)
-    if not found or not entry.endswith(".py"):
+    comparisons = arguments.compared_as_text(tree)
+    if not comparisons or not entry.endswith(".py"):
         return None
-    patch = difference(project, {entry: found[0].mended(source)})
+    patch = difference(project, {entry: comparisons[0].mended(source)})
     atomic.write_bytes(run_dir / ARGUMENT, patch.encode())
-    said = f"the argument has no effect: it is text, compared with a number at line {found[0].line} (`{found[0].text}`)"
-    return said, run_dir / ARGUMENT
+    message = (
+        "the argument has no effect: it is text, compared with a number at line "
+        f"{comparisons[0].line} (`{comparisons[0].text}`)"
+    )
+    return message, run_dir / ARGUMENT
 
 
 def difference(project: Path, changed: Mapping[str, str]) -> str:
-    """A unified diff that `git apply` takes, of files named relative to the project."""
+    """Return a unified diff for `git apply`, with paths relative to the project."""
     parts = []
     for name, after in sorted(changed.items()):
         before = read_source(project, name)
         lines = difflib.unified_diff(_lines(before), _lines(after), f"a/{name}", f"b/{name}")
-        parts += [_whole(line) for line in lines]
+        parts += [_with_newline(line) for line in lines]
     return "".join(parts)
 
 
 def _lines(text: str) -> list[str]:
-    """What `git` takes for lines; `str.splitlines` also ends one at a form feed."""
+    """Split a text into lines as git does: `str.splitlines` also splits at form feeds."""
     return re.findall(r"[^\n]*\n|[^\n]+", text)
 
 
-def _whole(line: str) -> str:
+def _with_newline(line: str) -> str:
     return line if line.endswith("\n") else line + "\n\\ No newline at end of file\n"

@@ -1,27 +1,25 @@
-"""`best_model.py`: the winner as a script of its own, where the developer's source is too clever to
-be patched.
-"""
+"""`best_model.py`: the winner as a separate script, for sources without a patch."""
 
 from __future__ import annotations
 
 import keyword
 import re
 
-from mlops_lib.patching.winner_record import Layer, TooCleverError, Winner, literal
+from mlops_lib.patching.winner_record import Layer, UnpatchableError, Winner, literal
 
 
 def script(winner: Winner, *, reason: str) -> str:
-    """A module with `build_model()`, which makes the architecture and compiles nothing.
+    """Return a module with `build_model()`, which builds the architecture uncompiled.
 
     Args:
-        winner: what the search found.
+        winner: the search's winner.
         reason: why there is no patch.
 
     Raises:
-        TooCleverError: a layer cannot be written as code.
+        UnpatchableError: a layer cannot be written as code.
     """
-    if not winner.after or not all(layer.known for layer in winner.after):
-        raise TooCleverError("a layer is the project's own")
+    if not winner.after or not all(layer.has_code for layer in winner.after):
+        raise UnpatchableError("a layer is the project's own")
     lines = [
         '"""The architecture that the search found.',
         "",
@@ -40,34 +38,37 @@ def script(winner: Winner, *, reason: str) -> str:
 
 
 def constructor(layer: Layer, *, prefix: str = "layers.", keras: str = "keras") -> str:
-    """A layer as source code."""
+    """Return a layer as source code."""
     if layer.kind == "InputLayer":
-        return f"{keras}.Input({literal(layer.arguments['shape'])}, dtype={literal(layer.arguments['dtype'])})"
+        return (
+            f"{keras}.Input({literal(layer.arguments['shape'])}, "
+            f"dtype={literal(layer.arguments['dtype'])})"
+        )
     if layer.kind == "Bidirectional":
         return f"{prefix}Bidirectional({constructor(inner_of(layer), prefix=prefix, keras=keras)})"
     return f"{prefix}{layer.kind}({', '.join(settings(layer, keras=keras))})"
 
 
 def inner_of(layer: Layer) -> Layer:
-    """The layer that a Bidirectional holds.
+    """Return the layer inside a Bidirectional.
 
     Raises:
-        TooCleverError: it holds none that can be written.
+        UnpatchableError: it cannot be written as code.
     """
     try:
         return Layer.read(layer.arguments["layer"])
     except (ValueError, KeyError) as error:
-        raise TooCleverError("a wrapped layer cannot be written as code") from error
+        raise UnpatchableError("a wrapped layer cannot be written as code") from error
 
 
 def settings(layer: Layer, *, keras: str = "keras") -> list[str]:
-    """The arguments, the first where nobody would name it by its place."""
-    found: list[str] = []
+    """Return a layer's arguments as source code; the first one by position if usual."""
+    parts: list[str] = []
     for name, value in layer.arguments.items():
         text = literal(value, keras=keras)
-        first = layer.parameters[:1] == (name,) and not found
-        found.append(text if first else f"{name}={text}")
-    return found
+        first = layer.parameters[:1] == (name,) and not parts
+        parts.append(text if first else f"{name}={text}")
+    return parts
 
 
 def _stack(winner: Winner) -> list[str]:
@@ -78,34 +79,34 @@ def _stack(winner: Winner) -> list[str]:
 def _graph(winner: Winner) -> list[str]:
     names = {layer.name: _variable(layer.name) for layer in winner.after}
     lines: list[str] = []
-    read: set[str] = set()
+    consumed: set[str] = set()
     for layer in winner.after:
-        taken = [names[name] for name in layer.inputs if name in names]
-        read.update(layer.inputs)
+        arguments = [names[name] for name in layer.inputs if name in names]
+        consumed.update(layer.inputs)
         call = (
             ""
             if layer.kind == "InputLayer"
-            else f"([{', '.join(taken)}])"
-            if len(taken) > 1
-            else f"({taken[0]})"
+            else f"([{', '.join(arguments)}])"
+            if len(arguments) > 1
+            else f"({arguments[0]})"
         )
         lines.append(f"{names[layer.name]} = {constructor(layer)}{call}")
-    inputs = [names[one.name] for one in winner.after if one.kind == "InputLayer"]
-    outputs = [names[one.name] for one in winner.after if one.name not in read]
-    return [*lines, f"return keras.Model({_listed(inputs)}, {_listed(outputs)})"]
+    inputs = [names[layer.name] for layer in winner.after if layer.kind == "InputLayer"]
+    outputs = [names[layer.name] for layer in winner.after if layer.name not in consumed]
+    return [*lines, f"return keras.Model({_list_code(inputs)}, {_list_code(outputs)})"]
 
 
-def _listed(names: list[str]) -> str:
+def _list_code(names: list[str]) -> str:
     return names[0] if len(names) == 1 else f"[{', '.join(names)}]"
 
 
 def _variable(name: str) -> str:
     plain = re.sub(r"\W", "_", name)
-    return plain if plain.isidentifier() and not keyword.iskeyword(plain) else f"layer_{plain}"
+    return plain if plain.isidentifier() and not keyword.iskeyword(plain) else f"layer{plain}"
 
 
 def optimizer(winner: Winner, *, keras: str = "keras") -> str | None:
-    """The winner's optimizer as source code, None where it is the developer's own."""
+    """Return the winner's optimizer as source code; None if it is the developer's own."""
     rate = winner.learning_rate
     epochs = int(winner.recipe.get("epochs") or 1)
     if winner.recipe.get("schedule") != "cosine":
@@ -122,19 +123,19 @@ def optimizer(winner: Winner, *, keras: str = "keras") -> str | None:
 
 
 def _training(winner: Winner) -> str:
-    said = [
+    entries = [
         f'"epochs": {int(winner.recipe.get("epochs") or 1)}',
         f'"batch_size": {winner.batch_size}',
     ]
     if winner.class_weight:
-        said.append(f'"class_weight": {dict(winner.class_weight)!r}')
-    lines = [f"FIT = {{{', '.join(said)}}}"]
-    chosen = optimizer(winner)
-    if chosen is not None:
+        entries.append(f'"class_weight": {dict(winner.class_weight)!r}')
+    lines = [f"FIT = {{{', '.join(entries)}}}"]
+    optimizer_code = optimizer(winner)
+    if optimizer_code is not None:
         lines = [
             "def build_optimizer():",
             '    """As the search trained it."""',
-            f"    return {chosen}",
+            f"    return {optimizer_code}",
             "",
             "",
             *lines,

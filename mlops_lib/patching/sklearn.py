@@ -12,52 +12,50 @@ from typing import Any
 
 from mlops_lib.patching.notebooks import open_source
 from mlops_lib.patching.source import Source, called_name, with_arguments
-from mlops_lib.patching.winner_record import MODULE, TooCleverError, Winner, checked, literal
+from mlops_lib.patching.winner_record import MODULE, UnpatchableError, Winner, identifier, literal
 from mlops_lib.project import fingerprint
 
 SOURCES_LIMIT = 1000
 NOT_SOURCE = {".git", ".venv", "venv", "tests", "__pycache__", "node_modules", ".ipynb_checkpoints"}
-Described = Mapping[str, Any]
-"""An estimator: class, module, parameters that are not its defaults, steps as pairs of name and
-estimator.
-"""
+EstimatorClaim = Mapping[str, Any]
+"""An estimator: class, module, non-default parameters, steps as (name, estimator)."""
 
 
-def changed(winner: Winner, *, project: Path, entry: str = "") -> dict[str, str]:
-    """Return the changed files, by their names in the project.
+def patched_files(winner: Winner, *, project: Path, entry: str = "") -> dict[str, str]:
+    """Return the patched files, by their names in the project.
 
     Args:
-        winner: what the search found.
+        winner: the search's winner.
         project: the project's folder.
-        entry: the script that was trained. Only it and the modules it imports can have made the
-            estimator; "" looks at every file.
+        entry: the script that was trained. Only it and the modules it imports can have built the
+            estimator; "" searches every file.
 
     Raises:
-        TooCleverError: not exactly one line makes an estimator that changes.
+        UnpatchableError: not exactly one line builds an estimator that changes.
     """
     before = winner.estimator.get("before")
     after = winner.estimator.get("after")
     if not isinstance(before, Mapping) or not isinstance(after, Mapping):
-        raise TooCleverError("it does not say what changed")
+        raise UnpatchableError("it does not say what changed")
     sources = dict(_sources(project, entry))
     touched: set[str] = set()
     for old, new in _differences(before, after):
         name, call = _constructor(sources, _text(old, "class"))
         touched.add(name)
         _replace(sources[name], call, old, new)
-    return {name: sources[name].changed() for name in touched}
+    return {name: sources[name].patched_text() for name in touched}
 
 
 def _sources(project: Path, entry: str) -> Iterator[tuple[str, Source]]:
-    every = _reachable(project, entry) if entry else sorted(fingerprint.project_files(project))
+    names = _reachable(project, entry) if entry else sorted(fingerprint.project_files(project))
     scripts = [
         name
-        for name in every
+        for name in names
         if name.endswith((".py", ".ipynb")) and not NOT_SOURCE & set(Path(name).parts)
     ]
     for name in scripts[:SOURCES_LIMIT]:
         with contextlib.suppress(
-            TooCleverError
+            UnpatchableError
         ):  # another file of the project, perhaps of an older Python
             yield name, open_source(project, name)
 
@@ -68,10 +66,12 @@ def _reachable(project: Path, entry: str) -> list[str]:
 
     files = Files(str(project))
     script = files.file(str(project / entry))
-    return [os.path.relpath(one.path, project) for one in (script, *script.reachable())]
+    return [os.path.relpath(module.path, project) for module in (script, *script.reachable())]
 
 
-def _differences(before: Described, after: Described) -> Iterator[tuple[Described, Described]]:
+def _differences(
+    before: EstimatorClaim, after: EstimatorClaim
+) -> Iterator[tuple[EstimatorClaim, EstimatorClaim]]:
     within = dict(before.get("inner") or {})
     now = dict(after.get("inner") or {})
     if within.keys() == now.keys() and before.get("class") == after.get("class"):
@@ -81,76 +81,80 @@ def _differences(before: Described, after: Described) -> Iterator[tuple[Describe
     old = before.get("steps") or []
     new = after.get("steps") or []
     if old and [name for name, _ in old] == [name for name, _ in new]:
-        for (_, one), (_, other) in zip(old, new, strict=True):
-            yield from _differences(one, other)
+        for (_, old_step), (_, new_step) in zip(old, new, strict=True):
+            yield from _differences(old_step, new_step)
     elif dict(before) != dict(after):
         yield before, after
 
 
 def _constructor(sources: Mapping[str, Source], kind: str) -> tuple[str, Any]:
-    found = []
+    calls = []
     for name, source in sources.items():
-        found += [(name, one) for one in source.nodes(source.cst.Call) if called_name(one) == kind]
-    if len(found) != 1:
-        raise TooCleverError(f"{len(found)} places make a {kind}")
-    return found[0]
+        calls += [
+            (name, call) for call in source.nodes(source.cst.Call) if called_name(call) == kind
+        ]
+    if len(calls) != 1:
+        raise UnpatchableError(f"{len(calls)} places make a {kind}")
+    return calls[0]
 
 
-def _replace(source: Source, call: Any, old: Described, new: Described) -> None:
+def _replace(source: Source, call: Any, old: EstimatorClaim, new: EstimatorClaim) -> None:
     if old.get("class") == new.get("class"):
-        given = dict(old["parameters"])
-        wanted = dict(new["parameters"])
+        old_parameters = dict(old["parameters"])
+        new_parameters = dict(new["parameters"])
         settings: dict[str, str | None] = {
-            n: literal(v) for n, v in wanted.items() if n not in given or given[n] != v
+            n: literal(v)
+            for n, v in new_parameters.items()
+            if n not in old_parameters or old_parameters[n] != v
         }
-        settings.update({name: None for name in given if name not in wanted})
-        order = [checked(name) for name in old.get("order") or ()]
-        source.change(call, lambda made: with_arguments(source, made, settings, order))
+        settings.update({name: None for name in old_parameters if name not in new_parameters})
+        order = [identifier(name) for name in old.get("order") or ()]
+        source.change(call, lambda updated: with_arguments(source, updated, settings, order))
         return
     imports: dict[str, str] = {}
     text = constructor(new, imports)
-    source.change(call, lambda made: source.cst.parse_expression(text))
+    source.change(call, lambda updated: source.cst.parse_expression(text))
     _import(source, imports)
 
 
-def constructor(made: Described, imports: dict[str, str]) -> str:
-    """An estimator as source code; the names it needs are added to `imports`, with their modules.
+def constructor(estimator: EstimatorClaim, imports: dict[str, str]) -> str:
+    """Return an estimator as source code, and add the names it needs to `imports`.
 
     Raises:
-        TooCleverError: it is no estimator of a package that can be named.
+        UnpatchableError: its package cannot be imported by name.
     """
-    kind = _text(made, "class")
-    module = str(made.get("module") or "")
-    steps = made.get("steps") or []
+    kind = _text(estimator, "class")
+    module = str(estimator.get("module") or "")
+    steps = estimator.get("steps") or []
     if not MODULE.match(module) or any(keyword.iskeyword(part) for part in module.split(".")):
-        raise TooCleverError(f"{kind} comes from nowhere")
+        raise UnpatchableError(f"{kind} comes from nowhere")
     if steps:
         imports["make_pipeline"] = "sklearn.pipeline"
-        return f"make_pipeline({', '.join(constructor(one, imports) for _, one in steps)})"
+        return f"make_pipeline({', '.join(constructor(nested, imports) for _, nested in steps)})"
     imports[kind] = module
-    given = [
-        f"{checked(n)}={constructor(one, imports)}"
-        for n, one in dict(made.get("inner") or {}).items()
+    arguments = [
+        f"{identifier(n)}={constructor(nested, imports)}"
+        for n, nested in dict(estimator.get("inner") or {}).items()
     ]
-    given += [f"{checked(n)}={literal(v)}" for n, v in made["parameters"].items()]
-    return f"{kind}({', '.join(given)})"
+    arguments += [f"{identifier(n)}={literal(v)}" for n, v in estimator["parameters"].items()]
+    return f"{kind}({', '.join(arguments)})"
 
 
 def script(winner: Winner, *, reason: str) -> str:
-    """A module with `build_model()`, which makes the estimator, unfitted.
+    """Return a module with `build_model()`, which builds the estimator, unfitted.
 
     Args:
-        winner: what the search found.
+        winner: the search's winner.
         reason: why there is no patch.
 
     Raises:
-        TooCleverError: it cannot be written as code.
+        UnpatchableError: the estimator cannot be written as code.
     """
     imports: dict[str, str] = {}
     after = winner.estimator.get("after")
     if not isinstance(after, Mapping):
-        raise TooCleverError("it does not say what changed")
-    made = constructor(after, imports)
+        raise UnpatchableError("it does not say what changed")
+    expression = constructor(after, imports)
     lines = [
         f"from {module} import {name}"
         for name, module in sorted(imports.items(), key=lambda pair: pair[::-1])
@@ -158,36 +162,36 @@ def script(winner: Winner, *, reason: str) -> str:
     return (
         f'"""The estimator that the search found.\n\nNot a patch of the script, because {reason}.\n"""\n\n'
         + "\n".join(lines)
-        + f'\n\n\ndef build_model():\n    """A fresh, unfitted estimator."""\n    return {made}\n'
+        + f'\n\n\ndef build_model():\n    """A fresh, unfitted estimator."""\n    return {expression}\n'
     )
 
 
-def _text(made: Described, key: str) -> str:
+def _text(estimator: EstimatorClaim, key: str) -> str:
     try:
-        return checked(made.get(key))
+        return identifier(estimator.get(key))
     except ValueError as error:
-        raise TooCleverError(str(error)) from error
+        raise UnpatchableError(str(error)) from error
 
 
 def _import(source: Source, imports: Mapping[str, str]) -> None:
     cst = source.cst
     text = source.module.code
-    missing = {
+    new_names = {
         n: m
         for n, m in imports.items()
         if not re.search(rf"^from {re.escape(m)} import .*\b{n}\b", text, re.MULTILINE)
     }
     lines = [
-        source.around(one, cst.SimpleStatementLine)
-        for one in source.nodes((cst.Import, cst.ImportFrom))
+        source.around(node, cst.SimpleStatementLine)
+        for node in source.nodes((cst.Import, cst.ImportFrom))
     ]
-    tops = [one for one in lines if isinstance(source.parent(one), cst.Module)]
-    near = [one for one in tops if "sklearn" in source.code(one)] or tops
+    tops = [node for node in lines if isinstance(source.parent(node), cst.Module)]
+    near = [node for node in tops if "sklearn" in source.code(node)] or tops
     if not near:
-        raise TooCleverError("the source imports nothing")
-    made = [
+        raise UnpatchableError("the source imports nothing")
+    statements = [
         cst.parse_statement(f"from {module} import {name}")
-        for name, module in sorted(missing.items(), key=lambda p: p[::-1])
+        for name, module in sorted(new_names.items(), key=lambda p: p[::-1])
     ]
-    if made:
-        source.change(near[-1], lambda updated: cst.FlattenSentinel([updated, *made]))
+    if statements:
+        source.change(near[-1], lambda updated: cst.FlattenSentinel([updated, *statements]))

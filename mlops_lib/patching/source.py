@@ -1,4 +1,4 @@
-"""Changes to Python source that leave everything else as it was written, by LibCST."""
+"""Changes to Python source that keep everything else as written, by LibCST."""
 
 from __future__ import annotations
 
@@ -8,28 +8,28 @@ from pathlib import Path
 from typing import Any
 
 from mlops_lib.errors import RefusedFileError
-from mlops_lib.patching.winner_record import Site, TooCleverError
+from mlops_lib.patching.winner_record import Site, UnpatchableError
 from mlops_lib.project import files
 
 LARGEST = 1 << 20
 BOM = "\ufeff"
-"""The mark that some editors begin a file with; LibCST drops it."""
+"""The mark with which some editors begin a file; LibCST drops it."""
 
 
 def read_source(project: Path, name: str) -> str:
-    """A source file of the project, its line ends as they are.
+    """Return a source file of the project, with its line ends unchanged.
 
     Raises:
-        TooCleverError: it is not there, lies elsewhere, or is no Python text.
+        UnpatchableError: it is missing, lies outside the project, or is no Python text.
     """
     if not name.endswith((".py", ".ipynb")):
-        raise TooCleverError(f"{name} is no source file of the project that can be patched")
+        raise UnpatchableError(f"{name} is no source file of the project that can be patched")
     try:
         return files.read(name, root=project, limit=LARGEST).decode("utf-8")
     except RefusedFileError as refused:
-        raise TooCleverError(f"{name} cannot be patched: {refused.what}") from refused
+        raise UnpatchableError(f"{name} cannot be patched: {refused.what}") from refused
     except UnicodeDecodeError as error:
-        raise TooCleverError(f"{name} is not UTF-8") from error
+        raise UnpatchableError(f"{name} is not UTF-8") from error
 
 
 class Source:
@@ -39,7 +39,7 @@ class Source:
         text: the source.
 
     Raises:
-        TooCleverError: it cannot be parsed.
+        UnpatchableError: it cannot be parsed.
     """
 
     def __init__(self, text: str) -> None:
@@ -52,65 +52,64 @@ class Source:
         try:
             self._wrapper = MetadataWrapper(libcst.parse_module(text))
         except libcst.ParserSyntaxError as error:
-            raise TooCleverError("the source cannot be parsed") from error
+            raise UnpatchableError("the source cannot be parsed") from error
         self._positions = self._wrapper.resolve(PositionProvider)
         self._parents = self._wrapper.resolve(ParentNodeProvider)
         self._changes: dict[int, list[Callable[[Any], Any]]] = {}
 
     @property
     def module(self) -> Any:
-        """The syntax tree as it was."""
+        """The syntax tree before the changes."""
         return self._wrapper.module
 
     def parent(self, node: Any) -> Any:
-        """The node around a node."""
+        """Return the parent of a node."""
         return self._parents.get(node)
 
     def around(self, node: Any, kind: Any) -> Any:
-        """The innermost node of a kind around a node, None where there is none."""
+        """Return the innermost node of a kind that contains `node`, or None."""
         while node is not None and not isinstance(node, kind):
             node = self.parent(node)
         return node
 
     def code(self, node: Any) -> str:
-        """A node as text."""
+        """Return a node as text."""
         return str(self.module.code_for_node(node))
 
     def nodes(self, kind: Any) -> list[Any]:
-        """All nodes of a kind, in the order of the text."""
-        found = [
+        """Return all nodes of a kind, in the order of the text."""
+        matches = [
             (p.start.line, p.start.column, n)
             for n, p in self._positions.items()
             if isinstance(n, kind)
         ]
-        return [node for _, _, node in sorted(found, key=lambda one: one[:2])]
+        return [node for _, _, node in sorted(matches, key=lambda match: match[:2])]
 
     def call(self, site: Site, kinds: Iterable[str]) -> Any:
-        """The call at a place.
+        """Return the call at a site.
 
         Args:
             site: the place.
-            kinds: the names that the called function may have; any where the place is exact and
-                this is empty.
+            kinds: allowed names of the called function; empty allows any, if the site is exact.
 
         Raises:
-            TooCleverError: there is none, or several.
+            UnpatchableError: there is no such call, or there are several.
         """
         kinds = tuple(kinds)
-        found = []
+        calls = []
         for node in self.nodes(self.cst.Call):
             place = self._positions[node]
-            named = not kinds or called_name(node) in kinds
+            is_named = not kinds or called_name(node) in kinds
             if site.column is None:
-                if place.start.line == site.line and named:
-                    found.append(node)
-            elif self._is_at(place, site) and named:
-                found.append(node)
-        if len(found) != 1:
-            raise TooCleverError(
+                if place.start.line == site.line and is_named:
+                    calls.append(node)
+            elif self._is_at(place, site) and is_named:
+                calls.append(node)
+        if len(calls) != 1:
+            raise UnpatchableError(
                 f"line {site.line} of {site.file} does not make exactly one {' or '.join(kinds)}"
             )
-        return found[0]
+        return calls[0]
 
     def _is_at(self, place: Any, site: Site) -> bool:
         starts = (place.start.line, place.start.column) == (
@@ -131,13 +130,18 @@ class Source:
         return len(self._lines[line - 1].encode()[:column].decode("utf-8", "replace"))
 
     def change(self, node: Any, make: Callable[[Any], Any]) -> None:
-        """Replace a node by what `make` makes of it, after the nodes inside it; changes of one node
-        follow each other.
+        """Register a change of a node.
+
+        Several changes of one node are applied in order.
+
+        Args:
+            node: the node to replace.
+            make: maps the node, with its inner nodes already changed, to the new one.
         """
         self._changes.setdefault(id(node), []).append(make)
 
-    def changed(self) -> str:
-        """The text with all changes made."""
+    def patched_text(self) -> str:
+        """Return the text with all changes made."""
         changes = self._changes
         cst = self.cst
 
@@ -146,7 +150,7 @@ class Source:
                 updated: Any = super().on_leave(original_node, updated_node)
                 for make in changes.get(id(original_node), ()):
                     if not isinstance(updated, cst.CSTNode):
-                        raise TooCleverError("one line makes several of the layers that change")
+                        raise UnpatchableError("one line makes several of the layers that change")
                     updated = make(updated)
                 return updated
 
@@ -154,30 +158,30 @@ class Source:
 
 
 def called_name(call: Any) -> str:
-    """The last part of what is called: `Dense` in `layers.Dense(3)`."""
+    """Return the last part of the called name: `Dense` in `layers.Dense(3)`."""
     name = getattr(call.func, "attr", call.func)
     return str(getattr(name, "value", ""))
 
 
 def with_arguments(
-    source: Source, call: Any, wanted: dict[str, str | None], parameters: Sequence[str]
+    source: Source, call: Any, changes: dict[str, str | None], parameters: Sequence[str]
 ) -> Any:
-    """A call with some arguments set to new expressions, or (None) left out.
+    """Return a call with some arguments set to new expressions, or (None) removed.
 
     Raises:
-        TooCleverError: an argument is hidden in `*` or `**`, or cannot be left out.
+        UnpatchableError: arguments are hidden in `*` or `**`, or cannot be removed.
     """
     if any(argument.star for argument in call.args):
-        raise TooCleverError("a call's arguments are hidden behind stars")
+        raise UnpatchableError("a call's arguments are hidden behind stars")
     arguments = list(call.args)
-    for name, text in wanted.items():
+    for name, text in changes.items():
         place = _place(arguments, name, parameters)
         if text is None:
             by_place = place is not None and arguments[place].keyword is None
             if place is None or (
                 by_place and place + 1 < len(arguments) and arguments[place + 1].keyword is None
             ):
-                raise TooCleverError(f"the argument {name} cannot be left out")
+                raise UnpatchableError(f"the argument {name} cannot be left out")
             removed = arguments.pop(place)
             if place == len(arguments) and arguments:
                 arguments[-1] = arguments[-1].with_changes(comma=removed.comma)
@@ -205,36 +209,38 @@ def _place(arguments: list[Any], name: str, parameters: Sequence[str]) -> int | 
 
 def _appended(source: Source, arguments: list[Any], name: str, text: str) -> list[Any]:
     cst = source.cst
-    made = cst.Arg(
+    argument = cst.Arg(
         cst.parse_expression(text),
         keyword=cst.Name(name),
         equal=cst.AssignEqual(cst.SimpleWhitespace(""), cst.SimpleWhitespace("")),
     )
     if not arguments:
-        return [made]
+        return [argument]
     *others, last = arguments
-    made = made.with_changes(comma=last.comma)
+    argument = argument.with_changes(comma=last.comma)
     plain = cst.Comma(whitespace_after=cst.SimpleWhitespace(" "))
     between = others[-1].comma if others and isinstance(others[-1].comma, cst.Comma) else plain
-    return [*others, last.with_changes(comma=between), made]
+    return [*others, last.with_changes(comma=between), argument]
 
 
-def with_elements(source: Source, listed: Any, elements: list[list[Any]]) -> Any:
-    """A list display whose element `i` became `elements[i]`, in the layout that it has."""
+def with_elements(source: Source, list_node: Any, elements: list[list[Any]]) -> Any:
+    """Return a list display in its layout, with element `i` replaced by `elements[i]`."""
     cst = source.cst
     flat: list[Any] = []
     plain = cst.Comma(whitespace_after=cst.SimpleWhitespace(" "))
-    commas = [one.comma for one in listed.elements if isinstance(one.comma, cst.Comma)]
-    between = commas[0] if len(listed.elements) > 1 else plain
-    trailing = listed.elements[-1].comma if listed.elements else cst.MaybeSentinel.DEFAULT
-    for old, new in zip(listed.elements, elements, strict=True):
+    commas = [
+        element.comma for element in list_node.elements if isinstance(element.comma, cst.Comma)
+    ]
+    between = commas[0] if len(list_node.elements) > 1 else plain
+    trailing = list_node.elements[-1].comma if list_node.elements else cst.MaybeSentinel.DEFAULT
+    for old, new in zip(list_node.elements, elements, strict=True):
         for i, value in enumerate(new):
             own = (
                 old.comma
-                if isinstance(old.comma, cst.Comma) and i == 0 and old is not listed.elements[-1]
+                if isinstance(old.comma, cst.Comma) and i == 0 and old is not list_node.elements[-1]
                 else between
             )
             flat.append(cst.Element(value, comma=own))
     if flat:
         flat[-1] = flat[-1].with_changes(comma=trailing)
-    return listed.with_changes(elements=flat)
+    return list_node.with_changes(elements=flat)

@@ -1,4 +1,4 @@
-"""What the runner says about the winner, checked."""
+"""The runner's record of the winner, validated."""
 
 from __future__ import annotations
 
@@ -14,8 +14,8 @@ NAME = re.compile(r"[A-Za-z_][A-Za-z0-9_]{0,79}\Z")
 MODULE = re.compile(r"[A-Za-z_][A-Za-z0-9_]*(\.[A-Za-z_][A-Za-z0-9_]*){0,6}\Z")
 
 
-class TooCleverError(Exception):
-    """The source cannot be changed in a way one could stand for; the message says why."""
+class UnpatchableError(Exception):
+    """The source cannot be changed reliably; the message gives the reason."""
 
 
 @dataclass(frozen=True)
@@ -30,20 +30,20 @@ class Site:
 
     @classmethod
     def read(cls, claim: Any) -> Site | None:
-        """The site that a claim describes, None for none."""
+        """Return the site that a claim describes, or None."""
         if not isinstance(claim, Mapping) or not isinstance(claim.get("file"), str):
             return None
         numbers = [claim.get(name) for name in ("line", "column", "end_line", "end_column")]
-        whole = [
+        positions = [
             n if isinstance(n, int) and not isinstance(n, bool) and 0 <= n < 1 << 31 else None
             for n in numbers
         ]
-        return None if whole[0] is None else cls(claim["file"], whole[0], *whole[1:])
+        return None if positions[0] is None else cls(claim["file"], positions[0], *positions[1:])
 
 
 @dataclass(frozen=True)
 class Layer:
-    """A layer of the architecture before or after."""
+    """A layer of the architecture before or after the search."""
 
     kind: str
     name: str
@@ -51,31 +51,31 @@ class Layer:
     parameters: tuple[str, ...] = ()
     inputs: tuple[str, ...] = ()
     site: Site | None = None
-    known: bool = True
+    has_code: bool = True
     """Whether it can be written as code."""
     layers: tuple[Layer, ...] = ()
-    """Of a model inside the model."""
+    """Its layers, if it is a nested model."""
 
     @classmethod
     def read(cls, claim: Any, *, depth: int = 4) -> Layer:
-        """The layer that a claim describes.
+        """Return the layer that a claim describes.
 
         Raises:
-            ValueError: it describes none.
+            ValueError: the claim is invalid.
         """
         if not isinstance(claim, Mapping) or not isinstance(claim.get("arguments"), Mapping):
             raise ValueError("not a layer")
         return cls(
-            checked(claim.get("class")),
+            identifier(claim.get("class")),
             str(claim.get("name")),
-            {checked(name): value for name, value in claim["arguments"].items()},
-            tuple(checked(name) for name in claim.get("parameters") or ()),
+            {identifier(name): value for name, value in claim["arguments"].items()},
+            tuple(identifier(name) for name in claim.get("parameters") or ()),
             tuple(str(name) for name in claim.get("inputs") or ()),
             Site.read(claim.get("site")),
             claim.get("known") is True,
             tuple(
-                cls.read(one, depth=depth - 1)
-                for one in (claim.get("layers") or () if depth else ())
+                cls.read(inner, depth=depth - 1)
+                for inner in (claim.get("layers") or () if depth else ())
             ),
         )
 
@@ -92,7 +92,7 @@ class Winner:
     learning_rate: float = 0.0
     batch_size: int = 0
     steps: int = 1
-    given: Mapping[str, Any] = field(default_factory=dict)
+    fit_arguments: Mapping[str, Any] = field(default_factory=dict)
     class_weight: Mapping[int, float] | None = None
     fit: Site | None = None
     compile: Site | None = None
@@ -100,10 +100,10 @@ class Winner:
 
     @classmethod
     def read(cls, claim: Any) -> Winner:
-        """The winner that a claim describes.
+        """Return the winner that a claim describes.
 
         Raises:
-            ValueError: it describes none.
+            ValueError: the claim is invalid.
         """
         if not isinstance(claim, Mapping):
             raise ValueError("not an object")
@@ -132,11 +132,11 @@ class Winner:
             raise ValueError(f"not a winner: {error}") from error
 
 
-def checked(name: Any) -> str:
-    """A name that may be written into source code.
+def identifier(name: Any) -> str:
+    """Return a name that may be written into source code.
 
     Raises:
-        ValueError: it is none.
+        ValueError: it is no plain identifier.
     """
     if not isinstance(name, str) or not NAME.match(name) or keyword.iskeyword(name):
         raise ValueError(f"not a name: {name!r}")
@@ -144,14 +144,14 @@ def checked(name: Any) -> str:
 
 
 def literal(value: Any, *, keras: str = "keras") -> str:
-    """A claimed value as source code: literals, and Keras' own serialised objects.
+    """Return a claimed value as source code: a literal, or an object of Keras.
 
     Args:
         value: JSON.
-        keras: how the source calls the package.
+        keras: the package's name in the source.
 
     Raises:
-        TooCleverError: it is neither.
+        UnpatchableError: it is neither.
     """
     if isinstance(value, float):
         return _number(value)
@@ -162,23 +162,28 @@ def literal(value: Any, *, keras: str = "keras") -> str:
             else repr(value)
         )
     if isinstance(value, (list, tuple)):
-        inner = ", ".join(literal(one, keras=keras) for one in value)
+        inner = ", ".join(literal(item, keras=keras) for item in value)
         return f"({inner},)" if len(value) == 1 else f"({inner})"
     if isinstance(value, Mapping) and "class_name" in value:
         return _object(value, keras)
     if isinstance(value, Mapping) and not value:
         return "{}"
-    raise TooCleverError("a setting cannot be written as code")
+    raise UnpatchableError("a setting cannot be written as code")
 
 
 def _number(value: float) -> str:
-    """Return the shortest text that gives the same number: a rounded setting is another setting."""
+    """Return the shortest text that gives exactly the same number.
+
+    A rounded setting would be a different setting.
+    """
     if not math.isfinite(value):
         return f'float("{value}")'
     if abs(value) < 3e38 and _single(value) == value:
-        # Keras keeps single precision: 0.001 arrives as 0.0010000000474974513.
+        # Keras stores single precision: 0.001 arrives as 0.0010000000474974513.
         shortest = next(
-            one for n in range(1, 10) if _single(one := float(f"{value:.{n}g}")) == value
+            candidate
+            for n in range(1, 10)
+            if _single(candidate := float(f"{value:.{n}g}")) == value
         )
         return _decimal(repr(shortest))
     return _decimal(repr(value))
@@ -200,11 +205,11 @@ def _object(value: Mapping[str, Any], keras: str) -> str:
         or module.split(".")[0] != "keras"
         or not isinstance(config, Mapping)
     ):
-        raise TooCleverError("a setting is an object of the project's own")
+        raise UnpatchableError("a setting is an object of the project's own")
     try:
-        given = ", ".join(
-            f"{checked(k)}={literal(v, keras=keras)}" for k, v in config.items() if v is not None
+        arguments = ", ".join(
+            f"{identifier(k)}={literal(v, keras=keras)}" for k, v in config.items() if v is not None
         )
-        return f"{keras}{module[5:]}.{checked(value['class_name'])}({given})"
+        return f"{keras}{module[5:]}.{identifier(value['class_name'])}({arguments})"
     except ValueError as error:
-        raise TooCleverError(str(error)) from error
+        raise UnpatchableError(str(error)) from error

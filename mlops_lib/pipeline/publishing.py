@@ -204,11 +204,11 @@ def _circumstances(spec: RunSpec, settings: config.Settings) -> dict[str, Any]:
 
 def _links(job: Job, version: ModelVersion | None = None) -> list[Link]:
     places = {
-        "report": (job.run_dir / protocol.REPORT, builds.page("report/index.html")),
-        "patch": (job.run_dir / protocol.PATCH, builds.page(protocol.PATCH)),
+        "report": (job.run_dir / protocol.REPORT, builds.artifact_url("report/index.html")),
+        "patch": (job.run_dir / protocol.PATCH, builds.artifact_url(protocol.PATCH)),
     }
     if version is not None:
-        places["model"] = (Path(version.model), builds.page(Path(version.model).name))
+        places["model"] = (Path(version.model), builds.artifact_url(Path(version.model).name))
     links = [
         Link(label=name, url=url or str(at)) for name, (at, url) in places.items() if at.is_file()
     ]

@@ -480,7 +480,7 @@ def _retrain(job: Job, verdict: Verdict) -> tuple[Job, Verdict, SearchResult]:
     attempts = [argument_sweep.Attempt.of(job.run_dir, job.spec.args, verdict)]
     jobs = {job.spec.args: job}
     notes = []
-    repair = patching.mend_argument(
+    repair = patching.fix_argument(
         job.run_dir, project=Path(job.spec.project), entry=job.spec.entry
     )
     if repair is not None:

@@ -101,7 +101,7 @@ def test_a_test_report_is_well_formed(tmp_path: Path, monkeypatch: pytest.Monkey
     run_dir, build = tmp_path / "run", tmp_path / "build"
     build.mkdir()
     monkeypatch.setenv("MLOPS_BUILD", str(build))
-    builds.note("detect", exit_code=3, seconds=0.1, what=HOSTILE)
+    builds.record_stage("detect", exit_code=3, seconds=0.1, what=HOSTILE)
     image = Image(tag="x", environment=Environment(name="x", framework="sklearn", family="linear"))
     spec = RunSpec(
         digest="d" * 64,

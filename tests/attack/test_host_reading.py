@@ -20,7 +20,7 @@ from mlops_lib.detection import detect, missing_data
 from mlops_lib.detection.declared_requirements import is_requirement
 from mlops_lib.engine import project_image
 from mlops_lib.errors import DetectionError, MlopsError, RefusedFileError, UsageError
-from mlops_lib.patching.winner_record import TooCleverError
+from mlops_lib.patching.winner_record import UnpatchableError
 from mlops_lib.project import files, fingerprint
 from mlops_lib.registry import model_store
 from mlops_lib.tuning import argument_sweep
@@ -285,7 +285,7 @@ def test_odd_files_hold_nobody(kind: str, project: Path) -> None:
     list(missing_data.missing(found))
     list(argument_sweep.values(project, "x.py", (), count=2))
     assert model_store._script_digest(project, "x.py") == ""
-    with pytest.raises(TooCleverError):
+    with pytest.raises(UnpatchableError):
         patching.source.read_source(project, "x.py")
     with pytest.raises(RefusedFileError):
         project_image.ignored(project)

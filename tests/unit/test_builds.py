@@ -78,10 +78,10 @@ def test_a_build_that_fails_before_there_is_a_run_has_a_test_report(
 
 
 def test_of_a_stage_that_was_repeated_the_last_end_counts(build: Path, tmp_path: Path) -> None:
-    builds.note("train", exit_code=5, seconds=1.0, what="lost")
-    builds.note("train", exit_code=0, seconds=2.0, what="")
-    builds.note("judge", exit_code=6, seconds=0.1, what="")
-    builds.note("stop", exit_code=0, seconds=0.1, what="")
+    builds.record_stage("train", exit_code=5, seconds=1.0, what="lost")
+    builds.record_stage("train", exit_code=0, seconds=2.0, what="")
+    builds.record_stage("judge", exit_code=6, seconds=0.1, what="")
+    builds.record_stage("stop", exit_code=0, seconds=0.1, what="")
     assert cases(artifacts.write_junit(None, tmp_path / "junit.xml")) == {
         "stage Train": "passed",
         "stage Gate": "passed",
@@ -92,7 +92,7 @@ def test_outside_of_a_build_nothing_is_noted(
     spec: RunSpec, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.delenv(builds.FOLDER, raising=False)
-    builds.note("train", exit_code=0, seconds=1.0, what="")
+    builds.record_stage("train", exit_code=0, seconds=1.0, what="")
     assert (builds.stages(), builds.about(VERDICT, spec, trials=12, home=Path("/nowhere"))) == (
         [],
         {},
@@ -150,9 +150,9 @@ def test_a_record_that_is_none_compares_with_nothing(
     kept = builds.remember_branch(spec, VERDICT, home=build)
     assert kept is not None
     monkeypatch.setenv("CHANGE_TARGET", "main")
-    assert builds.rival(VERDICT, spec, home=build) is not None
+    assert builds.target_branch(VERDICT, spec, home=build) is not None
     kept.write_text(record)
-    assert builds.rival(VERDICT, spec, home=build) is None
+    assert builds.target_branch(VERDICT, spec, home=build) is None
 
 
 def test_another_branch_model_or_metric_compares_with_nothing(
@@ -161,11 +161,11 @@ def test_another_branch_model_or_metric_compares_with_nothing(
     monkeypatch.setenv("BRANCH_NAME", "release/2")
     builds.remember_branch(spec, VERDICT, home=build)
     monkeypatch.setenv("CHANGE_TARGET", "release/2")
-    assert builds.rival(VERDICT, spec, home=build) is not None
-    assert builds.rival(replace(VERDICT, metric="f1"), spec, home=build) is None
-    assert builds.rival(VERDICT, replace(spec, name="other"), home=build) is None
+    assert builds.target_branch(VERDICT, spec, home=build) is not None
+    assert builds.target_branch(replace(VERDICT, metric="f1"), spec, home=build) is None
+    assert builds.target_branch(VERDICT, replace(spec, name="other"), home=build) is None
     monkeypatch.setenv("CHANGE_TARGET", "main")
-    assert builds.rival(VERDICT, spec, home=build) is None
+    assert builds.target_branch(VERDICT, spec, home=build) is None
 
 
 @pytest.mark.parametrize("result", ["FAILURE", "ABORTED"])
@@ -212,7 +212,7 @@ def test_the_same_failure_of_another_commit_is_news_in_a_build(
 ) -> None:
     project = tmp_path / "fraud"
     project.mkdir()
-    builds.note("build", exit_code=4, seconds=1.0, what="no such package: nowhere")
+    builds.record_stage("build", exit_code=4, seconds=1.0, what="no such package: nowhere")
     with slack_api() as slack:
         for name, value in slack.environ.items():
             monkeypatch.setenv(name, value)
@@ -239,7 +239,7 @@ def test_an_aborted_build_says_where_its_run_goes_on(
         *({"event": "checkpoint", "fit": 1, "epoch": epoch, "step": 0} for epoch in range(60)),
     ):
         event_log.append(job.run_dir / "inside" / "events.jsonl", event)
-    builds.note("train", exit_code=143, seconds=1.0, what="")
+    builds.record_stage("train", exit_code=143, seconds=1.0, what="")
     monkeypatch.setenv(builds.OUTCOME, json.dumps({"result": "ABORTED", "reason": None}))
     assert cli.main(["stop", str(project), "--backend", "process", "--json"]) == 0
     standing = "stopped after epoch 60 of 100; continues at epoch 61 next time"
@@ -285,7 +285,7 @@ def test_people_hear_of_a_build_that_ended_before_there_was_a_run(
         "from sklearn.svm import SVC\nSVC().fit([[0], [1]], [0, 1])\n"
     )
     monkeypatch.setenv("BUILD_URL", "https://ci.example.com/job/fraud/7/")
-    builds.note("build", exit_code=4, seconds=1.0, what="no such package: nowhere")
+    builds.record_stage("build", exit_code=4, seconds=1.0, what="no such package: nowhere")
     with slack_api() as slack:
         for name, value in slack.environ.items():
             monkeypatch.setenv(name, value)
@@ -315,16 +315,16 @@ def test_people_hear_of_a_build_in_which_nothing_was_found(
 
 
 def test_links_lead_to_what_the_build_keeps(build: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    assert builds.page("index.html") == ""
+    assert builds.artifact_url("index.html") == ""
     monkeypatch.setenv("BUILD_URL", "https://ci.example.com/job/a%20b/7/")
     assert (
-        builds.page("report/index.html")
+        builds.artifact_url("report/index.html")
         == "https://ci.example.com/job/a%20b/7/artifact/.mlops/results/report/index.html"
     )
     results = (Path(__file__).parents[2] / "vars" / "mlopsResults.groovy").read_text()
     assert f"'{builds.ARTIFACTS}'" in results
     monkeypatch.delenv(builds.FOLDER)
-    assert builds.page("index.html") == ""
+    assert builds.artifact_url("index.html") == ""
 
 
 @pytest.mark.parametrize(

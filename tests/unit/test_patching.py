@@ -17,7 +17,7 @@ from mlops_lib.patching import best_model_script
 from mlops_lib.patching import keras as keras_patch
 from mlops_lib.patching.notebooks import open_source
 from mlops_lib.patching.source import Source, with_arguments
-from mlops_lib.patching.winner_record import Site, TooCleverError, Winner, literal
+from mlops_lib.patching.winner_record import Site, UnpatchableError, Winner, literal
 
 ROOT = Path(__file__).resolve().parents[2]
 SAMPLES = ROOT / "model_repo"
@@ -290,8 +290,8 @@ def winner(**more: Any) -> Winner:
 
 def test_a_clever_source_gets_a_script_of_its_own(tmp_path: Path) -> None:
     (tmp_path / "train.py").write_text(CLEVER)
-    with pytest.raises(TooCleverError, match="makes several layers"):
-        keras_patch.changed(winner(), project=tmp_path)
+    with pytest.raises(UnpatchableError, match="makes several layers"):
+        keras_patch.patched_files(winner(), project=tmp_path)
     text = best_model_script.script(
         winner(recipe={"epochs": 3, "schedule": "cosine", "optimizer": "adam"}), reason="it says so"
     )
@@ -324,7 +324,7 @@ def test_a_layer_that_the_source_imports_from_where_it_was_is_not_imported_twice
     found = Winner.read(
         {"framework": "keras", "before": before, "after": [before[0], more, before[1]]}
     )
-    (text,) = keras_patch.changed(found, project=tmp_path).values()
+    (text,) = keras_patch.patched_files(found, project=tmp_path).values()
     assert text == OLD_IMPORTS.replace("Dense(3), ", "Dense(3), BatchNormalization(), ")
 
 
@@ -343,7 +343,7 @@ def test_other_layers_are_not_looked_for_where_preprocessing_ones_were(tmp_path:
     first = {**layer, "class": "Rescaling", "name": "a", "arguments": {"scale": 2}, "site": site}
     flat = {**layer, "class": "Flatten", "name": "b", "arguments": {}, "inputs": ["a"]}
     found = Winner.read({"framework": "keras", "before": [first], "after": [first, flat]})
-    assert keras_patch.changed(found, project=tmp_path)["train.py"] == text.replace(
+    assert keras_patch.patched_files(found, project=tmp_path)["train.py"] == text.replace(
         made, f"{made}, layers.Flatten()"
     )
 
@@ -356,7 +356,7 @@ def test_other_layers_are_not_looked_for_where_preprocessing_ones_were(tmp_path:
     ],
 )
 def test_a_claim_cannot_write_code(value: Any) -> None:
-    with pytest.raises(TooCleverError):
+    with pytest.raises(UnpatchableError):
         literal(value)
 
 
@@ -365,7 +365,7 @@ def test_a_claim_cannot_name_other_files(tmp_path: Path) -> None:
     (tmp_path / "secret.py").write_text("password = 1\n")
     (tmp_path / "project/link.py").symlink_to(tmp_path / "secret.py")
     for name in ("../secret.py", "link.py", "/etc/passwd", "absent.py"):
-        with pytest.raises(TooCleverError):
+        with pytest.raises(UnpatchableError):
             patching.read_source(tmp_path / "project", name)
 
 
@@ -391,7 +391,7 @@ def test_arguments_change_and_the_layout_stays(
     source = Source(before + "\n")
     call = source.nodes(source.cst.Call)[0]
     source.change(call, lambda made: with_arguments(source, made, wanted, ("a", "b", "c")))
-    assert source.changed() == after + "\n"
+    assert source.patched_text() == after + "\n"
 
 
 CELLS: list[dict[str, Any]] = [
@@ -419,11 +419,11 @@ def test_a_notebook_is_patched_in_its_cells(indent: int, tmp_path: Path) -> None
     )
     place.write_text(text, encoding="utf-8")
     source = open_source(tmp_path, "lesson.ipynb")
-    assert source.changed() == text
+    assert source.patched_text() == text
     # As the runner counts: three lines, two, one of the empty cell, and the third of the last one.
     call = source.call(Site("lesson.ipynb", 9, 4, 9, 12), ())
     source.change(call, lambda made: with_arguments(source, made, {"units": "8"}, ("units",)))
-    patch = patching.difference(tmp_path, {"lesson.ipynb": source.changed()})
+    patch = patching.difference(tmp_path, {"lesson.ipynb": source.patched_text()})
     assert [line for line in patch.splitlines() if line[0] in "+-"][2:] == [
         f'-{" " * 4 * indent}"    Dense(2),\\n",',
         f'+{" " * 4 * indent}"    Dense(8),\\n",',
@@ -454,7 +454,7 @@ def test_git_applies_a_change_of_one_line_whatever_the_file_is_like(
     source = open_source(tmp_path, "train.py")
     (call,) = source.nodes(source.cst.Call)
     source.change(call, lambda made: with_arguments(source, made, {"a": "2"}, ("a",)))
-    patch = patching.difference(tmp_path, {"train.py": source.changed()})
+    patch = patching.difference(tmp_path, {"train.py": source.patched_text()})
     assert [line[0] for line in patch.split("\n")[2:] if line[:1] in "-+" and line] == ["-", "+"]
     (tmp_path / "suggested.patch").write_bytes(patch.encode())
     subprocess.run(["git", "init", "-q"], cwd=tmp_path, check=True)
@@ -468,7 +468,7 @@ def test_an_argument_that_is_compared_as_text_gets_a_patch(tmp_path: Path) -> No
     run_dir.mkdir()
     script = "import sys\ni = sys.argv[1]\nif i == 1:\n    print('deeper')\n"
     (project / "mlcode.py").write_text(script)
-    found = patching.mend_argument(run_dir, project=project, entry="mlcode.py")
+    found = patching.fix_argument(run_dir, project=project, entry="mlcode.py")
     assert found is not None
     assert (
         found[0]
@@ -479,4 +479,4 @@ def test_an_argument_that_is_compared_as_text_gets_a_patch(tmp_path: Path) -> No
         [sys.executable, "mlcode.py", "1"], cwd=project, capture_output=True, text=True, check=True
     )
     assert done.stdout == "deeper\n"
-    assert patching.mend_argument(run_dir, project=project, entry="mlcode.py") is None
+    assert patching.fix_argument(run_dir, project=project, entry="mlcode.py") is None
