@@ -3,6 +3,7 @@
 import contextlib
 import os
 import pickle
+import zlib
 from typing import Any, Collection, Dict, List, Optional, Tuple
 
 from mlops_lib.runner.journal import Journal
@@ -34,6 +35,11 @@ class Store(checkpoint.Store):
             )
         for state in found:
             if state["id"] in refuted:
+                continue
+            if state["checksum"] != _checksum(state):
+                journal.warn(
+                    "a checkpoint of the training loops is not what was kept: it is passed over"
+                )
                 continue
             blobs = set(state["files"]["kept"].values())
             if all(self._blob_is_whole(blob) for blob in blobs):
@@ -74,7 +80,21 @@ def state_of(records: Dict[str, Dict[str, Any]], more: Dict[str, Any]) -> Dict[s
             **record,
             "content": None if content is None else pickle.PickleBuffer(content),
         }
-    return {**more, "records": plain, "files": {"kept": kept, "gone": [], "folders": []}}
+    state = {**more, "records": plain, "files": {"kept": kept, "gone": [], "folders": []}}
+    return {**state, "checksum": _checksum(state)}
+
+
+def _checksum(state: Dict[str, Any]) -> int:
+    """A checksum of what a process begins with, apart from that of the file: of another kind, and
+    over the values.
+    """
+    found = zlib.crc32(repr((state["id"], state["last"], state["torch"])).encode())
+    for path, record in sorted(state["records"].items()):
+        plain = {name: record[name] for name in record if name not in ("content", "files")}
+        found = zlib.crc32(repr((path, sorted(plain.items()))).encode(), found)
+        if record["content"] is not None:
+            found = zlib.crc32(memoryview(record["content"]), found)
+    return found
 
 
 def kept_of(state: Dict[str, Any], path: str) -> Dict[str, str]:
