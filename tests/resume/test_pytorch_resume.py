@@ -1,0 +1,153 @@
+"""PyTorch scripts as they are, killed with SIGKILL, end as if left alone; doubts are said.
+
+A fixed sample of what `bench.pytorch_kills` does.
+"""
+
+from __future__ import annotations
+
+import random
+import shutil
+import signal
+import subprocess
+import sys
+from collections.abc import Iterator
+from pathlib import Path
+
+import pytest
+from bench import pytorch_kills as kills
+from tests import pytorch_environment as environment
+
+CASES = kills.CASES
+LOOP = """
+import os, sys, torch
+torch.manual_seed(0)
+model = torch.nn.Linear(3, 1)
+optimizer = torch.optim.Adam(model.parameters(), 0.1)
+print("begins")
+for epoch in range(4):
+    for step in range(10):
+        x = torch.randn(8, 3) + float(os.environ.get("DRIFT", "0"))
+        loss = (model(x) - 1).square().mean()
+        optimizer.zero_grad()
+        loss.backward()
+        optimizer.step()
+    print(epoch, loss.item(), flush=True)
+torch.save(model.state_dict(), "model.pt")
+"""
+SEVERED = """
+import torch
+torch.manual_seed(0)
+model = torch.nn.Linear(3, 1)
+other = torch.nn.Linear(3, 1)
+fast = torch.optim.SGD(other.parameters(), 0.1)
+slow = torch.optim.SGD(model.parameters(), 0.1)
+total = 0
+for step in range(40):
+    total = total + model(torch.randn(4, 3)).square().mean()
+    loss = other(torch.randn(4, 3)).square().mean()
+    fast.zero_grad()
+    loss.backward()
+    fast.step()
+total.backward()
+slow.step()
+torch.save([model.state_dict(), other.state_dict()], "model.pt")
+"""
+FAILS = """
+import torch
+model = torch.nn.Linear(3, 1)
+optimizer = torch.optim.SGD(model.parameters(), 0.1)
+for epoch in range(3):
+    for x in torch.utils.data.DataLoader(torch.randn(9, 3), 3):
+        model(x).sum().backward()
+        optimizer.step()
+        if epoch == 1:
+            raise RuntimeError(f"at {epoch}")
+"""
+
+
+@pytest.fixture(scope="module")
+def runners() -> Iterator[kills.Runners]:
+    served = kills.Runners(environment.interpreter())
+    yield served
+    served.close()
+
+
+def pushed(folder: Path, text: str) -> Path:
+    project = folder / "project"
+    project.mkdir()
+    (project / "train.py").write_text(text)
+    return project
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("name", sorted(path.stem for path in CASES.glob("*.py")))
+def test_pytorch_script_killed_ends_as_if_left_alone(
+    runners: kills.Runners, tmp_path: Path, name: str
+) -> None:
+    project = pushed(tmp_path, (CASES / f"{name}.py").read_text())
+    alone = kills.alone(runners, project, tmp_path)
+    assert alone.codes == [0], alone.printed()[-3000:]
+    most = alone.checkpoints() // 3
+    killed = kills.killed(runners, project, tmp_path, iter([most // 2 + 3, most]))
+    assert killed.codes.count(-signal.SIGKILL) == 2, killed.codes
+    assert killed.resumed() == 2, killed.said()
+    assert kills.differences(alone, killed, timed=name in kills.TIMED) == []
+
+
+def test_pytorch_checkpoint_that_is_damaged_is_noticed(
+    runners: kills.Runners, tmp_path: Path
+) -> None:
+    project = pushed(tmp_path, LOOP)
+    alone = kills.alone(runners, project, tmp_path)
+    chosen = random.Random(3)
+    damages: list[str] = []
+    killed = kills.killed(
+        runners,
+        project,
+        tmp_path,
+        iter([6, 4, 5, 4]),
+        lambda run: damages.append(kills.corrupt(run, chosen)),
+    )
+    assert len(damages) == 4
+    assert sum("passed over" in one for one in killed.said()) == 4
+    assert kills.differences(alone, killed) == []
+
+
+def test_pytorch_resume_that_is_not_proven_is_not_used(
+    runners: kills.Runners, tmp_path: Path
+) -> None:
+    """What a step computes has changed since the checkpoint: no attempt goes on there."""
+    project = pushed(tmp_path, LOOP)
+    run = kills.Run(tmp_path / "inside")
+    kills._attempt(runners, project, run, 7, {"DRIFT": "0"})
+    while run.codes[-1] != 0:
+        kills._attempt(runners, project, run, None, {"DRIFT": "1"})
+        assert run.codes[-1] in (0, 75), run.printed()
+    drifted = kills.alone(runners, project, tmp_path, DRIFT="1")
+    assert run.outputs() == drifted.outputs()
+    assert any("first boundary after the checkpoint" in one for one in run.said())
+    assert any("from their beginning" in one for one in run.said())
+
+
+def test_pytorch_gradient_through_a_checkpoint_is_not_silently_wrong(
+    runners: kills.Runners, tmp_path: Path
+) -> None:
+    project = pushed(tmp_path, SEVERED)
+    alone = kills.alone(runners, project, tmp_path)
+    killed = kills.killed(runners, project, tmp_path, iter([9]))
+    assert kills.differences(alone, killed) == []
+    assert any("a gradient goes through a checkpoint" in one for one in killed.said())
+
+
+def test_pytorch_error_of_a_script_keeps_its_traceback(
+    runners: kills.Runners, tmp_path: Path
+) -> None:
+    project = pushed(tmp_path, FAILS)
+    plain = subprocess.run(
+        [environment.interpreter(), "train.py"], cwd=project, capture_output=True, text=True
+    )
+    shown = environment.run_runner(project, tmp_path / "inside")
+    assert shown.returncode == 1
+    wanted = plain.stderr.replace(str(project), str(tmp_path / "inside" / "work"))
+    assert shown.stderr.splitlines()[-4:] == wanted.splitlines()[-4:]
+    assert len(shown.stderr.splitlines()) == len(wanted.splitlines())
