@@ -76,17 +76,23 @@ class Runners:
         return json.loads(self._process.stdout.readline())
 
     def start(
-        self, project: Path, inside: Path, attempt: int, log: Path, **environment: str
+        self,
+        project: Path,
+        inside: Path,
+        number: int,
+        log: Path,
+        environment: dict[str, str],
+        **orders: Any,
     ) -> int:
         """Start an attempt; returns its process id."""
         inside.mkdir(parents=True, exist_ok=True)
         # Every boundary is a checkpoint: what is tested is not how seldom they are taken.
-        orders = {"seed": 5, "attempt": attempt, "checkpoint_budget": 10.0, "mid_epoch_s": 0.0}
+        spec = {"seed": 5, "attempt": number, "checkpoint_budget": 10.0, "mid_epoch_s": 0.0}
         order = {
             "environment": {
                 "MLOPS_PROJECT": str(project),
                 "MLOPS_INSIDE": str(inside),
-                "MLOPS_SPEC": json.dumps(orders),
+                "MLOPS_SPEC": json.dumps({**spec, **orders}),
                 **environment,
             },
             "log": str(log),
@@ -154,7 +160,7 @@ class Run:
 def alone(runners: Runners, project: Path, folder: Path, **environment: str) -> Run:
     """Run a script that is left alone."""
     run = Run(folder / "alone" / "inside")
-    _attempt(runners, project, run, None, environment)
+    attempt(runners, project, run, None, environment)
     return run
 
 
@@ -178,24 +184,39 @@ def killed(
     """
     run = Run(folder / "killed" / "inside")
     for pause in pauses:
-        _attempt(runners, project, run, run.checkpoints() + pause, environment)
+        attempt(runners, project, run, run.checkpoints() + pause, environment)
         if run.codes[-1] == 0:
             return run
         between(run)
     while run.codes[-1:] != [0]:
-        _attempt(runners, project, run, None, environment)
+        attempt(runners, project, run, None, environment)
         if run.codes[-1] not in (0, protocol.RECYCLE):
             break
     return run
 
 
-def _attempt(
-    runners: Runners, project: Path, run: Run, until: int | None, environment: dict[str, str]
+def attempt(
+    runners: Runners,
+    project: Path,
+    run: Run,
+    until: int | None,
+    environment: dict[str, str],
+    **orders: Any,
 ) -> None:
+    """Make one attempt of a run.
+
+    Args:
+        runners: start it.
+        project: the script's folder.
+        run: its attempts so far.
+        until: kill it when the run has so many checkpoints; None to leave it alone.
+        environment: its variables.
+        orders: what the runner is told.
+    """
     number = len(run.logs) + 1
     run.inside.mkdir(parents=True, exist_ok=True)
     run.logs.append(run.inside.parent / f"{number}.log")
-    pid = runners.start(project, run.inside, number, run.logs[-1], **environment)
+    pid = runners.start(project, run.inside, number, run.logs[-1], environment, **orders)
     if until is not None:
         deadline = time.monotonic() + PATIENCE_S
         while run.checkpoints() < until and _runs(pid) and time.monotonic() < deadline:

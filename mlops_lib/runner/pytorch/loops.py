@@ -81,6 +81,8 @@ class Loops:
     def __init__(self, run: Context, files: "set[str]") -> None:
         self.run = run
         self.training: Any = None
+        self.before_taking: Callable[[], None] = lambda: None
+        """Called before anything is kept: what is observed is brought to rest."""
         self.evaluated: Callable[[], bool] = bool
         """Whether an evaluation was seen in this process."""
         self._kept: Dict[str, Tuple[Callable[[], Any], Callable[[Any], None]]] = {}
@@ -402,7 +404,7 @@ class Loops:
     def _take(self, loop: Loop, *, over: bool) -> Optional[Dict[str, Any]]:
         """What brings the loop back here; None if something cannot be brought back, which is said."""
         assert loop.table is not None
-        fit_state.flush_writers([])
+        self.before_taking()
         handles = fit_state.flush_handles(self.run.work)
         local = loop.frame.f_locals
         more = {
