@@ -485,7 +485,7 @@ def gain(
 
     variance = 0.0
     for share in (score, before):
-        share = (share * examples + 1) / (examples + 2)  # none right or all right is no certainty
+        share = (share * examples + 1) / (examples + 2)  # Laplace: no share is surely 0 or 1
         variance += share * (1 - share) / examples
     curves = [trial.get("curve") or () for trial in trials if trial.get("number")]
     compared = sum(max(len(curve), 1) for curve in curves) if is_chosen else 1
@@ -660,7 +660,7 @@ def _as_metric(evaluation: Dict[str, Any], metric: str, mode: str) -> Optional[D
         **evaluation,
         "metric": metric_name(metric),
         "value": value,
-        # The baseline was computed for the evaluation's own metric and says nothing about this one.
+        # The baseline was computed for the evaluation's own metric and does not apply to this one.
         "baseline": None,
         "recomputed": metric_value(again, metric) if isinstance(again, dict) else None,
         "higher_is_better": direction(metric, mode) == "max",

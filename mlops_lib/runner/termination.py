@@ -126,7 +126,7 @@ class GracefulShutdown:
             if self._has_unsaved()
             else ""
         )
-        self._journal.note(f"asked to end by {name}: the state is kept{addition}")
+        self._journal.note(f"stopped by {name}: the state is saved{addition}")
 
     def _save_until(self, deadline: float) -> None:
         for keeper in list(self._savers):

@@ -117,7 +117,7 @@ def _scores(recipe: Recipe, truth: Any, guess: Any) -> Optional[Tuple[Any, Calla
 
 
 def mean_of_scores(recipe: Recipe, truth: Any, guess: Any) -> Optional[float]:
-    """Return the metric as a mean of scores per example; None if it is no such mean."""
+    """Return the metric as a mean of scores per example; None if it is not such a mean."""
     scores = _scores(recipe, truth, guess)
     return None if scores is None else float(scores[1](scores[0].mean()))
 
@@ -145,7 +145,7 @@ _ERRORS: Dict[str, Callable[[Any, Any], Any]] = {
 
 
 def _kind(recipe: Recipe) -> str:
-    """Return the metric of the recipe, for which the score of an example may be known."""
+    """Return the usual name of the recipe's metric; "" for a count of hits."""
     if recipe.call == recipes.SCORE:
         return "accuracy" if recipe.metric == "accuracy" else recipe.metric
     name = recipe.function or recipe.metric

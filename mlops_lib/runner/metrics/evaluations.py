@@ -590,7 +590,7 @@ class Evaluations:
                 if value is not None:
                     self.add(metric="accuracy", value=value, source="file", fit=None)
                     self._journal.warn(
-                        f"{path}: its number is taken for the accuracy; nothing else was measured"
+                        f"{path}: using its number as the accuracy, because nothing else was measured"
                     )
                     return
 
@@ -646,7 +646,7 @@ _MEASURED_KEYS = (
 
 
 def _examples(measurement: Measured) -> Any:
-    """Return the examples of a measurement for a recipe; None if they are no arrays."""
+    """Return the examples of a measurement for a recipe; None if they are not arrays."""
     from mlops_lib.runner.metrics.recipes import Examples as Arrays
 
     x, y = measurement.xy or (None, None)

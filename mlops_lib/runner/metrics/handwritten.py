@@ -91,7 +91,7 @@ def _are_columns(left: Any, right: Any) -> bool:
     A comparison of (n,) with (n, 1) yields an array of n by n.
     """
     shapes = [getattr(side, "shape", None) for side in (left, right)]
-    # A torch.Size is no plain tuple: comparisons of tensors are seen by the PyTorch adapter.
+    # A torch.Size is not a plain tuple: comparisons of tensors are seen by the PyTorch adapter.
     if any(type(shape) is not tuple for shape in shapes) or shapes[0] != shapes[1]:
         return False
     shape = shapes[0]

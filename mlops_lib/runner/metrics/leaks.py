@@ -188,7 +188,7 @@ class LeakDetector:
             self.journal.warn(
                 "near-copies of the examples of later fits are not searched: it would take too long"
             )
-        # An id alone is no identity: arrays are freed and change in place.
+        # An id alone is not an identity: arrays are freed and change in place.
         sample = _sample(x)
         if sample is not None:
             self._known[id(x)] = (reference(x), sample, training)

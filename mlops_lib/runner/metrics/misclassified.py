@@ -70,7 +70,7 @@ def batches(x: Any, y: Any) -> Iterator[Tuple[Any, Any]]:
             return  # a model of several inputs
         x = x if hasattr(x, "shape") else numpy.asarray(x)
         if not numpy.ndim(x):
-            return  # XGBoost's DMatrix, or another object that is no array
+            return  # XGBoost's DMatrix, or another object that is not an array
         take = getattr(x, "iloc", x)
         for start in range(0, len(targets), BATCH):
             yield take[start : start + BATCH], targets[start : start + BATCH]
@@ -93,7 +93,7 @@ def _answers(model: Any, x: Any, y: Any) -> Tuple[Any, Any, Any]:
     """Return true classes, predicted classes and confidences.
 
     Returns:
-        three times None if the values are no classes.
+        three times None if the values are not classes.
     """
     import numpy
 

@@ -32,13 +32,13 @@ The loose one is used only if it matches far more pictures than among the traini
 themselves.
 """
 MAX_DISTANCE = 0.1
-"""Squared distance of unit vectors beyond which pictures are no copies (a correlation of 0.95)."""
+"""Squared distance of unit vectors beyond which pictures are not copies (a correlation of 0.95)."""
 IDENTICAL_DISTANCE = 1e-3
 """Squared distance below which pictures are copies whatever else is near."""
 TABLE_STRICT = 0.01
 TABLE_LOOSE = 0.04
 TABLE_MAX_DISTANCE = 0.15
-"""Distance per column, in standard deviations, beyond which rows are no copies."""
+"""Distance per column, in standard deviations, beyond which rows are not copies."""
 MIN_COLUMNS = 3
 """With fewer columns two rows are near each other by chance, and a copy has to be nearer."""
 MAX_DECIMALS = 5

@@ -167,7 +167,7 @@ def targets_and_predictions(recipe: Recipe, model: Any, examples: Examples) -> T
     """Return targets and predictions, one per example.
 
     Raises:
-        ValueError: the inputs are no arrays, so that examples have no order to pair them by.
+        ValueError: the inputs are not arrays, so that examples have no order to pair them by.
         Exception: the model raised it.
     """
     import numpy

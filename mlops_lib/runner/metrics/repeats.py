@@ -1,4 +1,4 @@
-"""Natural repetition: equal examples on both sides of a split that are no copies.
+"""Natural repetition: equal examples on both sides of a split that are not copies.
 
 In a table of a few coarse columns many rows are equal, and people send the same message twice. If
 the training examples repeat each other as often as they are repeated in the judged set, the split
@@ -35,7 +35,7 @@ def twin_share(keys: Any) -> float:
 def is_expected(repeated: int, judged: int, twins: float, trained: int) -> bool:
     """Return whether the training examples repeat each other as often.
 
-    The comparison is with the number of judged examples that repeat training examples.
+    That is, as often as judged examples repeat training examples.
 
     Args:
         repeated: number of judged examples that are equal to a training example.

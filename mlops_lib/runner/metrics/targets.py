@@ -26,7 +26,7 @@ DATASETS = (
 
 
 def majority(y: Any) -> Optional[Dict[str, Any]]:
-    """Return the share of the most frequent class; None if the targets are no classes."""
+    """Return the share of the most frequent class; None if the targets are not classes."""
     import numpy
 
     labels = classes_of(y)
@@ -63,7 +63,7 @@ def constant_baseline(y: Any, metric: str) -> Optional[Dict[str, Any]]:
 
 
 def classes_of(y: Any) -> Any:
-    """Return targets as one label per example; None for numbers that are no classes.
+    """Return targets as one label per example; None for numbers that are not classes.
 
     One-hot rows become their index.
     """

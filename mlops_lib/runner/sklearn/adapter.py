@@ -38,7 +38,7 @@ def _patch_base(module: Any, run: Context) -> None:
 
     def __init_subclass__(cls: Any, /, **kwargs: Any) -> None:  # noqa: N807 - the hook Python calls
         plain(cls, **kwargs)
-        # A mixin is no estimator (LogisticRegression predicts by one): it is wrapped when an
+        # A mixin is not an estimator (LogisticRegression predicts by one): it is wrapped when an
         # estimator inherits from it.
         for mixin in cls.__mro__[1:]:
             if (

@@ -7,7 +7,7 @@ that are a function of the run's seed. Each calling module has a stream of its o
 fills a cache on its first import, and draws a name for it, must not shift the names of others. The
 positions of the streams are part of every checkpoint.
 
-It is not suited for secrets: anybody who knows the seed can reproduce a key that a script
+It is not suited for secrets: anyone who knows the seed can reproduce a key that a script
 generates.
 """
 
