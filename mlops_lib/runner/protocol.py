@@ -271,13 +271,15 @@ UNIT_RANGE = (
 
 _LOW_STEMS = re.compile(
     r"loss|error|entropy|hinge|deviance|divergence|kullback|leibler|perplexity|distance|nloglik"
-    r"|inertia|distortion|regret|wasserstein|hausdorff|discrepancy|misclassif|mistake|(?:rms|ms|ma|map)e$|msle$|^smape"
+    r"|inertia|distortion|regret|wasserstein|hausdorff|discrepancy|misclassif|mistake"
+    r"|(?:rms|ms|ma|map)e$|msle$|^smape"
 )
 """Parts of words in the names of metrics that should be small."""
 _LOW_WORDS = (
     "mae mse rmse mape msle rmsle smape wape mase medae mphe nll bce cce ce kl kld kldiv jsd emd"
     " brier huber poisson tweedie quantile pinball cosh logcosh wer cer ter eer fid kid lpips ece"
-    " mce fpr fnr fdr fp fn far frr ppl bpc bpd aic bic crps false miss chamfer residual l1 l2 davies"
+    " mce fpr fnr fdr fp fn far frr ppl bpc bpd aic bic crps false miss chamfer residual l1 l2"
+    " davies"
 )
 """Whole words in the names of metrics that should be small."""
 _HIGH_FIRST = frozenset(("d2", "r2", "explained"))

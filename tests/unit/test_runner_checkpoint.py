@@ -205,9 +205,9 @@ def test_checkpoints_stay_within_their_time_budget() -> None:
     pace = checkpoint.Pace(0.02, 30.0)
     assert pace.is_due()
     assert not pace.is_due(within_epoch=True)
-    pace.wrote(1.0)
+    pace.record_write(1.0)
     assert not pace.is_due()
-    pace.wrote(0.0)
+    pace.record_write(0.0)
     pace.add_background(100.0)
     assert not pace.is_due()
 

@@ -152,7 +152,7 @@ class Rounds:
         except OSError as error:
             self.run.journal.warn(checkpoint.describe_write_error(error))
             self.journal_now(state["records"])
-            self.pace.wrote(time.monotonic() - now)
+            self.pace.record_write(time.monotonic() - now)
             return
         records = state["records"]
 
@@ -171,7 +171,7 @@ class Rounds:
 
         self.run.writer.submit(self.store, state, durable)
         self.unsaved = False
-        self.pace.wrote(time.monotonic() - now)
+        self.pace.record_write(time.monotonic() - now)
         if is_ending:
             self.run.shutdown.block_if_requested()
 
@@ -285,8 +285,8 @@ def _resumable_state(
     if state["seconds"] < REPEAT_BELOW_S:
         return None
     run.journal.warn(
-        f"fit {number} samples ({', '.join(sampled)}) and continues at round {state['round']}: later"
-        " rounds draw other rows and columns, so the continuation is not guaranteed to be identical"
+        f"fit {number} samples ({', '.join(sampled)}) and continues at round {state['round']}:"
+        " later rounds draw other rows and columns, so the continuation is not guaranteed to be identical"
     )
     return state
 

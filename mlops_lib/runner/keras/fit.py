@@ -611,7 +611,7 @@ class Fit:
         except OSError as error:
             run.journal.warn(checkpoint.describe_write_error(error))
             self._journal_epochs(records)
-            self.pace.wrote(time.monotonic() - began)
+            self.pace.record_write(time.monotonic() - began)
             return
         state.update(
             done=done,
@@ -656,7 +656,7 @@ class Fit:
 
         run.writer.submit(self.store, state, durable)
         self.unsaved = False
-        self.pace.wrote(time.monotonic() - began)
+        self.pace.record_write(time.monotonic() - began)
 
     def _restore(self) -> Any:
         """Leave the process as this fit left it, without training."""

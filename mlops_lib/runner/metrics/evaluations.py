@@ -86,12 +86,12 @@ def reference(item: Any) -> Callable[[], Any]:
 ACCURACY_FILE = re.compile(r"(?:^|[^a-z])acc(?:uracy|uracies)?(?:[^a-z]|$)|accuracy", re.IGNORECASE)
 RESULT_FILE = re.compile(r"score|result|output|metric|report|performance|data", re.IGNORECASE)
 TEXT_SUFFIXES = ("", ".txt", ".log", ".json", ".csv", ".dat", ".out", ".text")
-FILE_LIMIT = 1 << 16
+MAX_FILE_BYTES = 1 << 16
 _NUMBER = r"[-+]?(?:\d+\.?\d*|\.\d+)(?:[eE][-+]?\d+)?"
-_LABELLED = re.compile(
+_LABELLED_NUMBER = re.compile(
     rf"acc(?:uracy)?[\w %()]*[\"']?\s*[:=]?\s*[\[(]?\s*({_NUMBER})\s*(%?)", re.IGNORECASE
 )
-_ALONE = re.compile(rf"\s*[\[(]*\s*(?:{_NUMBER}\s*,\s*)*({_NUMBER})\s*(%?)\s*[\])]*\s*")
+_SINGLE_NUMBER = re.compile(rf"\s*[\[(]*\s*(?:{_NUMBER}\s*,\s*)*({_NUMBER})\s*(%?)\s*[\])]*\s*")
 
 
 def _accuracy_file_rank(path: str) -> int:
@@ -108,16 +108,16 @@ def read_accuracy(path: str) -> Optional[float]:
     word.
     """
     try:
-        if os.path.getsize(path) > FILE_LIMIT:
+        if os.path.getsize(path) > MAX_FILE_BYTES:
             return None
         with open(path, encoding="utf-8", errors="replace") as stream:
             text = stream.read()
     except OSError:
         return None
-    alone = _ALONE.fullmatch(text)
+    alone = _SINGLE_NUMBER.fullmatch(text)
     if alone is not None and _accuracy_file_rank(path) < 2 and "." not in alone[1]:
         return None  # a whole number may be a count
-    matches = [alone] if alone is not None else list(_LABELLED.finditer(text))
+    matches = [alone] if alone is not None else list(_LABELLED_NUMBER.finditer(text))
     if not matches:
         return None
     number, percent = matches[-1].group(1, 2)
@@ -590,7 +590,8 @@ class Evaluations:
                 if value is not None:
                     self.add(metric="accuracy", value=value, source="file", fit=None)
                     self._journal.warn(
-                        f"{path}: using its number as the accuracy, because nothing else was measured"
+                        f"{path}: using its number as the accuracy, because nothing else was"
+                        " measured"
                     )
                     return
 

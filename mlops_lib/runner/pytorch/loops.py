@@ -474,7 +474,7 @@ class Loops:
 
         self.run.writer.submit(self._store, state, durable)
         self._cost_s += time.monotonic() - began
-        self._pace.wrote(self._cost_s)
+        self._pace.record_write(self._cost_s)
         self.unsaved = False
 
     # --- entering again

@@ -42,7 +42,7 @@ class Store(checkpoint.Store):
                 )
                 continue
             blobs = set(state["files"]["kept"].values())
-            if all(self._blob_is_whole(blob) for blob in blobs):
+            if all(self._is_blob_intact(blob) for blob in blobs):
                 self._referenced = blobs
                 return dict(state)
             journal.warn(

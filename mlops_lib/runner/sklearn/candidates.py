@@ -137,7 +137,7 @@ class Candidates:
         try:
             self._write_pending()
         finally:
-            self._pace.wrote(time.monotonic() - began)
+            self._pace.record_write(time.monotonic() - began)
 
     def _write_pending(self) -> None:
         batch: Tuple[List[Any], Any] = (self._pending, self._random)

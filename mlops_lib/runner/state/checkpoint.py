@@ -1,4 +1,4 @@
-"""Checkpoints: all state that a fit needs to resume at the same bits.
+"""Checkpoints: the state from which a fit resumes to bit-identical results.
 
 They are written off the training thread.
 """
@@ -50,7 +50,7 @@ class Pace:
         # The next checkpoint is assumed to cost as much as the last one.
         return elapsed_s * self._budget >= self._cost_s + self._background_s
 
-    def wrote(self, seconds: float) -> None:
+    def record_write(self, seconds: float) -> None:
         """Record a checkpoint that blocked the training thread for `seconds`."""
         self._cost_s = seconds
         self._last = time.monotonic()
@@ -71,8 +71,10 @@ class Store:
         self.work = work
         self._states = atomic.Generations(folder, "state")
         self._blobs = os.path.join(folder, "files")
-        self._known: Dict[str, Tuple[Any, str]] = {}
-        self._copies: Dict[str, str] = {}
+        self._copied_files: Dict[str, Tuple[Any, str]] = {}
+        """Path to the manifest entry of its last copy, and the copy's temporary name."""
+        self._content_names: Dict[str, str] = {}
+        """Temporary name of a copy to its name by content."""
         self.number = 0
         self._referenced: "set[str]" = set()
         self.before: workdir.Manifest = workdir.manifest(work)
@@ -87,12 +89,12 @@ class Store:
                 blobs = set(state["files"]["kept"].values())
             except Exception:  # noqa: BLE001 - states of other library versions may raise anything
                 continue
-            if all(self._blob_is_whole(blob) for blob in blobs):
+            if all(self._is_blob_intact(blob) for blob in blobs):
                 self._referenced = blobs
                 return state
         return None
 
-    def _blob_is_whole(self, blob: str) -> bool:
+    def _is_blob_intact(self, blob: str) -> bool:
         try:
             return _digest(os.path.join(self._blobs, blob)) == blob
         except OSError:
@@ -115,13 +117,13 @@ class Store:
             # companion files.
             if os.path.islink(full) or databases.is_companion(full):
                 continue
-            copy_of = self._known.get(path)
+            copy_of = self._copied_files.get(path)
             if copy_of is None or copy_of[0] != now[path]:
                 with contextlib.suppress(FileNotFoundError):
                     copy_of = (now[path], self._copy(full))
-                    self._known[path] = copy_of
+                    self._copied_files[path] = copy_of
             if copy_of is not None:
-                copies[path] = self._copies.get(copy_of[1], copy_of[1])
+                copies[path] = self._content_names.get(copy_of[1], copy_of[1])
         return {
             "kept": copies,
             "gone": sorted(set(self.before) - set(now)),
@@ -152,14 +154,14 @@ class Store:
         """Make a copy durable and return its name by content."""
         if not name.startswith(COPY):
             return name
-        if name not in self._copies:
+        if name not in self._content_names:
             copy = os.path.join(self._blobs, name)
             with open(copy, "rb+") as stream:
                 os.fsync(stream.fileno())
             blob = _digest(copy)
             os.replace(copy, os.path.join(self._blobs, blob))
-            self._copies[name] = blob
-        return self._copies[name]
+            self._content_names[name] = blob
+        return self._content_names[name]
 
     def restore_files(self, files: Dict[str, Any]) -> None:
         """Restore the stored files in place: open handles of the script stay valid."""
