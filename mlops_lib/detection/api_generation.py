@@ -1,4 +1,4 @@
-"""How old a script is: which generation of its framework it was written for, by what it uses.
+"""Date a script: the generation of its framework's API that it was written for.
 
 `generation` is one of
 
@@ -182,7 +182,7 @@ def date(files: Sequence[tuple[str, Facts]], *, python2: Iterable[tuple[str, int
 
 
 def _first(sights: Iterable[Sight], *, limit: int) -> list[Sight]:
-    """The first sights of different things, not of a module and a name of it on the same line."""
+    """Return the first sights of different things, a module and a name of it on one line once."""
     result: dict[tuple[str, int], Sight] = {}
     seen: set[str] = set()
     for sight in sights:

@@ -1,6 +1,4 @@
-"""How many command line arguments a script insists on: it counts `sys.argv` and ends if there are
-too few.
-"""
+"""Count the command line arguments that a script insists on before it does anything."""
 
 from __future__ import annotations
 
@@ -193,7 +191,7 @@ class TextComparison:
 
     @property
     def remedy(self) -> str:
-        """What to write instead of `given`."""
+        """Replacement for `source` that makes the argument a number."""
         return (
             f"{ast.unparse(self.source)[:-1]}, type=int)"
             if self._declares

@@ -125,7 +125,7 @@ def _keras_fitted(case: Case, trained: Trained) -> None:
 
 
 def _keras_made_elsewhere(case: Case, trained: Trained) -> None:
-    """A fit like Keras's of a network that a module makes which is not here."""
+    """Accept a fit with Keras's arguments if the module that makes the network is missing."""
     if not case.get("keras").builds and case.epochs and case.imports("keras."):
         trained["keras"] = case.epochs[0]
 

@@ -1,4 +1,4 @@
-"""How a project runs its scripts: the commands in dvc.yaml, MLproject, Makefile and CI files.
+"""Read the commands that run a project: dvc.yaml, MLproject, Makefile and CI files.
 
 They say which arguments the training takes, and which scripts run before it (prepare, featurize)
 and after it (evaluate). They are read, never executed here: a step is run in the container, by the
@@ -109,7 +109,7 @@ class Stage:
 
 
 class Plan:
-    """What runs around an entry.
+    """The commands around an entry.
 
     Attributes:
         entry: the project's own command for the entry.

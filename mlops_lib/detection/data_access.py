@@ -47,6 +47,6 @@ _WITH_ROOT = {
 
 
 def is_data(name: str) -> bool:
-    """Whether a call of this name reads the path it is given."""
+    """Return whether a call of this name reads the path in its first argument."""
     allowed = _WITH_ROOT.get(name.rpartition(".")[2])
     return allowed is None or name in allowed

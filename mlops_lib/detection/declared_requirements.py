@@ -87,7 +87,7 @@ TOOLS = words("""
 
 
 class Declared:
-    """What a project declares, and what has to be said about it."""
+    """The declarations of a project, with warnings about them."""
 
     __slots__ = (
         "lock",
@@ -376,7 +376,7 @@ def _cleaned(lines: list[str], *, without: str = "") -> list[str]:
 
 
 def name_of(requirement: str) -> str:
-    """The normalised distribution name (PEP 503)."""
+    """Return the normalised distribution name (PEP 503)."""
     match = re.match(r"[A-Za-z0-9][A-Za-z0-9._-]*", requirement[:_LONGEST].strip())
     return re.sub(r"[-_.]+", "-", match.group()).lower() if match else ""
 
@@ -556,7 +556,7 @@ def _named(names: Any, path: str, project: Project) -> list[str]:
 
 
 def _group(groups: dict[str, Any], name: str, depth: int) -> list[str]:
-    """A dependency group and those it includes (PEP 735)."""
+    """Return a dependency group and those it includes (PEP 735)."""
     entries = groups.get(name)
     result = _lines(entries)
     for entry in entries if isinstance(entries, list) and depth < 5 else ():
@@ -605,9 +605,7 @@ def _pipfile(path: str, project: Project) -> list[str]:
 
 
 def _environment_yml(path: str, project: Project) -> list[str]:
-    """A conda environment: what pip is told to install, and of conda's packages those the index
-    knows by the same name.
-    """
+    """Return the pip packages of a conda environment, and its conda packages that the index knows."""
     index_names = {name.lower() for name in DISTRIBUTIONS.values()} | set(RENAMED)
     result = []
     in_dependencies = False

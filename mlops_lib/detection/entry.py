@@ -213,7 +213,7 @@ def _rank(one: Sketch) -> tuple[int, int, int, str]:
 
 
 def _not_presenting(candidates: _Candidates) -> list[File]:
-    """What a server fits by the way, to explain a prediction, is not what the project trains."""
+    """Drop servers and windows: a model that they fit to explain a prediction is not the project's."""
     return [file for file in candidates.files if not _presents(file)]
 
 
@@ -225,7 +225,7 @@ def _presents(file: File) -> bool:
 
 
 def _trained_by_the_project(candidates: _Candidates) -> list[File]:
-    """What a target `train`, a stage `train` or an entry point `main` runs."""
+    """Keep scripts of a target `train`, a stage `train` or an entry point `main`."""
     commanded = commands.training(candidates.folder)
     return [file for file in candidates.files if file.name in commanded]
 
@@ -254,7 +254,7 @@ def _is_run_to_train(file: File, candidates: _Candidates) -> bool:
 
 
 def _acting(candidates: _Candidates) -> list[File]:
-    """A module of definitions trains nothing when it is run, unless the project runs it."""
+    """Drop modules that only define things, unless the project runs them."""
     return [
         file
         for file in candidates.files
@@ -282,7 +282,7 @@ def _acts(statement: ast.stmt) -> bool:
 
 
 def _not_imported(candidates: _Candidates) -> list[File]:
-    """A program of a usual name stays one when a search or a benchmark imports it."""
+    """Drop files that another one imports, except programs of a usual name."""
     spectators = {file.path for file in candidates.files if _watches(candidates, file)}
     imported = spectators | {
         local.path
@@ -335,7 +335,7 @@ def _scripts_first(candidates: _Candidates) -> list[File]:
 
 
 def _only_usual_name(candidates: _Candidates) -> list[File]:
-    """A single `train.py` in a folder is meant before a draft beside the README."""
+    """Keep a single `train.py` in a folder before a draft beside the README."""
     usual = [file for file in candidates.files if _stem(file) in USUAL[:5]]
     return usual if len(usual) == 1 and not _are_projects(candidates) else []
 

@@ -1,4 +1,4 @@
-"""What one file says: its imports, the calls it makes by their full names, the data it reads."""
+"""Records of one file's content: imports, calls by their full names, data paths."""
 
 from __future__ import annotations
 
@@ -50,12 +50,12 @@ class Call:
 
     @property
     def leaf(self) -> str:
-        """The last part of the name."""
+        """Last part of the name."""
         return self.name.rpartition(".")[2]
 
     @property
     def receiver(self) -> str:
-        """What the leaf is called on, "" if nothing."""
+        """The expression that the leaf is called on, "" if there is none."""
         return self.name.rpartition(".")[0]
 
 
@@ -82,7 +82,7 @@ class Import:
 
     @property
     def top(self) -> str:
-        """The first part of the module's name."""
+        """First part of the module's name."""
         return self.module.partition(".")[0]
 
 
@@ -98,7 +98,7 @@ class Shape:
 
 
 class Facts:
-    """What was seen in one file."""
+    """The facts of one file."""
 
     def __init__(self) -> None:
         self.imports: list[Import] = []
@@ -149,10 +149,10 @@ class Facts:
 
     @property
     def leaves(self) -> set[str]:
-        """The last parts of everything called."""
+        """Last parts of all names that are called."""
         return {call.leaf for call in self.calls}
 
 
 def is_standard(module: str) -> bool:
-    """Whether the top-level name belongs to Python itself."""
+    """Return whether a top-level module belongs to Python itself."""
     return module in sys.stdlib_module_names or module in PYTHON2_MODULES

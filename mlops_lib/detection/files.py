@@ -87,7 +87,7 @@ class File:
             return source.parse("")
 
     def reachable(self) -> list[File]:
-        """The local modules it imports, directly or not."""
+        """Return the local modules that it imports, directly or not."""
         result: dict[str, File] = {}
         pending = list(self.local)
         while pending:
@@ -99,7 +99,7 @@ class File:
 
     @property
     def conclusion(self) -> classify.Conclusion:
-        """Framework and families."""
+        """Framework and families of the file and of the local code that it uses."""
         if self._conclusion is None:
             used = self._used() if self.uses_local else []
             self._conclusion = classify.conclude((self.name, self.facts), used)
@@ -107,7 +107,7 @@ class File:
 
     @property
     def blocks(self) -> list[reachability.Block]:
-        """The statements of its top level."""
+        """Statements of the file's top level."""
         if self._blocks is None:
             self._blocks = reachability.blocks(self.source.tree)
         return self._blocks
@@ -123,13 +123,13 @@ class File:
 
     @property
     def import_statements(self) -> list[ast.Import | ast.ImportFrom]:
-        """The statements that import something."""
+        """Import statements, wherever they stand in the file."""
         if self._statements is None:
             self._statements = reachability.import_statements(self.source.tree)
         return self._statements
 
     def _used(self) -> list[tuple[str, Facts]]:
-        """What this file makes use of in its local modules, directly or not."""
+        """Return the facts of the local code that this file uses, directly or not."""
         return [
             (file.name, reachability.limited(file.facts, blocks)) for file, blocks in self.reached()
         ]
@@ -186,12 +186,12 @@ class File:
 
     @property
     def in_pieces(self) -> bool:
-        """Whether it makes layers that nothing in it imports: jobs put such scripts together."""
+        """Whether layers are made that no import of this file provides."""
         return any(is_keras(call.name) for call in self.facts.undefined)
 
     @property
     def trains(self) -> bool:
-        """Whether a model is trained by it."""
+        """Whether the file trains a model."""
         return self.conclusion.trains
 
 
@@ -231,7 +231,7 @@ class Files:
 
     @property
     def kedro_package(self) -> str:
-        """The package of a Kedro project, "" if it is none."""
+        """Package of a Kedro project, "" for other projects."""
         if self._kedro is None:
             text = ""
             if "pyproject.toml" in self._list(self.folder):
@@ -280,7 +280,7 @@ class Files:
                 pending += [os.path.join(place, name) for name in sorted(folders, reverse=True)]
 
     def file(self, path: str) -> File:
-        """One file, parsed, with the local modules it imports."""
+        """Return one file, parsed, with the local modules that it imports."""
         cached = self._files.get(path)
         if cached is not None:
             return cached
@@ -313,7 +313,7 @@ class Files:
         return [one for one in self._files.values() if one.refused is not None]
 
     def _local_modules(self, file: File) -> list[tuple[str, File]]:
-        """The project's own modules that a file imports, under the names it uses for them."""
+        """Return the local modules that a file imports, with the names it uses for them."""
         result: list[tuple[str, File]] = []
         folder = os.path.dirname(file.path)
         for imported in file.facts.imports:
@@ -416,9 +416,7 @@ class Files:
         return modules
 
     def bases(self, file: File) -> list[str]:
-        """Where Python, and people, look for a file's modules: beside it, where it says, in the
-        folders above it.
-        """
+        """Return the folders in which a file's modules are looked for, in order."""
         if file.path in self._bases:
             return self._bases[file.path]
         folder = os.path.dirname(file.path)
@@ -478,8 +476,7 @@ class Files:
         return []
 
     def _is_here(self, base: str, module: str, names: tuple[str, ...], *, first: bool) -> bool:
-        """Whether what is imported is found in a folder before Python would find an installed
-        module of its top-level name.
+        """Return whether an import resolves to a folder before an installed package of its name.
 
         A folder without __init__.py gives way to an installed package of its name, whatever stands
         first on the path: it is meant where it has the very module that is imported
@@ -527,9 +524,7 @@ class Files:
         )
 
     def _is_around(self, base: str, module: str, folder: str) -> bool:
-        """Whether a module is one of a package, below `base`, that the importing file's folder
-        belongs to.
-        """
+        """Return whether a module belongs to the package that contains the importing file."""
         top = module.partition(".")[0]
         around = (folder + os.sep).startswith(os.path.join(base, top) + os.sep)
         return (
@@ -537,9 +532,7 @@ class Files:
         )
 
     def _holds(self, base: str, module: str, names: tuple[str, ...]) -> bool:
-        """Whether a folder has the file of an imported module, or of one of the names that are
-        imported from it.
-        """
+        """Return whether a folder has the file of an imported module or of one of its names."""
         place = os.path.join(base, *module.split("."))
         return any(
             os.path.isfile(path)
@@ -548,7 +541,8 @@ class Files:
         )
 
     def is_local(self, file: File, module: str, names: tuple[str, ...] = ()) -> bool:
-        """Whether an imported module is the project's own; a notebook may write its modules itself.
+        """Return whether an imported module is the project's own, or written by the notebook
+        itself.
 
         So is one that no distribution is known for and that stands in another folder: its path is
         set from outside.
@@ -565,7 +559,7 @@ class Files:
         return top not in DISTRIBUTIONS and top in self._modules_anywhere()
 
     def _modules_anywhere(self) -> set[str]:
-        """The names of all modules in the project."""
+        """Return the names of all modules in the project."""
         if self._stems is None:
             self._stems = {
                 os.path.splitext(os.path.basename(path))[0]
@@ -594,9 +588,7 @@ def _bound(tree: ast.Module) -> set[str]:
 
 
 def _uses(facts: Facts, modules: list[str]) -> bool:
-    """Whether anything of these modules is called or derived from, or all that they have is
-    imported.
-    """
+    """Return whether anything of these modules is called, derived from or imported as a whole."""
     beginnings = tuple(f"{module}." for module in modules)
     starred = any("*" in names for _, _, names, _ in facts.relative) or any(
         "*" in imported.names and imported.module in modules for imported in facts.imports

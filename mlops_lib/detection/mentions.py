@@ -54,7 +54,7 @@ _CONSOLE_SCRIPT = re.compile(
 
 
 class Mention:
-    """Where a project's own file runs a script, and how much that says."""
+    """A place in the project's own files that runs a script, with its rank as evidence."""
 
     __slots__ = ("file", "line", "rank")
 

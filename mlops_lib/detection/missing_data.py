@@ -33,7 +33,7 @@ class Missing:
 
 
 def missing(detection: Detection, *, given: Sequence[str] = ()) -> Iterator[Missing]:
-    """The literal paths which the entry reads and which are not there.
+    """Yield the literal paths that the entry reads and that do not exist.
 
     Certain is only what the entry reads by a relative path right after its imports and definitions,
     in the functions too that it begins with, before anything else of it ran: a path under a
@@ -104,9 +104,7 @@ def not_pulled(detection: Detection, *, given: Sequence[str] = ()) -> dict[str, 
 
 
 def _maker(path: str, project: Path, entry: Path) -> str:
-    """The script that writes what another one reads: the steps of a project are often scripts of
-    their own.
-    """
+    """Return the other script of the project that writes a path, "" if there is none."""
     from mlops_lib.detection.files import Files
 
     scripts = Files(str(project))
@@ -166,9 +164,7 @@ def _text(entry: Path, project: Path) -> str:
 
 
 def _surely_read(text: str, project: Path, paths: Sequence[str]) -> dict[str, int]:
-    """Those of the paths that are read before anything else of the project could have made them,
-    with their lines.
-    """
+    """Return the paths that are read before any code could have made them, with their lines."""
     try:
         module = ast.parse(text)
     except (SyntaxError, ValueError, RecursionError, MemoryError):
@@ -191,7 +187,7 @@ def _read_first(
     result: dict[str, int],
 ) -> Sequence[ast.stmt] | None:
     """Add what a block reads before it does anything else; the block that it then goes on with,
-    None where that is not sure.
+    None if that is not sure.
     """
     for statement in body:
         if isinstance(statement, (ast.FunctionDef, ast.AsyncFunctionDef, ast.ClassDef)):
@@ -230,7 +226,7 @@ def _read_first(
 
 
 def _is_plain(call: ast.Call) -> bool:
-    """Whether nothing runs before the function does."""
+    """Return whether evaluating the arguments of a call runs no other call."""
     return not any(
         isinstance(node, ast.Call)
         for value in (*call.args, *call.keywords)
@@ -239,7 +235,7 @@ def _is_plain(call: ast.Call) -> bool:
 
 
 def _always(node: ast.AST) -> Iterator[ast.AST]:
-    """A node and what in it is evaluated whatever happens, if only its loops have a turn."""
+    """Yield a node and its parts that are always evaluated, if its loops run at least once."""
     yield node
     if isinstance(node, ast.Lambda):
         return

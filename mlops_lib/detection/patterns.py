@@ -90,12 +90,12 @@ class Shaper:
         return self._scopes[-1]
 
     def enter(self, arguments: Iterable[str] = ()) -> None:
-        """A function begins; it may be handed its noise."""
+        """Begin a function, which may receive its noise as an argument."""
         self._scopes.append(_Scope())
         self._now.drawn.update({"noise"}.intersection(arguments))
 
     def leave(self, name: str, line: int) -> list[Shape]:
-        """A function ends: what was recognised in it."""
+        """End a function and return the structures recognised in it."""
         scope = self._scopes.pop()
         made_up = {"ones", "zeros"} <= scope.labels or "full" in scope.labels
         judges = any(len(whose) == 2 for whose in scope.judged.values())
@@ -174,9 +174,7 @@ class Shaper:
                 self._now.networks[name] = ast.unparse(node.value.func)[:60]
 
     def _is_next_layer(self, name: str, value: ast.expr) -> bool:
-        """Whether a name is multiplied by what a turn of the loop brings: `for w, b in layers: x =
-        tanh(x @ w + b)`.
-        """
+        """Return whether the loop multiplies a name by its own values: `x = tanh(x @ w + b)`."""
         if isinstance(value, ast.Call) and len(value.args) == 1:  # the activation
             value = value.args[0]
         if isinstance(value, ast.BinOp) and isinstance(value.op, ast.Add):
@@ -194,9 +192,7 @@ class Shaper:
         )
 
     def _is_recurrence(self, name: str, value: ast.expr) -> bool:
-        """Whether a name is set to a sum of products of which one has its last value and one has
-        not.
-        """
+        """Return whether a name becomes a sum of products, only one of which has its last value."""
         if isinstance(value, ast.Call) and len(value.args) == 1:  # the activation
             value = value.args[0]
         own: list[bool] = []
@@ -216,7 +212,7 @@ class Shaper:
         return any(own) and not all(own)
 
     def function(self, node: ast.FunctionDef | ast.AsyncFunctionDef) -> None:
-        """Any function: one that is handed the edges of a graph belongs to a network over it."""
+        """Recognise a function over a graph by the edges among its arguments."""
         edges = next(
             (argument.arg for argument in node.args.args if NAMED_EDGES.match(argument.arg)), ""
         )
@@ -226,9 +222,7 @@ class Shaper:
             )
 
     def method(self, node: ast.FunctionDef | ast.AsyncFunctionDef) -> None:
-        """A network's `forward`: over a graph it takes the edges; a flow returns how it changes
-        volumes; a recurrent one returns the state that it takes, changed.
-        """
+        """Recognise graph, flow and recurrent networks by the arguments and results of `forward`."""
         edges = next(
             (argument.arg for argument in node.args.args[1:] if EDGES.match(argument.arg)), ""
         )
@@ -255,7 +249,7 @@ class Shaper:
             self._now.shapes.append(Shape("flow", node.lineno, f"{node.name}(…) → …, {name}"))
 
     def called(self, node: ast.Call, call: Call) -> None:
-        """A call: noise, updates of parameters, products."""
+        """Note a call: noise, updates of parameters, products."""
         leaf = call.leaf
         now = self._now
         self._note_applied(node)
@@ -339,9 +333,7 @@ class Shaper:
                 self._now.shapes.append(Shape("quantised", node.lineno, "x + stop_gradient(… - …)"))
 
     def _factors(self, node: ast.AST) -> tuple[bool, bool]:
-        """Whether a product has a factor drawn from a normal distribution, and one that is an
-        exponential.
-        """
+        """Return whether a product has a normal draw, and an exponential, among its factors."""
         parts: list[ast.AST] = []
         if isinstance(node, ast.BinOp) and isinstance(node.op, ast.Mult):
             pending: list[ast.AST] = [node]
@@ -360,7 +352,9 @@ class Shaper:
         return any(map(self._is_drawn, parts)), any(map(self._is_exponential, parts))
 
     def _is_spread(self, product: ast.AST, mean: ast.AST) -> bool:
-        """Whether a factor and the other term came out of the same call, as mean and deviation do."""
+        """Return whether a factor and the other term came out of one call, as mean and deviation
+        do.
+        """
         origin = self._now.unpacked.get(_name_of(mean))
         if origin is None or not isinstance(product, ast.BinOp):
             return False
@@ -370,9 +364,7 @@ class Shaper:
         )
 
     def _is_of_its_shape(self, product: ast.AST, mean: ast.AST) -> bool:
-        """Whether one factor is a root, and noise is drawn in the shape of the other term: `mean +
-        sqrt(var) * normal(…)`.
-        """
+        """Return whether a product is a root times noise in the shape of the other term."""
         if not isinstance(product, ast.BinOp) or not isinstance(mean, ast.Name):
             return False
         sides = (product.left, product.right)
@@ -436,9 +428,7 @@ class Shaper:
         return through and any(map(self._is_softmax, inner))
 
     def _is_scored(self, node: ast.AST, depth: int = 0) -> bool:
-        """Whether an expression is computed from a matrix product: the scores that attention takes
-        the softmax of.
-        """
+        """Return whether an expression is computed from a matrix product, as attention scores are."""
         if depth > 6:
             return False
         if isinstance(node, ast.Name):
@@ -504,7 +494,7 @@ def _is_network(node: ast.AST) -> bool:
 
 
 def _is_computed_product(node: ast.AST) -> bool:
-    """A product none of whose factors is a plain number."""
+    """Return whether no factor of a product is a plain number."""
     if not isinstance(node, ast.BinOp) or not isinstance(node.op, ast.Mult):
         return False
     return not any(

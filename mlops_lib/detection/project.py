@@ -35,7 +35,7 @@ def detect(project: str | Path, *, entry: str | None = None) -> Detection:
 
 
 def look(project: str | Path, *, entry: str | None = None) -> dict[str, Any]:
-    """What `detect` says, as plain JSON values.
+    """Return the result of `detect` as plain JSON values.
 
     Raises:
         DetectionError: as for `detect`.

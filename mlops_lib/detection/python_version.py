@@ -22,7 +22,7 @@ _CLAUSE = re.compile(
 
 
 class Wish:
-    """What one declaration says about Python."""
+    """A declaration of the Python that a project needs."""
 
     __slots__ = ("line", "source", "text")
 

@@ -1,6 +1,4 @@
-"""What of a local module runs or is used when another imports it: its top level, and the
-definitions that are asked for.
-"""
+"""Find the code of a local module that runs or is used when another module imports it."""
 
 from __future__ import annotations
 
@@ -70,14 +68,12 @@ def _registers(decorator: ast.expr) -> bool:
 
 
 def blocks(tree: ast.Module) -> list[Block]:
-    """The statements of a module's top level."""
+    """Return the statements of a module's top level."""
     return [Block(node) for node in tree.body]
 
 
 def reached(every: Sequence[Block], requests: Iterable[str]) -> list[Block]:
-    """The blocks that run on import, those that define what is asked for, and what these use in
-    turn.
-    """
+    """Return the blocks that run on import, those requested, and those that they use in turn."""
     names = set(requests)
     if EVERYTHING in names:
         return list(every)
@@ -103,8 +99,7 @@ def asked_of(
     module: str,
     requests: Iterable[str] = (),
 ) -> set[str] | None:
-    """What the kept blocks of a file ask of one of its local modules, by the name it uses for it;
-    None where none imports it.
+    """Return the names that reachable code requests of a local module, None without an import.
 
     Names of a module that is handed on as a whole (`getattr(models, name)`) may be any. Of one that
     is imported with a star they are those that are used, and those that are `asked` of the file
@@ -162,7 +157,7 @@ def _attributes(name: str, reached_blocks: Sequence[Block]) -> set[str]:
 
 
 def limited(facts: Facts, reached_blocks: Sequence[Block]) -> Facts:
-    """The facts that stand in these blocks; imports count wherever they stand."""
+    """Return the facts that lie in these blocks; imports count wherever they lie."""
 
     def inside(line: int) -> bool:
         return _stands_in(reached_blocks, line)

@@ -1,4 +1,4 @@
-"""Which files of a project cannot change what its run comes to: docs, CI files, code and pictures
+"""Tell files that can change the result of a run from those that cannot: docs, CI files, code and pictures
 that nothing names.
 
 A run is named by what it may read. A commit that touches only README.md is the same run, so nothing
@@ -248,7 +248,7 @@ CANDIDATES_LIMIT = 10_000
 
 @dataclass(frozen=True, kw_only=True)
 class Relevance:
-    """What of a project decides a run, and what does not."""
+    """The files of a project that decide a run, and those that do not."""
 
     left_out: frozenset[str]
     """Paths, relative to the project, that are no part of the run's name."""
@@ -258,7 +258,7 @@ class Relevance:
 
 @dataclass
 class _Reading:
-    """What the code that the entry reaches says about files."""
+    """The statements about files in the code that the entry reaches."""
 
     texts: set[str] = field(default_factory=set)
     """Whole texts of the code, in lower case."""
@@ -370,9 +370,7 @@ class _Names:
 
 
 def _ends(place: PurePosixPath) -> list[str]:
-    """What a text may hold to which the beginning of the file's name is added: `_2.png`, `.png`,
-    `png`.
-    """
+    """Return the literal endings that may follow the beginning of a file name: `_2.png`, `.png`."""
     dot = place.name.rfind(".")
     return [place.name[start:] for start in range(dot + 1)] + [place.suffix[1:]] if dot > 0 else []
 
@@ -543,7 +541,7 @@ class _Reader:
         return not values or any(value is None or not _is_folder_inside(value) for value in values)
 
     def _dotted(self, node: ast.expr) -> str:
-        """The full name of what is called, `?.` before it if its object is not a name."""
+        """Return the full name of a callee, with `?.` before it if its object is not a name."""
         parts: list[str] = []
         while isinstance(node, ast.Attribute):
             parts.append(node.attr)
@@ -552,7 +550,7 @@ class _Reader:
         return ".".join([first, *reversed(parts)])
 
     def _value(self, node: ast.expr | None, depth: int = 0) -> str | None:
-        """The text that a path begins with, None if it is not written in this file."""
+        """Return the literal beginning of a path, None if it is not written in this file."""
         if node is None or depth > 10:
             return None
         if isinstance(node, ast.Constant):
@@ -594,7 +592,7 @@ def _is_folder_inside(value: str) -> bool:
 
 
 def _imported(tree: ast.Module) -> dict[str, str]:
-    """The names that a file imports, with their full names."""
+    """Return the names that a file imports, with their full names."""
     result: dict[str, str] = {}
     for node in ast.walk(tree):
         if isinstance(node, ast.Import):
@@ -610,7 +608,7 @@ def _imported(tree: ast.Module) -> dict[str, str]:
 
 
 def _constants(tree: ast.Module) -> dict[str, ast.expr]:
-    """The names that are given a value once in the file, with that value."""
+    """Return the names that are assigned once in the file, with their values."""
     return {
         name: values[0]
         for name, values in _assignments(tree).items()

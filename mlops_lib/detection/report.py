@@ -42,7 +42,7 @@ DEEP_FAMILIES = ("cnn", "rnn", "transformer", "generative", "gnn")
 
 
 class Needs:
-    """What an entry and its local modules import."""
+    """The imports of an entry and its local modules."""
 
     def __init__(self) -> None:
         self.required: dict[str, tuple[str, int]] = {}
@@ -127,7 +127,7 @@ def _import_name(imported: Any) -> str:
 
 
 def _known_name(module: str, names: tuple[str, ...]) -> str:
-    """The longest beginning of a dotted import that the table has; "" for what nothing can install."""
+    """Return the longest known beginning of a dotted import, "" if nothing can install it."""
     parts = module.split(".")
     candidates = [
         *(f"{module}.{name}" for name in names),
@@ -152,7 +152,7 @@ def _around(plan: commands.Plan | None) -> Iterator[tuple[commands.Command, str]
 def findings(
     files: Files, entry: File, *, reason: str = "", where: tuple[str, int] = ("", 0)
 ) -> dict[str, Any]:
-    """Everything that is concluded about an entry, ready to become a Detection or JSON."""
+    """Return the whole report about an entry, ready to become a Detection or JSON."""
     conclusion = entry.conclusion
     plan = commands.plan(files.folder, entry.name)
     steps = (
@@ -277,7 +277,7 @@ def _shortened(warnings: list[str]) -> list[str]:
 
 
 def _distributions(needed: Needs, everything: list[File]) -> dict[str, tuple[str, int, str]]:
-    """The distributions that the imports and calls need, with the place that says so."""
+    """Return the distributions that imports and calls need, with the place of the evidence."""
     result: dict[str, tuple[str, int, str]] = {}
     for module, (file, line) in sorted(needed.required.items()):
         for name in _names_of(module, needed):
@@ -330,7 +330,7 @@ def _requirements(
     needed: Needs,
     guessed: dict[str, tuple[str, int, str]],
 ) -> tuple[list[str], list[tuple[str, int, str, str]], list[str]]:
-    """The requirements, what is said about where they come from, and warnings."""
+    """Return the requirements, the evidence for them, and warnings."""
     evidence = _declarations(declaration)
     requirements = list(declaration.requirements)
     warnings = list(declaration.warnings)
@@ -426,9 +426,7 @@ COME_ALONG = frozenset(("numpy", "six"))
 
 
 def _either(needed: Needs, everything: list[File]) -> set[str]:
-    """What has to be there of imports that stand in for each other, where the script needs neither
-    otherwise.
-    """
+    """Return one distribution for each pair of imports of which the script needs either."""
     result: set[str] = set()
     for file in everything:
         for tried, otherwise in file.facts.alternatives:
@@ -552,7 +550,7 @@ def _places(paths: list[str], entry: File, files: Files) -> list[str]:
 
 
 def _backend(everything: list[File]) -> str:
-    """What Keras 3 computes with by the code's own word; "" where that is TensorFlow."""
+    """Return the backend that the code sets for Keras 3, "" for TensorFlow."""
     named = [
         file.facts.settings["KERAS_BACKEND"]
         for file in everything
@@ -572,7 +570,7 @@ def _environment(
     python: str,
     locked: Sequence[str] = (),
 ) -> dict[str, Any]:
-    """The catalog row that fits, with what the project needs on top."""
+    """Return the catalog row that fits, with the project's own needs on top."""
     from mlops_lib.detection.rows import rows
 
     row = next(

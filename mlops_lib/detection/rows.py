@@ -24,9 +24,7 @@ def rows() -> tuple[dict[str, Any], ...]:
 
 
 def plain(text: str) -> list[dict[str, Any]] | None:
-    """The rows, where they consist of texts, lists of texts and tables of texts; None for anything
-    else in them.
-    """
+    """Return the rows if they hold only texts, lists of texts and tables of texts, else None."""
     table: list[dict[str, Any]] = []
     key = ""
     value = ""

@@ -42,7 +42,7 @@ _OUTPUTS = re.compile(
 
 
 class Sketch:
-    """What the bytes of a file suggest.
+    """First impression of a file, from its bytes.
 
     Args:
         path: the file.
@@ -88,7 +88,7 @@ class Sketch:
 
     @property
     def may_train(self) -> bool:
-        """Whether it should be parsed."""
+        """Whether the file is worth parsing."""
         return self.says_training and self.says_framework
 
 

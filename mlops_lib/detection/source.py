@@ -59,9 +59,7 @@ class Source:
         """Characters that were parsed."""
 
     def place(self, line: int) -> tuple[str, int]:
-        """A line of the joined text as people find it: the cell ("" in a script), and the line in
-        it.
-        """
+        """Return the cell ("" in a script) and the line in it of a line of the joined text."""
         for begins, number in reversed(self.cells):
             if line >= begins:
                 return f"cell {number}: ", line - begins + 1
@@ -93,7 +91,7 @@ def decode(content: bytes) -> str:
 
 
 def parse(text: str) -> Source:
-    """The tree of Python source, mended as far as needed."""
+    """Return the tree of Python source, corrected as far as needed."""
     tree, error = _compiled(text)
     if tree is not None:
         return Source(tree)
@@ -118,7 +116,7 @@ def _compiled(text: str) -> tuple[ast.Module | None, SyntaxError]:
 
 
 class _Old:
-    """How Python 2, IPython and git leftovers look; compiled for the few files that have them."""
+    """Patterns of Python 2, IPython and git leftovers, compiled for the few files that have them."""
 
     def __init__(self) -> None:
         self.magic = re.compile(
@@ -191,7 +189,7 @@ def _printed(line: str, old: _Old) -> str:
 
 
 def _without_broken_lines(text: str, error: SyntaxError) -> tuple[ast.Module, list[Problem]]:
-    """The tree of what is left when the lines the parser stumbles over are taken out one by one."""
+    """Return the tree without the lines that the parser rejects, removed one by one."""
     lines = text.split("\n")
     problems: list[Problem] = []
     tried: dict[int, int] = {}
@@ -248,7 +246,7 @@ def _mend(lines: list[str], index: int, message: str, attempt: int) -> bool:
 
 
 def _islands(lines: list[str]) -> ast.Module:
-    """The statements of the top-level blocks that parse by themselves."""
+    """Return the statements of the top-level blocks that parse by themselves."""
     body: list[ast.stmt] = []
     blocks: list[list[str]] = [[]]
     for line in lines[:20_000]:
@@ -341,7 +339,7 @@ _HELP = re.compile(r"^(\?{1,2}[\w.*]+|[\w.]+\?{1,2})\s*$")
 
 
 def _cell_lines(cell: str, before: int, commands: list[tuple[str, int]]) -> list[str]:
-    """A cell's lines as Python, and what it says to a shell."""
+    """Return a cell's lines as Python, and its shell commands."""
     text = cell.split("\n")
     foreign = next((line for line in text if line.strip()), "")
     is_foreign = foreign.lstrip().startswith("%%") and foreign.split()[0][2:] not in _OF_PYTHON
@@ -382,9 +380,7 @@ def _cell_lines(cell: str, before: int, commands: list[tuple[str, int]]) -> list
 
 
 def installed_by(line: str) -> list[str]:
-    """The requirements that a shell line installs with pip: names with versions, no options, no
-    URLs.
-    """
+    """Return the requirements that a shell line installs with pip, without options and URLs."""
     match = re.search(r"\bpip3?\s+install\s+(.*)", line.split("#")[0])
     if match is None:
         return []

@@ -63,7 +63,7 @@ _PACKAGE = re.compile(r"[a-z0-9][a-z0-9+.-]+$")
 
 
 def declared(folder: str) -> list[tuple[str, int]]:
-    """The Debian packages that a project's apt.txt names, one a line, with their lines."""
+    """Return the Debian packages in a project's apt.txt, one a line, with their lines."""
     try:
         lines = pushed.read_text("apt.txt", root=folder, limit=100_000).splitlines()
     except RefusedFileError:
@@ -73,13 +73,13 @@ def declared(folder: str) -> list[tuple[str, int]]:
 
 
 def commands(file: File) -> list[tuple[str, int]]:
-    """What a file says to a shell, with the lines."""
+    """Return the shell commands of a file, with their lines."""
     called = ((call.first, call.line) for call in file.facts.calls if call.name in CALLED)
     return [*file.source.commands, *((command, line) for command, line in called if command)]
 
 
 def of(files: list[File]) -> tuple[dict[str, tuple[str, int, str]], set[str]]:
-    """What the shell lines of these files start.
+    """Return what the shell commands of these files need.
 
     Returns:
         Debian package to where it is needed (file, line, what was seen), and distributions.

@@ -33,7 +33,7 @@ ARRAYS = words("jax tensorflow torch")
 
 
 class Tally:
-    """What one framework is seen to do."""
+    """Counts of one framework's models, layers and fits."""
 
     __slots__ = ("families", "first", "fits", "layers", "loaded", "models", "transforms")
 
@@ -48,12 +48,12 @@ class Tally:
 
     @property
     def builds(self) -> bool:
-        """Whether models or layers of it are made."""
+        """Whether the program makes models or layers of the framework."""
         return bool(self.models or self.layers or self.loaded)
 
     @property
     def size(self) -> int:
-        """How many layers and models are made."""
+        """Number of layers and models."""
         return self.layers + self.models
 
     def add(self, family: str, seen: Seen) -> None:
@@ -65,7 +65,7 @@ NO_TALLY = Tally()
 
 
 class Case:
-    """What the files of one program are seen to do.
+    """Counts over the files of one program.
 
     Args:
         files: each file's name and facts.

@@ -151,7 +151,7 @@ class _Visitor:
         }
 
     def visit(self, node: ast.AST) -> None:
-        """One node and what is in it."""
+        """Visit one node and its children."""
         visit = self._visits.get(type(node))
         if visit is not None:
             visit(node)
@@ -159,7 +159,7 @@ class _Visitor:
             self.inside(node)
 
     def inside(self, node: ast.AST) -> None:
-        """The children of a node."""
+        """Visit the children of a node."""
         for field in node._fields:
             value = getattr(node, field, None)
             if isinstance(value, list):
@@ -170,7 +170,7 @@ class _Visitor:
                 self.visit(value)
 
     def all(self, nodes: Iterable[ast.AST]) -> None:
-        """Several nodes, one after the other."""
+        """Visit several nodes in order."""
         for node in nodes:
             self.visit(node)
 
@@ -231,7 +231,7 @@ class _Visitor:
         self.all(node.finalbody)
 
     def _alternatives(self, tried: list[Import], otherwise: list[Import]) -> None:
-        """What is imported one way or the other is required; of two different ones, either will do."""
+        """Mark imports that both branches share as required, and note pairs of alternatives."""
         tops = {imported.top for imported in tried}, {imported.top for imported in otherwise}
         for imported in [*tried, *otherwise]:
             if imported.top in tops[0] & tops[1]:
@@ -471,9 +471,7 @@ class _Visitor:
             self.visit(base)
 
     def name(self, node: ast.AST) -> str:
-        """The dotted name of an expression, its first part resolved through imports and
-        assignments; "" if it has none.
-        """
+        """Return the dotted name of an expression, resolved through imports and assignments, or ""."""
         parts: list[str] = []
         for _ in range(CHAIN_LIMIT):
             if isinstance(node, ast.Attribute):
@@ -525,7 +523,7 @@ class _Visitor:
         return dotted
 
     def _starred(self, root: str) -> str:
-        """A name that may come from `from module import *`."""
+        """Resolve a name that may come from `from module import *`."""
         if not self.stars or root in _BUILTINS:
             return root
         if of(Call(f"keras.layers.{root}", 0)).part == LAYER:
@@ -548,7 +546,7 @@ class _Visitor:
         return root
 
     def text(self, node: ast.AST, depth: int = 0) -> str:
-        """The literal text an expression stands for, "" where it is not one."""
+        """Return the literal text of an expression, "" if it has none."""
         if isinstance(node, ast.Constant):
             return node.value if isinstance(node.value, str) else ""
         if isinstance(node, ast.Name):
@@ -636,7 +634,7 @@ class _Visitor:
         self.visit(node)
 
     def _handed(self, node: ast.expr | None) -> None:
-        """A class handed over (`build_fn=Net`, `{"svm": SVC}`) is named, not called."""
+        """Note a class that is passed as an argument: `build_fn=Net`, `{"svm": SVC}`."""
         if isinstance(node, ast.Name):
             name = self.names.get(node.id, "")
             if "." in name and "()" not in name:
@@ -729,7 +727,7 @@ class _Visitor:
         self.facts.dynamic.append(("." * level + module, "", node.lineno))
 
     def _exported(self, node: ast.Call) -> None:
-        """A cell under a magic, as an exported notebook has it: a text."""
+        """Visit a cell under a magic, which an exported notebook holds as a text."""
         for statement in source.parse(self.text(node.args[2])).tree.body:
             self.visit(ast.increment_lineno(statement, node.lineno - 1))
 
@@ -855,7 +853,7 @@ def _text(node: ast.AST) -> str:
 
 
 def _parents(node: ast.AST) -> str:
-    """A folder computed from `__file__`, as the steps up it takes; "" for anything else."""
+    """Return a folder computed from `__file__` as relative steps up, "" for anything else."""
     text = ast.dump(node)
     if "__file__" not in text:
         return ""
