@@ -66,6 +66,7 @@ class Judge:
             self._cannot(session, str(error))
             return
         session.reading, session.found = reading, found
+        session.not_finite = table.not_finite
         self.watch.let_go(session)
         self.watch.fruitless.pop(id(session.model), None)
         self._recorded = [one for one in self._recorded if one.kept]
@@ -228,6 +229,12 @@ class Judge:
             recipe=self._recipe(session, reading, found, x, y) if is_askable else None,
             data="what the model was called with without training",
         )
+        if session.not_finite:
+            run.evaluations.records[-1]["not_finite"] = {
+                "count": session.not_finite,
+                "examples": session.examples,
+                "rows": [],
+            }
         if chained:
             run.evaluations.records[-1]["recompute_note"] = (
                 "several models are called one after the other, and only the last of them is saved"

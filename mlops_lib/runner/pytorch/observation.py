@@ -118,7 +118,7 @@ class Training:
 
     def restore(self, state: Dict[str, Any]) -> None:
         """Put back what `state` returned, when the fit of that number is under way again."""
-        self.steps, self.passes = int(state["steps"]), int(state["passes"])
+        self.steps, self.passes = int(state["steps"]), int(state.get("passes", 0))
         self._pending._sum, self._pending._count = state["pending"]
         kept = state.get("fit")
         if kept is None:

@@ -238,6 +238,8 @@ class Session:
         self.is_over = False
         self.reading: Any = None
         """How its outputs are read (measures.Reading), once it is over; None if that is not known."""
+        self.not_finite = 0
+        """Examples whose outputs hold NaN or infinities."""
         self.found: Any = None
         """What was measured (measures.Numbers)."""
         self.is_remembered = False

@@ -459,7 +459,7 @@ def hooks(watch: Watch) -> Dict[str, Hook]:
 
 def _watched_call(watch: Watch, plain: Callable[..., Any]) -> Callable[..., Any]:
     def __call__(self: Any, *args: Any, **kwargs: Any) -> Any:  # noqa: N807 - what Python calls
-        if watch.depth or watch.run.nested or watch.busy or _is_traced() or _is_measure(self):
+        if _is_traced() or watch.depth or watch.run.nested or watch.busy or _is_measure(self):
             return plain(self, *args, **kwargs)
         grad = bool(sys.modules["torch"].is_grad_enabled())
         watch.calls(self, grad=grad)
@@ -495,11 +495,9 @@ def _watched_loss(watch: Watch, name: str, plain: Callable[..., Any]) -> Callabl
     @functools.wraps(plain)
     def loss(*args: Any, **kwargs: Any) -> Any:
         value = plain(*args, **kwargs)
-        if (
-            (watch.wants_inside if watch.depth else watch.is_looking)
-            and not watch.busy
-            and not _is_traced()
-        ):
+        if _is_traced() or watch.busy:  # a compiler must not depend on what is watched
+            return value
+        if watch.wants_inside if watch.depth else watch.is_looking:
             watch.quietly(_note_loss, watch, name, {**dict(zip(names, args)), **kwargs}, value)
         return value
 
@@ -533,7 +531,7 @@ def _watched_operator(watch: Watch, kind: str, plain: Callable[..., Any]) -> Cal
     @functools.wraps(plain)
     def operator(*args: Any, **kwargs: Any) -> Any:
         result = plain(*args, **kwargs)
-        if watch.is_looking and len(args) == 2 and hasattr(args[1], "numel") and not _is_traced():
+        if len(args) == 2 and hasattr(args[1], "numel") and not _is_traced() and watch.is_looking:
             watch.quietly(watch.compared, kind, args[0], args[1], {}, result)
         return result
 
@@ -543,7 +541,7 @@ def _watched_operator(watch: Watch, kind: str, plain: Callable[..., Any]) -> Cal
 def _watched_all(watch: Watch, plain: Callable[..., Any]) -> Callable[..., Any]:
     @functools.wraps(plain)
     def all_(*args: Any, **kwargs: Any) -> Any:
-        if watch.is_looking and args and (len(args) > 1 or kwargs) and not _is_traced():
+        if args and (len(args) > 1 or kwargs) and not _is_traced() and watch.is_looking:
             any(call.join(args[0]) for call in watch.open)
         return plain(*args, **kwargs)
 
