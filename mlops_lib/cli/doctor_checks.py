@@ -95,7 +95,8 @@ def _disk(home: Path, about: Mapping[str, Any]) -> Finding:
         name="disk",
         status="warning" if low else "ok",
         finding=", ".join(f"{amount:.1f} GiB free at {where}" for where, amount in free.items()),
-        remedy="An environment takes 2 GiB: `mlops images --prune` removes what no run needs, or set MLOPS_HOME elsewhere"
+        remedy="An environment takes 2 GiB: `mlops images --prune` removes what no run needs, or"
+        " set MLOPS_HOME elsewhere"
         f" ({DISK_GIB:.0f} GiB is comfortable)."
         if low
         else "",
@@ -152,7 +153,8 @@ def _gpu(about: Mapping[str, Any]) -> Finding:
             name="gpu",
             status="warning",
             finding="NVIDIA's driver answers, but the engine offers no GPU",
-            remedy="Install NVIDIA's container toolkit and restart the engine; until then containers train on the processor.",
+            remedy="Install NVIDIA's container toolkit and restart the engine; until then"
+            " containers train on the processor.",
         )
     return Finding(
         name="gpu",
@@ -235,7 +237,8 @@ def _unreachable(reason: str) -> Finding:
         name="index",
         status="error",
         finding=f"the package index cannot be used: {reason}",
-        remedy="Set http_proxy/https_proxy, PIP_INDEX_URL or PIP_CERT for this user; builds take them over.",
+        remedy="Set http_proxy/https_proxy, PIP_INDEX_URL or PIP_CERT for this user; builds take"
+        " them over.",
     )
 
 
@@ -269,7 +272,8 @@ def _shadowed(folders: list[str]) -> Finding:
         name="docker command",
         status="warning" if many else "ok",
         finding=", ".join(found) if found else "none on PATH",
-        remedy="Only the first that builds with BuildKit is used; remove the others if that surprises."
+        remedy="Only the first that builds with BuildKit is used; remove the others if that"
+        " surprises."
         if many
         else "",
     )

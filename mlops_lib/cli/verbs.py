@@ -7,7 +7,9 @@ from typing import Any
 from mlops_lib.cli.command import Options
 
 VERBS = {
-    "run": "the whole chain: detect, build, train, judge, search if needed, register, report, notify",
+    "run": (
+        "the whole chain: detect, build, train, judge, search if needed, register, report, notify"
+    ),
     "detect": "what the code is and what it needs, with evidence",
     "build": "make the environment (image or virtual environment)",
     "train": "run the script as it is written, resumable",
@@ -23,7 +25,9 @@ VERBS = {
     "runs": "list the runs",
     "show": "one run: what was asked and how it stands",
     "compare": "two runs side by side",
-    "registry": "registered models: list them, name the champion, roll it back, remove old versions",
+    "registry": (
+        "registered models: list them, name the champion, roll it back, remove old versions"
+    ),
     "replay": "make a registered model again from its lineage, and say whether it is identical",
     "config": "every setting, its value and where it comes from",
     "doctor": "what is missing on this machine and how to fix it",

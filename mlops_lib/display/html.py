@@ -79,7 +79,8 @@ def _spark(curve: Iterable[Any]) -> str:
         f"{i * step:.1f},{18 - 16 * (v - low) / spread:.1f}" for i, v in enumerate(values)
     )
     return (
-        f"<svg width='80' height='20' role='img' aria-label='from {values[0]:.3g} to {values[-1]:.3g}'>"
+        f"<svg width='80' height='20' role='img' aria-label='from {values[0]:.3g} to"
+        f" {values[-1]:.3g}'>"
         f"<polyline points='{points}' fill='none' stroke='#2563c9' stroke-width='1.5'/></svg>"
     )
 
@@ -106,7 +107,8 @@ def record_html(record: Any) -> str:
         if name != "schema" and value not in (None, "", (), {})
     ]
     cells = "".join(
-        f"<tr><th style='{CELL}'>{escaped(n.replace('_', ' '))}</th><td style='{CELL}'>{v}</td></tr>"
+        f"<tr><th style='{CELL}'>{escaped(n.replace('_', ' '))}</th><td"
+        f" style='{CELL}'>{v}</td></tr>"
         for n, v in rows
     )
     return f"<div>{''.join(parts)}<table><tbody>{cells}</tbody></table></div>"
@@ -118,7 +120,10 @@ def _outcome(values: Mapping[str, Any]) -> str:
     shown = f": {values.get('metric')} {value:.4g}" if isinstance(value, float) else ""
     bar = f", bar {values['target']:g}" if isinstance(values.get("target"), float) else ""
     colour = COLOURS.get(verdict, "inherit")
-    return f"<p style='margin:0 0 4px'><strong style='color:{colour}'>{escaped(verdict)}</strong>{escaped(shown + bar)}</p>"
+    return (
+        "<p style='margin:0 0 4px'><strong"
+        f" style='color:{colour}'>{escaped(verdict)}</strong>{escaped(shown + bar)}</p>"
+    )
 
 
 def _value(value: Any) -> str:

@@ -94,7 +94,10 @@ class Page:
 
     def _progress(self, event: Mapping[str, Any]) -> None:
         if event.get("epoch") is not None:
-            self._now = f"trial {event.get('trial')}, epoch {int(event['epoch']) + 1}  {numbers(event.get('metrics'))}"
+            self._now = (
+                f"trial {event.get('trial')}, epoch {int(event['epoch']) + 1} "
+                f" {numbers(event.get('metrics'))}"
+            )
 
     def _show(self, *, now: bool) -> None:
         if not now and time.monotonic() - self._shown < REFRESH_S:
@@ -111,7 +114,8 @@ class Page:
     def html(self) -> str:
         """Return the present state as HTML."""
         parts = [
-            f"<p style='margin:0 0 4px'><strong>{escaped(self._title)}</strong> {escaped(self._now)}</p>"
+            f"<p style='margin:0 0 4px'><strong>{escaped(self._title)}</strong>"
+            f" {escaped(self._now)}</p>"
         ]
         done, total = self._bar
         if total > 1:

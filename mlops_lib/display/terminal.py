@@ -283,7 +283,10 @@ def _described(event: dict[str, Any]) -> str:
     if kind == protocol.EVENT_STAGE:
         return f"== {event['stage']}"
     if kind == protocol.EVENT_EPOCH:
-        return f"   fit {event.get('fit')} epoch {int(event.get('epoch', 0)) + 1}  {numbers(event.get('metrics'))}"
+        return (
+            f"   fit {event.get('fit')} epoch {int(event.get('epoch', 0)) + 1} "
+            f" {numbers(event.get('metrics'))}"
+        )
     if kind == protocol.EVENT_FIT:
         return printable(f"   fit {event.get('fit')}: {event.get('model')}, {event.get('state')}")
     if kind == protocol.EVENT_TRIAL:

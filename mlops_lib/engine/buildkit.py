@@ -190,7 +190,8 @@ def run(
         raise ImageError(
             "the image cannot be built",
             where=tag,
-            remedy="The builder's reason is above; `mlops build PROJECT --print` shows the Dockerfile.",
+            remedy="The builder's reason is above; `mlops build PROJECT --print` shows the"
+            " Dockerfile.",
             log=mask("".join(lines[-LOG_LINES:])),
         )
 

@@ -616,5 +616,8 @@ def _unreachable(error: Exception) -> EngineLostError:
     reason = str(error)[:300]
     remedy = "Start it (`systemctl start docker`), or use --backend process."
     if "ermission denied" in reason:
-        remedy = "Let this user talk to it (`usermod -aG docker USER`, then log in again), or use --backend process."
+        remedy = (
+            "Let this user talk to it (`usermod -aG docker USER`, then log in again), or use"
+            " --backend process."
+        )
     return EngineLostError(f"Docker does not answer: {reason}", remedy=remedy)

@@ -60,6 +60,7 @@ def translate(path: str, mounts: Sequence[tuple[str, str]]) -> str:
     raise EngineError(
         "the engine cannot see this folder: it is in this container only",
         where=path,
-        remedy="Mount it into this container from the engine's machine (such as -v /srv/mlops:/srv/mlops) and set "
+        remedy="Mount it into this container from the engine's machine (such as -v"
+        " /srv/mlops:/srv/mlops) and set "
         "MLOPS_HOME to a folder in it, or use --backend process.",
     )

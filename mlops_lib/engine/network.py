@@ -46,7 +46,10 @@ REFUSED = (
 ADDRESSES_S = 60.0
 """Seconds for which the addresses of the engine's machine are cached."""
 HELPER_S = 60
-REMEDY = "Give --network none, or the name of one of the engine's networks (bridge), which closes nothing."
+REMEDY = (
+    "Give --network none, or the name of one of the engine's networks (bridge), which closes"
+    " nothing."
+)
 
 
 class Network:

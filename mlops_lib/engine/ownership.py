@@ -52,7 +52,8 @@ def hand_over(folder: Path, owner: Owner, *, is_mounted: Callable[[Path], bool])
                 raise EngineError(
                     "a running container of another user writes there",
                     where=str(folder),
-                    remedy="`mlops stop` the run that has it, or run mlops as the same user as before.",
+                    remedy="`mlops stop` the run that has it, or run mlops as the same user as"
+                    " before.",
                 )
             _hand_over_contents(descriptor, owner)
         os.fchown(descriptor, *owner)

@@ -13,7 +13,10 @@ from collections.abc import Callable
 SEARCH_S = 120.0
 """Seconds that an installer has for its search once it has reported that this takes long."""
 SIGN = "This is taking longer than usual"
-STOPPED_LINE = "ERROR: Could not find releases that go together: the versions asked for leave too many combinations to try\n"
+STOPPED_LINE = (
+    "ERROR: Could not find releases that go together: the versions asked for leave too many"
+    " combinations to try\n"
+)
 """Line that is added to the output of a stopped installer.
 
 It reads as a refusal of pip's.

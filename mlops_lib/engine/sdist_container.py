@@ -115,7 +115,8 @@ class ContainerBuilder:
                 else f"its build took longer than {BUILD_S} s",
                 where=archive.name,
                 log="".join(f"{line}\n" for line in lines),
-                remedy="Pin a release that has a wheel. The build has no network, and no compiler unless apt.txt names one.",
+                remedy="Pin a release that has a wheel. The build has no network, and no compiler"
+                " unless apt.txt names one.",
             )
         return _wheels(container)
 

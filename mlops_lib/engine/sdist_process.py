@@ -153,7 +153,8 @@ def _run(command: list[str], home: Path, name: str, on_line: sdists.OnLine) -> N
             "a source distribution cannot be built",
             where=name,
             log="".join(f"{line}\n" for line in lines),
-            remedy="Pin a release that has a wheel; the build has no network. `--backend docker` may have what it lacks.",
+            remedy="Pin a release that has a wheel; the build has no network. `--backend docker`"
+            " may have what it lacks.",
         )
 
 

@@ -239,7 +239,8 @@ def build_requires(archive: Path) -> tuple[str, ...]:
             raise ImageError(
                 f"its build asks for {str(one)[:80]!r}, which is no name with its versions",
                 where=archive.name,
-                remedy="Pin a release that has a wheel, or put a wheel of it where PIP_FIND_LINKS names it.",
+                remedy="Pin a release that has a wheel, or put a wheel of it where PIP_FIND_LINKS"
+                " names it.",
             )
     names = {requirement.name_of(one) for one in listed}
     return (*listed, "wheel") if "setuptools" in names and "wheel" not in names else tuple(listed)
@@ -307,7 +308,8 @@ def _wheel(source: Source, builder: Builder, *, python: str, cache: Path, on_lin
     if kept:
         return kept[0]
     on_line(
-        f"{source.name} {source.version} has no wheel: it is built without network, secrets and privileges"
+        f"{source.name} {source.version} has no wheel: it is built without network, secrets and"
+        " privileges"
     )
     with tempfile.TemporaryDirectory(prefix="mlops-sdist-") as folder:
         archive = fetch(source, Path(folder), python=python)

@@ -208,7 +208,8 @@ def interpreter(wanted: str) -> str:
         raise ImageError(
             f"the project asks for Python {wanted}, and this machine has none",
             where="process environment",
-            remedy=f"Install python{wanted}, or use --backend docker --base-image python:{wanted}-slim.",
+            remedy=f"Install python{wanted}, or use --backend docker --base-image"
+            f" python:{wanted}-slim.",
         )
     return found
 
@@ -284,7 +285,8 @@ def _step(
         raise ImageError(
             "the virtual environment cannot be made",
             where=" ".join(command[:4]),
-            remedy="The installer's reason is above; declare the right versions in requirements.txt.",
+            remedy="The installer's reason is above; declare the right versions in"
+            " requirements.txt.",
             log=mask("".join(lines[-LOG_LINES:])),
         )
 

@@ -45,7 +45,10 @@ DOWNLOADING = f"""--mount=type=cache,id=mlops-wheels,target=/root/.cache/pip \\
 The cache has its own name, so that files from other Dockerfiles are not loaded. It receives only
 wheels.
 """
-OFFLINE = "python -I -m pip install --disable-pip-version-check --root-user-action=ignore --no-index --no-deps"
+OFFLINE = (
+    "python -I -m pip install --disable-pip-version-check --root-user-action=ignore --no-index"
+    " --no-deps"
+)
 _MINOR = re.compile(r"==\d+\.\d")
 _SYSTEM = re.compile(r"[a-z0-9][a-z0-9+.-]+(=[A-Za-z0-9.+:~-]+)?")
 
@@ -85,7 +88,8 @@ def _check(environment: Environment) -> None:
                 raise ImageError(
                     f"{line!r} is no {kind}",
                     where=environment.name,
-                    remedy="Name the distribution and its versions, such as numpy>=1.26; options and URLs are not taken.",
+                    remedy="Name the distribution and its versions, such as numpy>=1.26; options"
+                    " and URLs are not taken.",
                 )
 
 
@@ -132,7 +136,8 @@ def _apt(packages: set[str]) -> str:
     listed = " ".join(sorted(packages))
     return (
         f"RUN --mount=type=secret,id=proxies {PROXIES} \\\n"
-        f"    && apt-get update && apt-get install -y --no-install-recommends {listed} && rm -rf /var/lib/apt/lists/*"
+        f"    && apt-get update && apt-get install -y --no-install-recommends {listed} && rm -rf"
+        " /var/lib/apt/lists/*"
     )
 
 

@@ -22,7 +22,8 @@ UNREACHABLE = (
     Trouble(
         re.compile(r"CERTIFICATE_VERIFY_FAILED|invalid peer certificate"),
         "the package index shows a certificate that is not trusted",
-        "Name the bundle of its authority with PIP_CERT, or in pip's settings (cert); builds use it too, and keep nothing of it.",
+        "Name the bundle of its authority with PIP_CERT, or in pip's settings (cert); builds use it"
+        " too, and keep nothing of it.",
     ),
     Trouble(
         re.compile(r"\b40[137] (Client )?Error"),
@@ -40,14 +41,17 @@ UNREACHABLE = (
             r"|Could not fetch URL .*: connection error"
         ),
         "the package index does not answer",
-        "See that it can be reached (PIP_INDEX_URL, http_proxy; `mlops doctor` asks it), and build again.",
+        "See that it can be reached (PIP_INDEX_URL, http_proxy; `mlops doctor` asks it), and build"
+        " again.",
     ),
 )
 
 
 REFUSAL = re.compile(
-    r"ERROR: (No matching|Could not|Cannot install|Ignored|Failed|ResolutionImpossible|Package|Invalid)|No solution found"
-    r"|subprocess-exited-with-error|[Ff]ailed to build|E: Unable to locate package|E: Package .* has no installation candidate"
+    r"ERROR: (No matching|Could not|Cannot"
+    r" install|Ignored|Failed|ResolutionImpossible|Package|Invalid)|No solution found"
+    r"|subprocess-exited-with-error|[Ff]ailed to build|E: Unable to locate package|E: Package .*"
+    r" has no installation candidate"
 )
 """Messages of pip, uv and apt that blame a requirement, not the engine or the machine."""
 
@@ -55,7 +59,10 @@ REFUSAL = re.compile(
 _NAME = r"([A-Za-z0-9][A-Za-z0-9._-]*)"
 
 
-NOT_BUILT = rf"[Ff]ailed (?:building wheel for|to build|to download and build):? ['`]?{_NAME}?(?:==|@|[-'`\s]|$)"
+NOT_BUILT = (
+    r"[Ff]ailed (?:building wheel for|to build|to download and build):?"
+    rf" ['`]?{_NAME}?(?:==|@|[-'`\s]|$)"
+)
 
 
 _REFUSED = (
@@ -77,7 +84,8 @@ _COLLECTING = re.compile(
 
 
 _NO_PACKAGE = re.compile(
-    r"E: (?:Unable to locate package ([a-z0-9.+-]+)|Package '?([a-z0-9.+-]+)'? has no installation candidate)"
+    r"E: (?:Unable to locate package ([a-z0-9.+-]+)|Package '?([a-z0-9.+-]+)'? has no installation"
+    r" candidate)"
 )
 
 
@@ -111,11 +119,13 @@ def refused(log: str) -> list[str]:
 _NO_WHEEL = (
     # pip
     re.compile(
-        r"Could not find a version that satisfies the requirement ([^\n(]+?) (?:\(from [^\n]*?\) )?\(from versions: "
+        r"Could not find a version that satisfies the requirement ([^\n(]+?) (?:\(from [^\n]*?\)"
+        r" )?\(from versions: "
     ),
     # uv
     re.compile(
-        rf"[Bb]ecause (?:all versions of )?({_NAME}(?:[<>=!~]=?[A-Za-z0-9.*+!]+)?) ha(?:s|ve) no (?:usable )?wheels"
+        rf"[Bb]ecause (?:all versions of )?({_NAME}(?:[<>=!~]=?[A-Za-z0-9.*+!]+)?) ha(?:s|ve) no"
+        r" (?:usable )?wheels"
     ),
     re.compile(rf"Wheels are required for `({_NAME})`"),
 )
@@ -136,7 +146,8 @@ def without_wheel(log: str) -> list[str]:
 
 
 _NO_RELEASE = re.compile(
-    rf"(?:satisfies the requirement|[Bb]ecause there (?:is|are) no versions? of) ({_NAME})==([A-Za-z0-9.+!_-]+)"
+    r"(?:satisfies the requirement|[Bb]ecause there (?:is|are) no versions? of)"
+    rf" ({_NAME})==([A-Za-z0-9.+!_-]+)"
 )
 
 
@@ -165,7 +176,10 @@ def uncompiled(lines: Sequence[str], log: str, needed: Collection[str]) -> Troub
         ", ".join(tables()["system"].get(name, ()))
         or "the libraries that the compiler misses above"
     )
-    remedy = f"Install {packages} (the Debian names) and build again; for --backend docker, name them in apt.txt."
+    remedy = (
+        f"Install {packages} (the Debian names) and build again; for --backend docker, name them"
+        " in apt.txt."
+    )
     return Trouble(
         re.compile(re.escape(name)), f"{name} has to be compiled, and that fails", remedy
     )

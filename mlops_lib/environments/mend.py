@@ -195,7 +195,8 @@ def _mended(text: str, *, python: str, framework: str) -> tuple[Line | None, str
     if line is None:
         return (
             None,
-            "only a distribution's name and versions are taken; where it comes from is the operator's to say",
+            "only a distribution's name and versions are taken; where it comes from is the"
+            " operator's to say",
         )
     if line.name.replace("-", "_") in sys.stdlib_module_names:
         return None, "it is a module of Python itself"

@@ -63,7 +63,10 @@ class Replay(Record):
             return f"identical; {self.metric} {_format(self.replayed)} again"
         if self.value == self.replayed:
             return f"not identical, but {self.metric} is {_format(self.replayed)} again"
-        return f"not identical: {self.metric} was {_format(self.value)} and is {_format(self.replayed)}"
+        return (
+            f"not identical: {self.metric} was {_format(self.value)} and is"
+            f" {_format(self.replayed)}"
+        )
 
 
 def _format(value: float | None) -> str:

@@ -109,4 +109,7 @@ def described(kept: Kept) -> str:
     """Return a description of one line."""
     used = time.strftime("%Y-%m-%d", time.localtime(kept.used)) if kept.used else "no run here"
     needs = f"{len(kept.runs)} runs" if len(kept.runs) != 1 else kept.runs[0]
-    return f"{kept.name:44} {kept.bytes / 2**20:8.0f} MiB  {used:12} {needs}{'  in use' if kept.in_use else ''}"
+    return (
+        f"{kept.name:44} {kept.bytes / 2**20:8.0f} MiB  {used:12}"
+        f" {needs}{'  in use' if kept.in_use else ''}"
+    )

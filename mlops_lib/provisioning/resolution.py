@@ -174,7 +174,8 @@ def mended(asked: Need) -> Answer:
     if asked.backend == "docker" and python != images.PYTHON and not has_it:
         notes = (
             *notes,
-            f"Python {python} is asked for: the base image ({asked.base_image}) decides which one there is",
+            f"Python {python} is asked for: the base image ({asked.base_image}) decides which one"
+            " there is",
         )
     return Answer(environment=environment, notes=notes)
 
@@ -341,7 +342,10 @@ def without_lock(image: Image, log: str) -> Image | None:
     missing = sorted(pins & set(installer_log.without_release(log)))
     if not missing:
         return None
-    note = f"the index does not have {missing[0]}, which the row is locked to: the newest releases are taken instead"
+    note = (
+        f"the index does not have {missing[0]}, which the row is locked to: the newest releases"
+        " are taken instead"
+    )
     return _changed(image, [note], unlocked=True)
 
 
@@ -364,7 +368,10 @@ def with_source(image: Image, log: str) -> Image | None:
         except ImageError:  # the installer's own reason is told
             continue
         if found is not None:
-            note = f"{found.name} {found.version} is built from source, in a step without network and secrets: no wheel fits"
+            note = (
+                f"{found.name} {found.version} is built from source, in a step without network and"
+                " secrets: no wheel fits"
+            )
             return _changed(image, [note], sdists=(*image.environment.sdists, str(found)))
     return None
 
@@ -391,7 +398,8 @@ def loosened(image: Image, asked: Need, log: str, number: int) -> Image | None:
             for name in sorted(unknown)
         }
         notes = [
-            f"{name} (Debian) → {other or 'left out'}: the base image's release has no package of that name"
+            f"{name} (Debian) → {other or 'left out'}: the base image's release has no package of"
+            " that name"
             for name, other in fresh.items()
         ]
         kept = [name for name in environment.system if name not in unknown]
@@ -496,7 +504,10 @@ def _repaired_line(one: Missing, lines: list[str], *, row: Sequence[str]) -> str
 def _unresolved(one: Missing) -> str:
     packages = ", ".join(_packages(one))
     if packages:
-        return f"{one}: this machine lacks {packages} (the Debian name); install it, or use --backend docker"
+        return (
+            f"{one}: this machine lacks {packages} (the Debian name); install it, or use --backend"
+            " docker"
+        )
     module = (one.module or one.name).split(".")[0]
     known = distribution(module)
     hint = "" if known else f"; if {module!r} is a distribution, declare it in requirements.txt"

@@ -1,1 +1,1 @@
-"""Pass 2 from outside: the search of a rejected run, its workers here and elsewhere."""
+"""Pass 2 on the host: the search on a rejected run, and its workers."""

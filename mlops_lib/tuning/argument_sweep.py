@@ -1,9 +1,8 @@
-"""Scripts that take their tweak as an argument: `python train.py 1` builds another network than
-`python train.py 0`.
+"""Retrain scripts that take their tweak as an argument.
 
-Such a script says itself how it wants to be tweaked, so it is trained again with further values
-before anything of it is edited. Each value is a run of its own, with the same seed; the project's
-run remembers which one it goes on as.
+`python train.py 1` builds another network than `python train.py 0`. Such a script defines its own
+variants, so it is trained with further values before any of it is edited. Each value is a run of
+its own, with the same seed. The project's first run remembers which of them it continues as.
 """
 
 from __future__ import annotations
@@ -22,16 +21,15 @@ from mlops_lib.records import SearchResult, Trial, Verdict
 
 CODE_LIMIT = 1 << 20
 CONTINUED = "continued.json"
-"""In the first run's directory: the arguments that its project is trained with from now on, and
-what was tried.
-"""
+"""File in the first run's directory: the chosen arguments, and the attempts."""
 
 
 def values(
     project: Path, entry: str, args: Sequence[str], *, count: int
 ) -> Iterator[tuple[str, ...]]:
-    """Further arguments to train with; none where the script has no whole number as its only
-    argument.
+    """Return further arguments to train with.
+
+    There are none unless a whole number is the script's only argument.
     """
     if len(args) > 1 or not _reads_a_number(project, entry):
         return
@@ -44,7 +42,7 @@ def values(
 
 
 def _reads_a_number(project: Path, entry: str) -> bool:
-    """Whether the script makes a whole number of its first argument, and reads no other."""
+    """Return whether the script reads one argument only, as an integer."""
     try:
         tree = ast.parse(files.read(entry, root=project, limit=CODE_LIMIT).decode("utf-8"))
     except (RefusedFileError, ValueError, SyntaxError, RecursionError, MemoryError):
@@ -63,7 +61,7 @@ def _reads_a_number(project: Path, entry: str) -> bool:
 
 
 def _argument(node: ast.AST) -> int | None:
-    """n of `sys.argv[n]` or `argv[n]`."""
+    """Return n of `sys.argv[n]` or `argv[n]`."""
     if not isinstance(node, ast.Subscript) or not isinstance(node.slice, ast.Constant):
         return None
     name = (
@@ -74,24 +72,22 @@ def _argument(node: ast.AST) -> int | None:
 
 @dataclass(frozen=True)
 class Attempt:
-    """The script trained with one value."""
+    """The training of the script with one value."""
 
     args: tuple[str, ...]
     verdict: Verdict
     model: dict[str, Any]
-    """The runner's claim about the model."""
+    """The runner's description of the model, which is a claim."""
     run_dir: str
 
     @classmethod
     def of(cls, run_dir: Path, args: Sequence[str], verdict: Verdict) -> Attempt:
-        """The attempt in a run directory."""
+        """Return the attempt in a run directory."""
         model = verdicts.read_claims(run_dir).get("model")
         return cls(tuple(args), verdict, model if isinstance(model, dict) else {}, str(run_dir))
 
     def is_same(self, other: Attempt) -> bool:
-        """Whether the two differ in nothing that can be seen: layers, parameters, and the number to
-        the last bit.
-        """
+        """Return whether layers, parameters and the exact number are equal."""
         keys = ("architecture", "parameters", "class")
         return self.verdict.value == other.verdict.value and all(
             self.model.get(k) == other.model.get(k) for k in keys
@@ -99,7 +95,7 @@ class Attempt:
 
 
 def best(attempts: Sequence[Attempt]) -> Attempt:
-    """The attempt that goes on: an accepted one, else the best; the first of equals."""
+    """Return the attempt to continue with: an accepted one, else the first best."""
 
     def rank(one: Attempt) -> tuple[bool, float]:
         value = one.verdict.value
@@ -110,8 +106,9 @@ def best(attempts: Sequence[Attempt]) -> Attempt:
 
 
 def as_search(attempts: Sequence[Attempt], *, notes: Sequence[str] = ()) -> SearchResult:
-    """The attempts as the record of a search; it selected on the very examples that are judged, and
-    says so.
+    """Return the attempts as the result of a search.
+
+    Its selection is "contaminated": it selected on the very examples that are judged.
     """
     chosen = best(attempts)
     first = attempts[0].verdict
@@ -139,7 +136,7 @@ def as_search(attempts: Sequence[Attempt], *, notes: Sequence[str] = ()) -> Sear
 
 
 def remember(run_dir: Path, attempts: Sequence[Attempt]) -> None:
-    """Note in the first run's directory which run its project goes on as."""
+    """Record in the first run's directory which run its project continues as."""
     chosen = best(attempts)
     listed = [
         {
@@ -156,7 +153,7 @@ def remember(run_dir: Path, attempts: Sequence[Attempt]) -> None:
 
 
 def continued(run_dir: Path) -> tuple[str, ...] | None:
-    """The arguments that a run's project is trained with from now on; None where they are its own."""
+    """Return the arguments that a run's project continues with; None for its own."""
     try:
         found = atomic.read_json(run_dir / CONTINUED)
     except (OSError, ValueError):
@@ -166,7 +163,7 @@ def continued(run_dir: Path) -> tuple[str, ...] | None:
 
 
 def attempts_of(run_dir: Path) -> int:
-    """How many further values were trained with."""
+    """Return the number of further values that were tried."""
     try:
         found = atomic.read_json(run_dir / CONTINUED)
     except (OSError, ValueError):

@@ -13,7 +13,10 @@ if TYPE_CHECKING:
 MEASURES = ("evaluate", "score")
 
 
-_USAGE = "%%mlops [--target 0.9] [--metric accuracy] [--trials 12] [--minutes 30] [--seed 1] [--result NAME]"
+_USAGE = (
+    "%%mlops [--target 0.9] [--metric accuracy] [--trials 12] [--minutes 30] [--seed 1] [--result"
+    " NAME]"
+)
 
 
 _OPTIONS: Mapping[str, Callable[[str], Any]] = {
@@ -27,24 +30,26 @@ _OPTIONS: Mapping[str, Callable[[str], Any]] = {
 
 
 def load(shell: Any) -> None:
-    """Make `%%mlops` known to this IPython."""
+    """Register `%%mlops` with this IPython."""
 
     def mlops(line: str, cell: str) -> Any:
         return improve_cell(shell, line, cell)
 
-    mlops.__doc__ = f"Run a cell that trains a model, and improve the model until it meets the bar.\n\n    {_USAGE}"
+    mlops.__doc__ = (
+        "Run a cell that trains a model, and improve the model until it meets the bar.\n\n   "
+        f" {_USAGE}"
+    )
     shell.register_magic_function(mlops, magic_kind="cell")
 
 
 def improve_cell(shell: Any, line: str, cell: str) -> Any:
-    """Run a cell, then improve the last model it fitted, in place: every name for it names the
-    better one afterwards.
+    """Run a cell, then improve the last model it fitted, in place.
 
-    What the cell evaluates or scores the model on after its fit is what decides, else the fit's own
-    validation data.
+    Every name of the model refers to the better one afterwards. The metric and data by which the
+    cell evaluates or scores the model after its fit decide, or else the fit's own validation data.
 
     Returns:
-        the `Improvement`, also kept under the name `--result` gives; None where the cell failed.
+        The `Improvement`, which is also bound to the name in `--result`; None if the cell failed.
 
     Raises:
         UsageError: the line is wrong, or the cell fits no model on targets.
@@ -97,7 +102,7 @@ def _options(line: str) -> dict[str, Any]:
 
 
 class _Calls(ast.NodeTransformer):
-    """`model.fit(…)` as `__mlops_call__(model, "fit", …)`, and so for what measures a model."""
+    """Rewrites `model.fit(…)` to `__mlops_call__(model, "fit", …)`, and so on."""
 
     def visit_Call(self, node: ast.Call) -> ast.AST:
         self.generic_visit(node)
@@ -112,7 +117,7 @@ class _Calls(ast.NodeTransformer):
 
 
 class _Witness:
-    """Sees which model was fitted last, on what, and what it was measured on then."""
+    """Records the last fitted model, its data, and its evaluations after that."""
 
     def __init__(self) -> None:
         self.fitted: tuple[Any, Any, Any, Any] | None = None

@@ -12,7 +12,7 @@ if TYPE_CHECKING:
 
 
 def improvement_html(found: Improvement) -> str:
-    """What became of a model."""
+    """Return the outcome of an improvement as HTML."""
     colour = COLOURS["accepted" if found.met else "rejected"]
     reached = "not measured" if found.value is None else f"{found.value:.4g}"
     before = "" if found.before is None else f", before {found.before:.4g}"
@@ -25,7 +25,8 @@ def improvement_html(found: Improvement) -> str:
     )
     on = f" on {found.examples} examples" if found.examples else ""
     parts = [
-        f"<p style='margin:0 0 4px'><strong style='color:{colour}'>{'met' if found.met else 'not met'}</strong>: "
+        "<p style='margin:0 0 4px'><strong"
+        f" style='color:{colour}'>{'met' if found.met else 'not met'}</strong>: "
         f"{escaped(found.metric)} {reached}{interval}{on}, bar {found.target:g}{before}</p>"
     ]
     if found.search is not None:
@@ -51,4 +52,7 @@ def _layers(search: SearchResult) -> str:
         f"<div style='{colours.get(line[0], '')}'>{escaped(line[:200])}</div>"
         for line in lines[:200]
     )
-    return f"<details><summary>architecture</summary><div style='font-family:monospace;white-space:pre'>{shown}</div></details>"
+    return (
+        "<details><summary>architecture</summary><div"
+        f" style='font-family:monospace;white-space:pre'>{shown}</div></details>"
+    )

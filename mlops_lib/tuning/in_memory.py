@@ -1,8 +1,8 @@
-"""Improving a model that is in memory: the search of `mlops run`, for notebooks and programs.
+"""Improve a model in memory: the search of `mlops run` for notebooks and programs.
 
-The caller's model stays as it is unless `in_place` is set. What decides is never measured where the
-search selects: of `validation_data` one half selects and the other is judged on; where there is
-none, a fifth of the examples is judged on and neither searched nor trained with.
+The caller's model stays unchanged unless `in_place` is set. The final score is never measured on
+examples that the search selects on: one half of `validation_data` selects, the other is judged on.
+Without validation data, a fifth of the examples is set aside for the judgement.
 """
 
 from __future__ import annotations
@@ -28,39 +28,41 @@ if TYPE_CHECKING:
     from mlops_lib.runner.journal import Journal
 
 JUDGED_SHARE = 0.2
-"""Share of the examples that is judged on where no validation data is given."""
+"""Share of the examples that is judged on if no validation data is given."""
 EPOCHS = 10
-"""Of a Keras model that was never fitted."""
+"""Epochs of a Keras model that was never fitted."""
 BATCH = 32
 
 
 @dataclass(frozen=True, kw_only=True, eq=False)
 class Improvement:
-    """What became of a model.
+    """The outcome of improving a model.
 
-    Whatever a model can do (`predict`, `evaluate`, `save` …), this can too: it asks `model`.
+    It delegates everything that a model can do (`predict`, `evaluate`, `save` …) to `model`.
     """
 
     model: Any
-    """The better model; the caller's own architecture where nothing better was found."""
+    """The better model, or the caller's own architecture if no better one was found."""
     metric: str
     mode: Literal["max", "min"]
     value: float | None
-    """On examples that neither trained nor selected it; None where there are none."""
+    """Score on examples that neither trained nor selected it.
+
+    None without such examples.
+    """
     interval: tuple[float, float] | None
-    """The 95 % interval of a proportion."""
+    """95 % interval of the score, if it is a proportion."""
     examples: int
     before: float | None
-    """What the caller's model reached before, on the validation data."""
+    """Score of the caller's model on the validation data."""
     gained: protocol.Gain | None
-    """The difference between the two, with what chance may make of it; None if either is not known.
-    """
+    """Difference between the two with its uncertainty; None if either is unknown."""
     target: float
     search: SearchResult | None
-    """None where the model met the bar as it was."""
+    """Result of the search; None if the model met the bar without one."""
     seconds: float
     folder: str
-    """The search's state; the same call goes on from there."""
+    """Folder of the search's state, from which the same call continues."""
     notes: tuple[str, ...] = ()
 
     @property
@@ -70,11 +72,11 @@ class Improvement:
 
     @property
     def trials(self) -> pandas.DataFrame:
-        """One row a trial, trial 0 being the model as it was. Needs pandas."""
+        """One row for each trial; trial 0 is the original model. Needs pandas."""
         return frame(self.search)
 
     def plot(self) -> Figure:
-        """Every trial's score with the best so far, and the winner's curve beside the first one's."""
+        """Plot all scores with the best so far, and the winner's curve beside trial 0's."""
         from mlops_lib.reporting.figures import search_figure
 
         figure: Figure = search_figure(self.search, target=self.target)
@@ -93,7 +95,10 @@ class Improvement:
     def __repr__(self) -> str:
         reached = "not measured" if self.value is None else f"{self.value:.4g}"
         trials = 0 if self.search is None else sum(one.number > 0 for one in self.search.trials)
-        return f"<{type(self.model).__name__}: {self.metric} {reached}, bar {self.target:g}, {trials} trials>"
+        return (
+            f"<{type(self.model).__name__}: {self.metric} {reached}, bar {self.target:g}, {trials}"
+            " trials>"
+        )
 
 
 def improve(
@@ -112,34 +117,33 @@ def improve(
     folder: str | Path = "",
     observer: Observer | None = None,
 ) -> Improvement:
-    """Tweak a model until it meets a bar.
+    """Search for a better version of a model until it meets a bar.
 
-    Interrupt it whenever you like (Ctrl-C, Kernel → Interrupt): the best model so far is returned.
-    The same call goes on where an earlier one was interrupted or killed, or returns what it found.
+    It can be interrupted at any time (Ctrl-C, Kernel → Interrupt) and returns the best model so
+    far. The same call continues an interrupted or killed one, or returns its result.
 
     Args:
         model: a compiled Keras model (Sequential, functional or subclassed), fitted or not, or a
             scikit-learn estimator.
-        x: the examples to train on: arrays, a data frame, or a list or dict of them, with the first
-            axis counting the examples; for Keras also what gives batches of examples and targets
+        x: the training examples: arrays, a data frame, or a list or dict of them, whose first axis
+            counts the examples; for Keras also an iterable of batches with examples and targets
             (tf.data, PyDataset, a loader).
-        y: their targets; not given beside what gives both.
-        validation_data: examples and targets that the model has not seen, as a pair or as what
-            gives both.
+        y: their targets; omitted if `x` contains both.
+        validation_data: examples and targets that the model has not seen, as a pair or as an
+            iterable of batches with both.
         target: the bar, on `metric`.
-        metric: "accuracy", "f1", "r2", "mae" …; accuracy for classes and r2 for numbers unless
-            given.
-        trials: how many candidates to try at most.
-        minutes: how much training time to use at most.
-        seed: of everything random.
-        epochs: of a Keras model that is still to be fitted.
-        in_place: let the caller's own model object become the better one.
-        folder: where the search's state is kept; under mlops' home unless given.
-        observer: told of every trial; what suits a notebook or a terminal unless given.
+        metric: "accuracy", "f1", "r2", "mae" …; by default accuracy for classes and r2 for numbers.
+        trials: the largest number of candidates.
+        minutes: the largest training time.
+        seed: seed of everything random.
+        epochs: epochs of a Keras model that is not fitted yet.
+        in_place: turn the caller's own model object into the better one.
+        folder: folder of the search's state; by default below mlops' home.
+        observer: receives every trial; by default a view in the notebook or terminal.
 
     Raises:
-        UsageError: this is no model that can be improved, or the data does not fit it.
-        SearchError: nothing could be tried.
+        UsageError: the model cannot be improved, or the data does not fit it.
+        SearchError: no candidate could be tried.
     """
     kind = _kind(model)
     x, y, copied = _arrays(x, y)
@@ -159,7 +163,7 @@ def improve(
             model,
             task,
             place,
-            _Diary(observe),
+            _Journal(observe),
             trials=trials,
             minutes=minutes,
             seed=seed,
@@ -199,7 +203,7 @@ def improve(
 
 
 def frame(search: SearchResult | None) -> pandas.DataFrame:
-    """The trials of a search as a table: one row each, in order.
+    """Return the trials of a search as a table: one row each, in order.
 
     Raises:
         UsageError: pandas is not installed.
@@ -260,10 +264,10 @@ def _kind(model: Any) -> str:
 
 
 def _arrays(x: Any, y: Any) -> tuple[Any, Any, list[str]]:
-    """Examples and targets as arrays, with notes; what gives batches of both is read into memory.
+    """Return examples and targets as arrays, with notes; batches are read into memory.
 
     Raises:
-        UsageError: it has no end, can be read only once, or is too large.
+        UsageError: the batches never end, can be read only once, or are too large.
     """
     if y is not None or hasattr(x, "shape") or isinstance(x, (list, tuple, dict)):
         return x, y, []
@@ -287,7 +291,7 @@ def _arrays(x: Any, y: Any) -> tuple[Any, Any, list[str]]:
 
 
 class _Task:
-    """The data, in its parts, and what is asked of the model on it.
+    """The data, split into its parts, and the objective on it.
 
     Raises:
         UsageError: there are no targets, or too few examples.
@@ -329,8 +333,9 @@ class _Task:
         self.y = _rows(y, order[edge:])
 
     def measured(self, model: Any, *, changed: bool, folder: Path) -> tuple[float | None, int]:
-        """The metric, on examples that neither trained nor selected the model, and how many those
-        are.
+        """Measure the model on examples that neither trained nor selected it.
+
+        Return their number too.
         """
         x, y = self.apart(folder)
         if not self.is_apart and not changed:
@@ -338,14 +343,12 @@ class _Task:
         return self.score(model, x, y), len(y)
 
     def apart(self, folder: Path) -> tuple[Any, Any]:
-        """Return the judged examples that a search in this folder does not select on, and their
-        targets.
-        """
+        """Return the judged examples that this folder's search does not select on."""
         from mlops_lib.runner.metrics import example_hashes
 
         x = self.judged_x
         y = self.judged_y
-        chosen = _selected(folder)
+        chosen = _selected_hashes(folder)
         if self.kind != "keras" or not self.is_apart or not chosen:
             return x, y
         apart = [
@@ -354,7 +357,7 @@ class _Task:
         return (_rows(x, apart), _rows(y, apart)) if apart else (x, y)
 
     def score(self, model: Any, x: Any, y: Any) -> float:
-        """The metric of a model on examples."""
+        """Return the metric of a model on examples."""
         if self.kind == "sklearn":
             from sklearn.metrics import get_scorer
 
@@ -383,7 +386,7 @@ class _Task:
 
 
 def _are_classes(y: Any) -> bool:
-    """Whole numbers, words or one column a class."""
+    """Return whether targets are classes: integers, words or one-hot columns."""
     import numpy
 
     values = numpy.asarray(y)
@@ -407,7 +410,7 @@ def _rows(values: Any, wanted: Any) -> Any:
 
 
 def _place(folder: str | Path, task: _Task, model: Any, *, seed: int, epochs: int | None) -> Path:
-    """The search's folder: the same model, data and seed find the same one."""
+    """Return the search's folder; equal model, data and seed give the same one."""
     if folder:
         place = Path(folder).expanduser().absolute()
     else:
@@ -433,7 +436,7 @@ def _place(folder: str | Path, task: _Task, model: Any, *, seed: int, epochs: in
 
 
 def _identity(model: Any) -> list[Any]:
-    """What tells one model from another: how it is built, and its weights."""
+    """Return the configuration and weights that distinguish one model from another."""
     if hasattr(model, "get_weights"):
         weights = hashlib.sha256(
             b"".join(value.tobytes() for value in model.get_weights())
@@ -446,8 +449,11 @@ def _identity(model: Any) -> list[Any]:
     ]
 
 
-class _Diary:
-    """The part of the runner's journal that a search writes to, told on to whoever watches."""
+class _Journal:
+    """The part of the runner's journal that a search needs.
+
+    It forwards events to an observer.
+    """
 
     def __init__(self, observe: Observer) -> None:
         self._observe = observe
@@ -486,22 +492,22 @@ def _observed(given: Observer | None, model: Any, task: _Task, trials: int) -> I
         view.close()
 
 
-_Improved = tuple[Any, float | None, SearchResult | None, list[str]]
-"""The model, what the caller's reached, what the search found, and notes."""
+_Outcome = tuple[Any, float | None, SearchResult | None, list[str]]
+"""The model, the score of the caller's, the search's result, and notes."""
 
 
 def _improve_keras(
     model: Any,
     task: _Task,
     place: Path,
-    diary: _Diary,
+    journal: _Journal,
     *,
     trials: int,
     minutes: float,
     seed: int,
     epochs: int | None,
     in_place: bool,
-) -> _Improved:
+) -> _Outcome:
     from mlops_lib.runner.metrics import example_hashes
     from mlops_lib.runner.search.examples import RefusedError, choose
     from mlops_lib.runner.search.keras.search import improve as search
@@ -515,8 +521,8 @@ def _improve_keras(
         ) from None
     notes: list[str] = []
     asked = dict(model._compile_config.config)
-    mine = model if in_place else _copied(model, asked, notes)
-    history = _fitted(mine, task, place, seed=seed, epochs=epochs)
+    mine = model if in_place else _copy(model, asked, notes)
+    history = _ensure_fitted(mine, task, place, seed=seed, epochs=epochs)
     before = task.score(mine, task.judged_x, task.judged_y) if task.is_apart else None
     if before is not None and protocol.reaches(before, task.target, task.mode):
         return mine, before, None, [*notes, "the model meets the bar as it is"]
@@ -550,7 +556,7 @@ def _improve_keras(
             before = task.score(
                 mine, *task.apart(place)
             )  # what it is compared with is measured on these
-        search(mine, call, request, diary)
+        search(mine, call, request, journal)
     except RefusedError as error:
         raise SearchError(
             str(error), where="improve", remedy="Give other data, or validation_data."
@@ -565,10 +571,8 @@ def _improve_keras(
     return mine, before, found, [*notes, *found.notes]
 
 
-def _copied(model: Any, asked: Mapping[str, Any], notes: list[str]) -> Any:
-    """A model of its own with the same weights; the caller's where it cannot be built a second
-    time.
-    """
+def _copy(model: Any, asked: Mapping[str, Any], notes: list[str]) -> Any:
+    """Return a copy of the model, or the model itself if it cannot be rebuilt."""
     import keras
 
     try:
@@ -576,7 +580,8 @@ def _copied(model: Any, asked: Mapping[str, Any], notes: list[str]) -> Any:
         mine.set_weights(model.get_weights())
     except (ValueError, TypeError, NotImplementedError, AttributeError) as error:
         notes.append(
-            f"your own model was changed, for it cannot be copied: {str(error).splitlines()[0][:200]}"
+            "your own model was changed, because it cannot be copied:"
+            f" {str(error).splitlines()[0][:200]}"
         )
         return model
     optimizer = type(model.optimizer).from_config(model.optimizer.get_config())
@@ -586,9 +591,10 @@ def _copied(model: Any, asked: Mapping[str, Any], notes: list[str]) -> Any:
     return mine
 
 
-def _fitted(model: Any, task: _Task, place: Path, *, seed: int, epochs: int | None) -> Any:
-    """The History of the model's fit; one that has none is fitted first, or given the weights of
-    when it was.
+def _ensure_fitted(model: Any, task: _Task, place: Path, *, seed: int, epochs: int | None) -> Any:
+    """Return the History of the model's fit.
+
+    Fit it first, or restore that fit, if necessary.
     """
     import keras
     import numpy
@@ -619,7 +625,7 @@ def _fitted(model: Any, task: _Task, place: Path, *, seed: int, epochs: int | No
 
 
 def _batch_size(history: Any, task: _Task) -> int:
-    """Of the fit that was: Keras keeps the number of its steps."""
+    """Return the batch size of the model's fit, derived from Keras' number of steps."""
     steps = (getattr(history, "params", None) or {}).get("steps")
     if not steps:
         return BATCH
@@ -631,14 +637,14 @@ def _improve_sklearn(
     model: Any,
     task: _Task,
     place: Path,
-    diary: _Diary,
+    journal: _Journal,
     *,
     trials: int,
     minutes: float,
     seed: int,
     epochs: int | None,
     in_place: bool,
-) -> _Improved:
+) -> _Outcome:
     import copy
     from types import SimpleNamespace
 
@@ -671,7 +677,7 @@ def _improve_sklearn(
     }
     fit = SimpleNamespace(estimator=mine, x=task.x, y=task.y, number=1)
     found = SearchResult.from_json(
-        Search(fit, request, cast("Journal", diary), folder=str(place), seed=seed).run()
+        Search(fit, request, cast("Journal", journal), folder=str(place), seed=seed).run()
     )
     notes = (
         ["interrupted: this is the best so far; the same call goes on"]
@@ -681,14 +687,14 @@ def _improve_sklearn(
     return mine, before, found, [*notes, *found.notes]
 
 
-_IMPROVED: Mapping[str, Callable[..., _Improved]] = {
+_IMPROVED: Mapping[str, Callable[..., _Outcome]] = {
     "keras": _improve_keras,
     "sklearn": _improve_sklearn,
 }
 
 
-def _selected(place: Path) -> set[str]:
-    """The hashes of the examples that the search selected on."""
+def _selected_hashes(place: Path) -> set[str]:
+    """Return the hashes of the examples that the search selected on."""
     try:
         return set(atomic.read_json(place / protocol.SELECTED))
     except (OSError, ValueError, TypeError):

@@ -1,4 +1,4 @@
-"""The workers of a search on this machine, and the entrance for workers of other machines.
+"""The workers of a search on this machine; others can join them.
 
 Each worker is a container of its own, started, supervised and restarted like any training. Its
 directory, `workers/<n>` in the run's, has the structure of a run directory: its own lease,
@@ -141,7 +141,7 @@ def _open(
         return
     store = object_store.Store(f"{workers.shared.rstrip('/')}/{spec.digest}")
     fits = [f"fits/{number}/**/*" for number in range(1, int(request["fit"]) + 1)]
-    gives = (
+    uploads = (
         *fits,
         "fits/candidates-*/**/*",
         "search/trials/*.json",
@@ -155,8 +155,8 @@ def _open(
     mirror = object_store.Mirror(
         store,
         run_dir / protocol.INSIDE,
-        gives=gives,
-        takes=object_store.is_of_workers,
+        uploads=uploads,
+        accepts=object_store.is_of_workers,
         observer=observer,
         alive=remote_worker.ALIVE,
     )

@@ -1,9 +1,8 @@
-"""What the chief of a search and its workers on other machines show each other: certificates of an
-authority of its own.
+"""Mutual TLS between the chief of a search and its workers on other machines.
 
-The authority signs two certificates and forgets its key, so nobody can ever be a third. Both sides
-believe in it alone (no name service, no authority of the system), and it travels to the workers
-with the search's token.
+The certificate authority signs two certificates and its key is discarded, so that no third one can
+exist. Both sides trust this authority alone, regardless of host names and of the system's
+authorities. It is sent to the workers with the search's token.
 """
 
 from __future__ import annotations
@@ -22,15 +21,18 @@ from mlops_lib.runner import protocol
 
 CHIEF = "chief.mlops.invalid"
 WORKER = "worker.mlops.invalid"
-"""Names in the certificates; the chief's is what workers ask for, whatever its address is."""
+"""Names in the certificates.
+
+Workers verify the chief's name, whatever its address is.
+"""
 LASTS = datetime.timedelta(days=3650)
-ASKEW = datetime.timedelta(days=2)
-"""Clocks of machines may differ by so much."""
+CLOCK_TOLERANCE = datetime.timedelta(days=2)
+"""Tolerated difference between the clocks of machines."""
 
 
 @dataclass(frozen=True)
 class Certificates:
-    """Of one search."""
+    """The certificates of one search."""
 
     chief: dict[str, str]
     """The chief's `authority`, `certificate` and `key`, as PEM."""
@@ -39,10 +41,10 @@ class Certificates:
 
 
 def of(run_dir: Path) -> Certificates:
-    """The certificates of the run's search, made at first.
+    """Return the certificates of the run's search; the first call creates them.
 
     Raises:
-        UsageError: what makes them is not installed.
+        UsageError: the library that creates them is not installed.
     """
     place = run_dir / protocol.SEARCH_CERTIFICATES
     if not place.exists():
@@ -52,7 +54,7 @@ def of(run_dir: Path) -> Certificates:
             0o600,
         )
         with os.fdopen(descriptor, "w") as stream:
-            stream.write(_made())
+            stream.write(_create())
             stream.flush()
             os.fsync(stream.fileno())
         with contextlib.suppress(FileExistsError):
@@ -62,8 +64,8 @@ def of(run_dir: Path) -> Certificates:
     return Certificates(**found)
 
 
-def _made() -> str:
-    """Both sides' certificates, as JSON."""
+def _create() -> str:
+    """Create the certificates of both sides; return them as JSON."""
     try:
         from cryptography import x509
         from cryptography.hazmat.primitives import hashes, serialization
@@ -80,15 +82,15 @@ def _made() -> str:
     now = datetime.datetime.now(datetime.timezone.utc)
     authority = ec.generate_private_key(ec.SECP256R1())
 
-    def signed(subject: str, key: ec.EllipticCurvePrivateKey, *more: x509.ExtensionType) -> str:
-        """The authority's own certificate without `more`; anybody else's with it."""
+    def sign(subject: str, key: ec.EllipticCurvePrivateKey, *more: x509.ExtensionType) -> str:
+        """Sign a certificate: the authority's own without `more`, any other with it."""
         builder = (
             x509.CertificateBuilder()
             .subject_name(x509.Name([x509.NameAttribute(NameOID.COMMON_NAME, subject)]))
             .issuer_name(x509.Name([x509.NameAttribute(NameOID.COMMON_NAME, named)]))
             .public_key(key.public_key())
             .serial_number(x509.random_serial_number())
-            .not_valid_before(now - ASKEW)
+            .not_valid_before(now - CLOCK_TOLERANCE)
             .not_valid_after(now + LASTS)
             .add_extension(x509.BasicConstraints(ca=not more, path_length=None), critical=True)
         )
@@ -99,7 +101,7 @@ def _made() -> str:
         )
         return certificate.decode()
 
-    root = signed(named, authority)
+    root = sign(named, authority)
 
     def side(name: str, use: x509.ObjectIdentifier) -> dict[str, str]:
         key = ec.generate_private_key(ec.SECP256R1())
@@ -109,7 +111,7 @@ def _made() -> str:
             serialization.PrivateFormat.PKCS8,
             serialization.NoEncryption(),
         )
-        certificate = signed(name, key, names, x509.ExtendedKeyUsage([use]))
+        certificate = sign(name, key, names, x509.ExtendedKeyUsage([use]))
         return {"authority": root, "certificate": certificate, "key": private.decode()}
 
     made = {

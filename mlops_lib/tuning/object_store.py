@@ -1,10 +1,10 @@
-"""Files of a search that machines share, by URL: `file:///mnt/team`, `s3://bucket/mlops`, or
-whatever fsspec knows.
+"""Files of a search that machines share by URL.
 
-The programs on the machines copy, never the containers: what a training gets to see is its own
-folder, and the store's credentials stay outside. Content is stored under its digest and believed
-only if it has that digest; a name is a small file with a digest in it. So a file is there as a
-whole or not at all, and what was interrupted is done again.
+The URL is `file:///mnt/team`, `s3://bucket/mlops`, or any other that fsspec supports. The programs
+on the machines copy, never the containers: a training sees only its own folder, and never the
+store's credentials. Content is stored under its digest and accepted only if it has that digest. A
+name is a small file with a digest in it. So a file exists completely or not at all, and interrupted
+transfers are repeated.
 """
 
 from __future__ import annotations
@@ -25,13 +25,13 @@ from mlops_lib import atomic, events
 from mlops_lib.errors import MlopsError, UsageError
 from mlops_lib.events import Observer
 
-LOOK_S = 1.0
-ALIVE_S = 10.0
-"""How often a side that is to show that it is alive does so."""
-PATIENCE_S = 600.0
-"""How long a store may be away."""
-AGAIN_S = (0.2, 5.0)
-"""The first and the longest pause before something is tried again."""
+POLL_S = 1.0
+HEARTBEAT_S = 10.0
+"""Seconds between two heartbeats."""
+OUTAGE_S = 600.0
+"""Seconds that a store may be unreachable."""
+RETRY_PAUSES_S = (0.2, 5.0)
+"""Shortest and longest pause in seconds between two tries."""
 LARGEST_BYTES = 8 << 30
 T = TypeVar("T")
 
@@ -40,13 +40,13 @@ class Store:
     """Named contents under a URL.
 
     Args:
-        url: where; the folder need not exist.
-        stopped: ends every waiting for a store that is away.
+        url: the folder, which need not exist.
+        stopped: interrupts waiting for an unreachable store.
 
-    Every method raises UsageError where the store refuses, or does not answer for ten minutes.
+    Every method raises UsageError if the store refuses, or does not answer for ten minutes.
 
     Raises:
-        UsageError: fsspec, or what it needs for this kind of URL, is not installed.
+        UsageError: fsspec, or its library for this kind of URL, is not installed.
     """
 
     def __init__(self, url: str, *, stopped: threading.Event | None = None) -> None:
@@ -70,21 +70,21 @@ class Store:
             ) from None
 
     def put(self, name: str, content: bytes) -> str:
-        """Let a name stand for this content; returns its digest."""
+        """Store content under a name; return its digest."""
         digest = hashlib.sha256(content).hexdigest()
         place = self._content(digest)
-        if not self._patiently(lambda: self._files.exists(place)):
-            self._patiently(lambda: self._write(place, content))
+        if not self._retry(lambda: self._files.exists(place)):
+            self._retry(lambda: self._write(place, content))
         pointer = json.dumps({"sha256": digest, "bytes": len(content)}).encode()
-        self._patiently(lambda: self._write(self._name(name), pointer))
+        self._retry(lambda: self._write(self._name(name), pointer))
         return digest
 
     def get(self, name: str) -> bytes | None:
-        """The content of a name, None where there is none that is whole."""
+        """Return the content of a name, or None if there is none, or not all of it."""
         digest = self.digest(name)
         if digest is None:
             return None
-        content = self._patiently(lambda: self._read(self._content(digest)))
+        content = self._retry(lambda: self._read(self._content(digest)))
         return (
             content
             if content is not None and hashlib.sha256(content).hexdigest() == digest
@@ -92,8 +92,8 @@ class Store:
         )
 
     def digest(self, name: str) -> str | None:
-        """The digest of the content that a name stands for, None where it stands for none."""
-        pointer = self._patiently(lambda: self._read(self._name(name)))
+        """Return the digest of the content of a name, or None if there is none."""
+        pointer = self._retry(lambda: self._read(self._name(name)))
         try:
             digest = json.loads(pointer or b"")["sha256"]
             size = json.loads(pointer or b"")["bytes"]
@@ -103,19 +103,19 @@ class Store:
         return digest if is_digest and isinstance(size, int) and size <= LARGEST_BYTES else None
 
     def show(self, sign: str, text: str) -> None:
-        """Replace a sign: a few words that are no content, such as that somebody is alive."""
-        self._patiently(lambda: self._write(f"{self._root}/signs/{sign}", text.encode()))
+        """Replace a sign: a few words outside of the contents, such as a heartbeat."""
+        self._retry(lambda: self._write(f"{self._root}/signs/{sign}", text.encode()))
 
     def sign(self, sign: str) -> str:
-        """The words of a sign, "" where there is none."""
-        return (self._patiently(lambda: self._read(f"{self._root}/signs/{sign}")) or b"").decode(
+        """Return the words of a sign; "" if there is none."""
+        return (self._retry(lambda: self._read(f"{self._root}/signs/{sign}")) or b"").decode(
             errors="replace"
         )
 
     def names(self) -> dict[str, str]:
-        """Every name, and a mark that changes when its content does."""
+        """Return every name with a mark that changes when its content does."""
         root = self._name("")
-        found = self._patiently(lambda: self._find(root.rstrip("/")))
+        found = self._retry(lambda: self._find(root.rstrip("/")))
         keys = ("ETag", "etag", "LastModified", "updated", "mtime", "size")
         return {
             place[len(root) :]: json.dumps([str(about.get(key)) for key in keys])
@@ -124,14 +124,14 @@ class Store:
         }
 
     def drop(self, digest: str) -> None:
-        """Forget a content that no name stands for any more."""
+        """Remove a content that no name refers to any more."""
         with suppress(FileNotFoundError):
-            self._patiently(lambda: self._files.rm_file(self._content(digest)))
+            self._retry(lambda: self._files.rm_file(self._content(digest)))
 
     def remove(self) -> None:
-        """Everything under the URL."""
+        """Remove everything under the URL."""
         with suppress(FileNotFoundError):
-            self._patiently(lambda: self._files.rm(self._root, recursive=True))
+            self._retry(lambda: self._files.rm(self._root, recursive=True))
 
     def _name(self, name: str) -> str:
         return f"{self._root}/names/{name}"
@@ -154,16 +154,16 @@ class Store:
             return None
 
     def _write(self, place: str, content: bytes) -> None:
-        """Whole or not at all: an object store does that by itself, a folder by a rename."""
+        """Write a file atomically: object stores do that anyway, a folder needs a rename."""
         if "file" not in self._files.protocol:
             self._files.pipe_file(place, content)
             return
         atomic.write_bytes(Path(place), content)
 
-    def _patiently(self, ask: Callable[[], T]) -> T:
-        """Ask; a store that is away, or busy, is asked again."""
-        deadline = time.monotonic() + PATIENCE_S
-        pause_s = AGAIN_S[0]
+    def _retry(self, ask: Callable[[], T]) -> T:
+        """Call the store, and retry while it is unreachable or busy."""
+        deadline = time.monotonic() + OUTAGE_S
+        pause_s = RETRY_PAUSES_S[0]
         while True:
             try:
                 return ask()
@@ -176,7 +176,7 @@ class Store:
                     remedy="See to the credentials in this program's environment.",
                 ) from None
             except Exception as error:
-                if not _is_away(error):
+                if not _is_unreachable(error):
                     raise
                 if time.monotonic() > deadline or self._stopped.wait(
                     pause_s * random.uniform(0.5, 1.0)
@@ -184,15 +184,14 @@ class Store:
                     raise UsageError(
                         f"the store does not answer: {error}",
                         where=self.url,
-                        remedy="See that it can be reached, and run it again: finished trials are kept.",
+                        remedy="See that it can be reached, and run it again: finished trials are"
+                        " kept.",
                     ) from None
-                pause_s = min(2 * pause_s, AGAIN_S[1])
+                pause_s = min(2 * pause_s, RETRY_PAUSES_S[1])
 
 
-def _is_away(error: Exception) -> bool:
-    """Whether an exception, of the system or of a store's own library, says that it could not be
-    reached.
-    """
+def _is_unreachable(error: Exception) -> bool:
+    """Return whether an exception means that the store could not be reached."""
     if isinstance(error, (OSError, TimeoutError)):
         return True
     words = {base.__name__ for base in type(error).__mro__}
@@ -209,18 +208,18 @@ def _is_away(error: Exception) -> bool:
 
 
 class Mirror:
-    """Keeps some files of a local folder and of a store the same, while it runs.
+    """Synchronises some files of a local folder and of a store, while it runs.
 
-    A script can write anything in its folder: only regular files of these names are taken, no links
-    are followed.
+    A script can write anything to its folder: only regular files with these names are uploaded, and
+    no links are followed.
 
     Args:
         store: the shared side.
         folder: the local side.
-        gives: patterns of the names that this side writes.
-        takes: whether a name that the other sides write is wanted here.
-        observer: is told when nothing can be shared any more, and when it can again.
-        alive: the sign that changes while this runs; "" for none.
+        uploads: patterns of the names that this side writes.
+        accepts: returns whether to download a name that another side writes.
+        observer: receives a warning when sharing fails, and when it works again.
+        alive: name of the heartbeat that this sends while it runs; "" for none.
     """
 
     def __init__(
@@ -228,85 +227,85 @@ class Mirror:
         store: Store,
         folder: Path,
         *,
-        gives: Iterable[str],
-        takes: Callable[[str], bool],
+        uploads: Iterable[str],
+        accepts: Callable[[str], bool],
         observer: Observer = lambda event: None,
         alive: str = "",
     ) -> None:
         self._store = store
         self._folder = folder
-        self._gives = tuple(gives)
-        self._takes = takes
+        self._uploads = tuple(uploads)
+        self._accepts = accepts
         self._observer = observer
         self._alive = alive
         self._shown = -math.inf
-        self._given: dict[str, tuple[int, int]] = {}
-        self._taken: dict[str, str] = {}
+        self._uploaded: dict[str, tuple[int, int]] = {}
+        self._downloaded: dict[str, str] = {}
         self._digests: dict[str, str] = {}
-        """Of what was given."""
+        """Digests of the uploaded files."""
         self.over = threading.Event()
         self._thread = threading.Thread(target=self._run, name="mlops-mirror", daemon=True)
 
     def start(self) -> None:
-        """Begin, in a thread."""
+        """Start to synchronise, in a thread."""
         self._thread.start()
 
     def stop(self) -> None:
-        """Give what there is left to give, and end."""
+        """Upload the remaining files, then end."""
         self.over.set()
         self._thread.join()
 
     def _run(self) -> None:
-        is_told = False
+        is_reported = False
         while True:
-            is_last = self.over.wait(LOOK_S)
+            is_last = self.over.wait(POLL_S)
             try:
                 self.once()
-                if is_told:
-                    self._tell("files are shared with other machines again")
-                is_told = False
+                if is_reported:
+                    self._warn("files are shared with other machines again")
+                is_reported = False
             except MlopsError as error:
-                if not is_told:
-                    self._tell(
+                if not is_reported:
+                    self._warn(
                         f"nothing is shared with other machines until the store is back: {error}"
                     )
-                is_told = True
+                is_reported = True
             if is_last:
                 return
 
-    def _tell(self, message: str) -> None:
+    def _warn(self, message: str) -> None:
         self._observer(events.warning(message))
 
     def once(self) -> None:
-        """Take what is new there, and give what is new here."""
-        if self._alive and time.monotonic() - self._shown > ALIVE_S:
+        """Download new files, and upload new ones."""
+        if self._alive and time.monotonic() - self._shown > HEARTBEAT_S:
             self._shown = time.monotonic()
             self._store.show(self._alive, str(time.time()))
         for name, mark in self._store.names().items():
-            if self._taken.get(name) != mark and self._takes(name) and _is_plain(name):
-                self._take(name, mark)
-        for pattern in self._gives:
+            if self._downloaded.get(name) != mark and self._accepts(name) and _is_plain(name):
+                self._download(name, mark)
+        for pattern in self._uploads:
             for place in self._folder.glob(pattern):
-                self._give(place)
+                self._upload(place)
 
-    def _take(self, name: str, mark: str) -> None:
+    def _download(self, name: str, mark: str) -> None:
         if name in self._digests and self._store.digest(name) == self._digests[name]:
-            self._taken[name] = mark  # this side gave it, and may have something newer by now
+            self._downloaded[name] = mark  # this side gave it, and may have something newer by now
             return
         content = self._store.get(name)
         if content is None:
             return
         place = self._folder / name
         atomic.write_bytes(place, content)
-        self._given[name] = _state(place)
-        self._taken[name] = mark
+        self._uploaded[name] = _state(place)
+        self._downloaded[name] = mark
 
-    def _give(self, place: Path) -> None:
+    def _upload(self, place: Path) -> None:
         name = place.relative_to(self._folder).as_posix()
         try:
             with atomic.open_regular(place, inside=self._folder) as stream:
                 state = _state(place)
-                if self._given.get(name) == state:
+                if self._uploaded.get(name) == state:
                     return
                 content = stream.read(LARGEST_BYTES)
         except OSError:  # gone meanwhile, or no file
@@ -317,11 +316,11 @@ class Mirror:
             # Only the last checkpoint of a trial is of use, and no two are alike: they hold their
             # time.
             self._store.drop(str(before))
-        self._given[name] = state
-        self._told(name)
+        self._uploaded[name] = state
+        self._confirm(name)
 
-    def _told(self, name: str) -> None:
-        """What the container waits for before it says that its trial has ended."""
+    def _confirm(self, name: str) -> None:
+        """Confirm an upload to the container, which waits for it to report its trial."""
         if name.startswith("search/weights/"):
             atomic.write_bytes(self._folder / "search" / "given" / name.rsplit("/", 1)[1], b"")
 
@@ -330,7 +329,7 @@ _OF_WORKERS = re.compile(r"search/(weights/\d+\.npz|trials/\d+\.(history\.json|s
 
 
 def is_of_workers(name: str) -> bool:
-    """Whether this is a file that workers write."""
+    """Return whether this is a file that workers write."""
     return _OF_WORKERS.fullmatch(name) is not None
 
 
@@ -340,5 +339,5 @@ def _state(place: Path) -> tuple[int, int]:
 
 
 def _is_plain(name: str) -> bool:
-    """Whether a name stays below the folder."""
+    """Return whether a name stays below the folder."""
     return not name.startswith("/") and not any(part in ("", ".", "..") for part in name.split("/"))

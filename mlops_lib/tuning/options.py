@@ -1,4 +1,4 @@
-"""Options of a search: its budget, its workers, and how its trainings are executed."""
+"""Options of a search: budget, workers, and execution of its trainings."""
 
 from __future__ import annotations
 
@@ -83,7 +83,10 @@ class Workers:
 
     count: int = 1
     listen: str = ""
-    """ADDRESS:PORT of this machine at which the chief listens; or "" if no other machine joins."""
+    """ADDRESS:PORT of this machine at which the chief listens.
+
+    Or "" if no other machine joins.
+    """
     shared: str = ""
     """URL of the files that the machines share."""
     ray_address: str = ""

@@ -1,4 +1,4 @@
-"""Workers on a Ray cluster: Ray places each on a node, and restarts it if node or process dies.
+"""Workers on a Ray cluster, which places them on nodes and restarts them.
 
 Such a worker does the same as `mlops work` does on any machine (mlops_lib.tuning.remote_worker). The
 project and this package are shipped with it; its environment is built on the node, once.
@@ -130,7 +130,7 @@ def worker_pool(spec: RunSpec, *, workers: Workers, execution: Execution) -> Ite
 
 
 def _with_catalog(folder: Path) -> Path:
-    """Return a copy of this package that contains the catalog, as an installation does.
+    """Copy this package together with the catalog, as an installation has it.
 
     In a checkout the catalog lies beside the package.
     """
@@ -142,7 +142,10 @@ def _with_catalog(folder: Path) -> Path:
 
 
 def _forwarded_variables() -> dict[str, str]:
-    """Return the variables that nodes need for the shared files; containers do not get them."""
+    """Return the variables that nodes need for the shared files.
+
+    Containers do not get them.
+    """
     return {
         name: value
         for name, value in os.environ.items()
@@ -151,7 +154,7 @@ def _forwarded_variables() -> dict[str, str]:
 
 
 def _report_failures(ray: Any, results: dict[int, Any], observer: Observer) -> None:
-    """Send a warning for each failed worker among `results`, which are by worker number."""
+    """Send a warning for each failed worker; `results` are by worker number."""
     for number, task in results.items():
         try:
             ray.get(task)

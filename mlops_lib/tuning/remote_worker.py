@@ -1,4 +1,4 @@
-"""Implement `mlops work`: join the search of the same project's run on another machine.
+"""Implement `mlops work`: join the search of this run on another machine.
 
 The worker knows the project and the URL of the shared files. It reads the chief's address and its
 credentials there: whoever can read that URL can join. Both machines derive the same run digest from
@@ -41,7 +41,7 @@ SILENT_S = 60.0
 """Seconds without a heartbeat after which a warning is sent."""
 LINGER_S = 30.0
 """Seconds a worker stays after the end if the gate may still reject the winner."""
-GIVES = ("search/trials/*.history.json", "search/trials/*.state.npz", "search/weights/*.npz")
+UPLOADS = ("search/trials/*.history.json", "search/trials/*.state.npz", "search/weights/*.npz")
 """Patterns of the files that a worker's machine uploads."""
 
 
@@ -112,8 +112,8 @@ def _join(
     mirror = object_store.Mirror(
         store,
         shared,
-        gives=GIVES,
-        takes=lambda name: name != protocol.SEARCH_REQUEST,
+        uploads=UPLOADS,
+        accepts=lambda name: name != protocol.SEARCH_REQUEST,
         observer=execution.observer,
     )
     mirror.once()
@@ -166,7 +166,7 @@ class RemoteSearch:
         self._is_silent = False
 
     def poll(self) -> dict[str, Any] | None:
-        """Return a message other than the known request: its end, or the request of a new search.
+        """Return the search's end, or the request of a new search; None if unchanged.
 
         Raises:
             EngineError: the search has been silent for too long.
@@ -241,7 +241,10 @@ def _watching(search: RemoteSearch, stopped: cancellation.Stop) -> Iterator[canc
 
 
 def _has_restarted(search: RemoteSearch, stopped: cancellation.Stop) -> bool:
-    """Wait for the end of the search; return whether it began again with a new request instead."""
+    """Wait for the end of the search.
+
+    Return whether it began again with a new request instead.
+    """
     deadline = math.inf
     while True:
         message = search.poll()
@@ -301,7 +304,7 @@ def _wait_for_request(
 
 
 def _name(place: Path) -> str:
-    """Return this worker's name: it contains the host name and is as durable as `place`."""
+    """Return this worker's name, made of the host name once and kept in `place`."""
     name_file = place / "name"
     if not name_file.exists():
         name_file.write_text(f"{socket.gethostname()[:30]}-{uuid.uuid4().hex[:6]}")

@@ -106,7 +106,7 @@ def _request(
     budget: Budget,
     limits: Mapping[str, Any],
 ) -> dict[str, Any]:
-    """Return the request that the runner executes: a new one, or the earlier one if it suffices."""
+    """Return the request for the runner: the earlier one if it suffices, or a new one."""
     request: dict[str, Any] = {
         "fit": fit,
         "metric": verdict.metric,
@@ -132,7 +132,7 @@ def _request(
 
 
 def _usable_workers(workers: Workers, run_dir: Path, fit: int, *, observer: Observer) -> Workers:
-    """Return `workers`, or a single one with a warning if this fit cannot be searched by several."""
+    """Return `workers`, or a single one if the fit cannot be searched by several."""
     if (workers.count < 2 and not workers.are_remote) or _has_workers(run_dir, fit):
         return workers
     option = f"--workers {workers.count}" if workers.count > 1 else f"--listen {workers.listen}"
@@ -269,7 +269,7 @@ UNLIMITED_MINUTES = 1e6
 
 
 def lineage(outcome: SearchResult) -> list[Trial]:
-    """Return the trials that lead to the winner, oldest first, without the script's own trial 0."""
+    """Return the trials that lead to the winner, oldest first, without trial 0."""
     trials = {trial.number: trial for trial in outcome.trials}
     chain: list[Trial] = []
     number: int | None = outcome.winner
@@ -280,7 +280,10 @@ def lineage(outcome: SearchResult) -> list[Trial]:
 
 
 def _hook_error(run_dir: Path, number_of_pass: int) -> str:
-    """Return ": MESSAGE" for the last failure of the search hook in this pass; "" without one."""
+    """Return ": MESSAGE" for the last failure of the search hook in this pass.
+
+    "" without one.
+    """
     messages = [
         str(event.get("message"))[:500]
         for event in event_log.events(run_dir)
@@ -320,7 +323,7 @@ def _check_workers(workers: Workers, spec: RunSpec) -> None:
 
 
 def _has_workers(run_dir: Path, fit: int) -> bool:
-    """Return whether a search around this fit can have several workers: Keras fits only."""
+    """Return whether a search on this fit can have several workers: only Keras."""
     return any(
         event["event"] == protocol.EVENT_FIT
         and event.get("fit") == fit
@@ -330,7 +333,10 @@ def _has_workers(run_dir: Path, fit: int) -> bool:
 
 
 def read(run_dir: Path) -> SearchResult | None:
-    """Return the result of the run's search, or its refusal; None if there was no search."""
+    """Return the result of the run's search, or its refusal.
+
+    None if there was no search.
+    """
     return RunDirectory(run_dir).search
 
 
@@ -353,7 +359,7 @@ def last_pass(run_dir: Path) -> int:
 def _after_rejection(
     before: dict[str, Any], run_dir: Path, verdict: Verdict
 ) -> dict[str, Any] | None:
-    """Return the request that continues a search whose winner the gate rejected, or None.
+    """Return the request that continues after the gate rejected the winner, or None.
 
     The rejection is the only thing the search learns from the gate: the bar on the selection
     examples rises, and candidates are proposed as before.
@@ -412,7 +418,9 @@ def _has_failed(run_dir: Path, before: dict[str, Any]) -> bool:
 
 
 def repeated_fits(journal: list[dict[str, Any]]) -> str:
-    """Return why a script that fits the same model again and again is not searched; else "".
+    """Return why a script that fits the same model again and again is not searched.
+
+    Else "".
 
     Such a script cross-validates or searches by itself.
     """
@@ -488,7 +496,10 @@ def _no_fits(journal: list[dict[str, Any]]) -> str:
 
 
 def _judged_digest(run_dir: Path, verdict: Verdict) -> str:
-    """Return the digest of the judged examples; "" without one, or if every read gives others."""
+    """Return the digest of the judged examples.
+
+    "" without one, or if every read gives others.
+    """
     listed = verdicts.read_claims(run_dir).get("evaluations")
     for evaluation in reversed(listed if isinstance(listed, list) else []):
         if not isinstance(evaluation, dict) or evaluation.get("source") != verdict.source:

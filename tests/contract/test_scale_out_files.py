@@ -110,14 +110,14 @@ def test_what_one_machine_writes_the_other_gets(url: str, tmp_path: Path) -> Non
     there = Mirror(
         Store(url),
         chief,
-        gives=("fits/1/**/*", "search/trials/*.json"),
-        takes=object_store.is_of_workers,
+        uploads=("fits/1/**/*", "search/trials/*.json"),
+        accepts=object_store.is_of_workers,
     )
     here = Mirror(
         Store(url),
         worker,
-        gives=remote_worker.GIVES,
-        takes=lambda name: name != protocol.SEARCH_REQUEST,
+        uploads=remote_worker.UPLOADS,
+        accepts=lambda name: name != protocol.SEARCH_REQUEST,
     )
     there.once()
     here.once()
