@@ -34,6 +34,7 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
+from bench import pytorch_kills
 from mlops_lib import event_log, run_lock
 from mlops_lib.engine import LABEL_RUN_DIR, Container, Engine, choose
 from mlops_lib.errors import EngineLostError
@@ -605,7 +606,15 @@ def main() -> int:
         help="Docker samples in an engine of our own, which is killed too",
     )
     parser.add_argument("--seed", type=int, default=int(time.time()))
+    parser.add_argument(
+        "--framework",
+        choices=("pytorch",),
+        help="kill the scripts of bench.pytorch_kills instead, by SIGKILL to the runner alone",
+    )
     asked = parser.parse_args()
+    if asked.framework == "pytorch":
+        each = -(-asked.kills // len(list(pytorch_kills.CASES.glob("*.py"))))
+        return pytorch_kills.main(["--kills", str(each), "--seed", str(asked.seed)])
     signal.signal(
         signal.SIGTERM, lambda *_: sys.exit(143)
     )  # what was started and mounted is put away
