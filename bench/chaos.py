@@ -39,7 +39,6 @@ from mlops_lib import event_log, run_lock
 from mlops_lib.engine import LABEL_RUN_DIR, Container, Engine, choose
 from mlops_lib.errors import EngineLostError
 from mlops_lib.gate import verdicts
-from mlops_lib.monitoring import takeover
 from mlops_lib.run_directory import RunDirectory
 from mlops_lib.runner import protocol
 from mlops_lib.training import attempt_log, requests
@@ -152,9 +151,9 @@ class Trial:
     @property
     def state(self) -> str:
         """How the training ended, "" while it has not."""
-        if requests.asked(self.run_dir) is not None or self.programs["train"].poll() is None:
+        if requests.pending(self.run_dir) is not None or self.programs["train"].poll() is None:
             return ""
-        found = takeover.result(self.run_dir)
+        found = RunDirectory(self.run_dir).training
         if found is not None:
             return found.state
         # A full disk takes no result: whoever gave up has said so on its terminal only.

@@ -124,7 +124,7 @@ def stop_on_signal() -> Stop:
 
     def on_signal(number: int, frame: FrameType | None) -> None:
         _SIGNALS.append(number)
-        stopped.ask()
+        stopped.request()
 
     for number in (signal.SIGINT, signal.SIGTERM):
         signal.signal(number, on_signal)

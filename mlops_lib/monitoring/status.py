@@ -13,8 +13,7 @@ from mlops_lib.events import Attempt, Decision, Event, Exit
 from mlops_lib.records import Record
 from mlops_lib.run_directory import RunDirectory
 from mlops_lib.runner import protocol
-from mlops_lib.training import attempt_log
-from mlops_lib.training.requests import asked
+from mlops_lib.training import attempt_log, requests
 
 OLD_S = 30.0
 """A list of workers that is older than this many seconds has no chief any more."""
@@ -158,7 +157,7 @@ def _state(run: RunDirectory, *, driven: bool) -> State:
     if (run.path / attempt_log.STOP).exists():
         return "stopped"
     if not driven:
-        if asked(run.path) is not None:
+        if requests.pending(run.path) is not None:
             return "waiting"
         return "finished" if attempt_log.given_up(run.attempts) is None else "failed"
     if not _is_under_way(run.attempts):

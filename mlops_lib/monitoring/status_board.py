@@ -13,8 +13,11 @@ from mlops_lib.runner import protocol
 
 
 class Decisions:
-    """What a watchdog sees decided, as lines that name the run; `stream_json` gets the lines
-    themselves.
+    """Prints a watchdog's decisions, one a line with the run's name.
+
+    Args:
+        stream: gets them in words.
+        stream_json: gets them as JSON.
     """
 
     SHOWN = (*protocol.HOST_EVENTS, protocol.EVENT_WARNING)
@@ -24,7 +27,7 @@ class Decisions:
         self._stream_json = stream_json
 
     def __call__(self, event: dict[str, Any]) -> None:
-        """Show an event, if it is about a decision."""
+        """Print an event if it is the host's or a warning."""
         if event.get("event") not in self.SHOWN:
             return
         if self._stream_json is not None:
@@ -37,7 +40,7 @@ class Decisions:
             self._stream.flush()
 
     def close(self) -> None:
-        """Nothing to put away."""
+        """Do nothing; there is nothing to close."""
 
 
 class Board:
@@ -53,10 +56,10 @@ class Board:
         self._live = Live(console=self._console, auto_refresh=False, transient=False)
         self._live.start()
         self._decisions = Decisions(stream=self)  # type: ignore[arg-type]
-        self._settled: dict[str, tuple[float, Any]] = {}
+        self._cache: dict[str, tuple[float, Any]] = {}
 
     def write(self, text: str) -> int:
-        """A line above the table."""
+        """Print a line above the table."""
         from rich.text import Text
 
         if text.strip():
@@ -64,10 +67,10 @@ class Board:
         return len(text)
 
     def flush(self) -> None:
-        """Nothing is held back."""
+        """Do nothing; nothing is buffered."""
 
     def __call__(self, event: dict[str, Any]) -> None:
-        """Show the runs as they stand, or a decision."""
+        """Update the table at a look; print a decision above it."""
         if event.get("event") == protocol.EVENT_LOOK:
             self._live.update(self._table(event["run_dirs"]), refresh=True)
         else:
@@ -88,36 +91,41 @@ class Board:
             "last trouble",
         ):
             table.add_column(heading, overflow="ellipsis", no_wrap=True)
-        shown = sorted(
-            (self._standing(one) for one in run_dirs),
-            key=lambda one: one.state in ("finished", "failed"),
+        # Runs under way come first: the table may be too short for all.
+        runs = sorted(
+            (self._standing(run_dir) for run_dir in run_dirs),
+            key=lambda run: run.state in ("finished", "failed"),
         )
-        for one in shown[: self.ROWS]:
-            for shown_one in (one, *(one.workers if one.state == "searching" else ())):
-                table.add_row(*row(shown_one))
+        for run in runs[: self.ROWS]:
+            workers = run.workers if run.state == "searching" else ()
+            for standing in (run, *workers):
+                table.add_row(*row(standing))
         return table
 
     def _standing(self, run_dir: str) -> Any:
-        """How a run stands; of one that is at rest as it stood when its record was last changed."""
+        """Return a run's state, from the cache if it has ended and its journal has not changed."""
         from mlops_lib.monitoring import status
 
         try:
             changed = Path(run_dir, protocol.ATTEMPTS).stat().st_mtime
         except OSError:
             changed = 0.0
-        before, found = self._settled.get(run_dir, (None, None))
-        if before != changed or found is None or found.state not in ("finished", "failed"):
-            found = status.standing(Path(run_dir))
-            self._settled[run_dir] = (changed, found)
-        return found
+        changed_before: float | None
+        standing: Any
+        changed_before, standing = self._cache.get(run_dir, (None, None))
+        is_current = standing is not None and changed_before == changed
+        if not is_current or standing.state not in ("finished", "failed"):
+            standing = status.standing(Path(run_dir))
+            self._cache[run_dir] = (changed, standing)
+        return standing
 
     def close(self) -> None:
-        """Leave the table as it is."""
+        """Stop updating; the table stays on the screen."""
         self._live.stop()
 
 
 def row(standing: Any) -> tuple[str, ...]:
-    """A run's standing as the cells of the table."""
+    """Return a run's state as the cells of the table."""
     what = f"fit {standing.fit}" if standing.trial is None else f"trial {standing.trial}"
     epoch = what if standing.epoch is None and standing.trial is not None else ""
     if standing.epoch is not None:
@@ -144,8 +152,9 @@ def row(standing: Any) -> tuple[str, ...]:
 
 
 def watcher(*, as_json: bool) -> View:
-    """The view of a watchdog that suits stderr; with `as_json` its decisions go to stdout, one a
-    line.
+    """Return the view of a watchdog that suits stderr.
+
+    With `as_json` its decisions go to stdout, one a line.
     """
     if as_json:
         return Decisions(stream_json=sys.stdout)

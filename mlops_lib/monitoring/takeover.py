@@ -1,9 +1,9 @@
-"""Watching over runs: how each stands, who drives it, and going on with those whose program died.
+"""The watchdog: continue runs whose driving process has died.
 
-A watchdog keeps no state of its own. `asked.json` in a run's directory says what somebody asked for
-and has not been answered; the lock on its `drivers` says whether a living program sees to that. So
-any number of watchdogs may come and go, on this home, and every unanswered run is taken over once:
-the run's lease decides between two that try.
+A watchdog keeps no state of its own. `asked.json` in a run's directory holds the request that has not
+been answered; the lock on its `drivers` shows whether a living program drives the run. So any number
+of watchdogs may come and go, and every unanswered run is taken over once: the run's lease decides
+between two that try.
 """
 
 from __future__ import annotations
@@ -16,76 +16,80 @@ from pathlib import Path
 from mlops_lib import event_log, run_lock
 from mlops_lib.errors import EngineLostError, MlopsError
 from mlops_lib.events import Observer
-from mlops_lib.records import RunResult
-from mlops_lib.run_directory import RunDirectory
 from mlops_lib.runner import protocol
-from mlops_lib.training import attempt_log, cancellation
-from mlops_lib.training.requests import Asked, asked
+from mlops_lib.training import attempt_log, cancellation, requests
 
-TakeOver = Callable[[Path, "Asked", Observer, cancellation.Stop], object]
+TakeOver = Callable[[Path, requests.Request, Observer, cancellation.Stop], object]
+"""Continues with a run to answer a request."""
 LOOK_S = 0.5
+"""Interval between two looks at all runs."""
 TAKE_OVER_S = 2.0
-"""A run whose program died is taken over after this."""
+"""How long a run must be without a driver before it is taken over."""
 AGAIN_S = 10.0
-"""… and after this, where the engine did not answer when it was tried."""
+"""How long to wait before the next attempt if the engine did not answer."""
+RELEASE_S = 5.0
+"""How long to wait for each thread at the end."""
 
 
-class Watch:
-    """Looks at runs, tells what is decided about them, and takes over those that nobody sees to.
+class Watchdog:
+    """Checks runs, reports decisions about them, and takes over those without a driver.
 
     Args:
-        places: the run directories to look at, asked again each time: new ones come.
-        take_over: goes on with a run; runs in a thread of its own, one for each run.
-        observer: gets every decision about these runs as a line of `attempts.jsonl` with its
-            `run_dir`, whoever took it.
+        run_dirs: returns the run directories to check; called each time, as new ones come.
+        take_over: continues with a run; called in a thread for each run.
+        observer: gets every decision about these runs, whichever program took it, as a line of
+            `attempts.jsonl` with its `run_dir`.
     """
 
     def __init__(
-        self, places: Callable[[], list[Path]], *, take_over: TakeOver, observer: Observer
+        self, run_dirs: Callable[[], list[Path]], *, take_over: TakeOver, observer: Observer
     ) -> None:
-        self._places = places
+        self._run_dirs = run_dirs
         self._take_over = take_over
         self._observer = observer
-        self._resting: dict[Path, float] = {}
-        """Since when nobody sees to a run."""
-        self._later: dict[Path, float] = {}
-        """When a run may be tried again."""
-        self._broken: dict[Path, Asked] = {}
-        """What was asked of runs that cannot be gone on with."""
-        self._told: dict[Path, int] = {}
-        self._workers: dict[Path, tuple[threading.Thread, cancellation.Stop]] = {}
+        self._idle_since: dict[Path, float] = {}
+        # Since when a run has had no driver.
+        self._not_before: dict[Path, float] = {}
+        # When a run whose engine did not answer may be tried again.
+        self._failed: dict[Path, requests.Request] = {}
+        # Requests that cannot be answered; only a new request changes that.
+        self._reported: dict[Path, int] = {}
+        # How many lines of a run's journal have been passed on.
+        self._drivers: dict[Path, tuple[threading.Thread, cancellation.Stop]] = {}
 
-    def look(self) -> list[Path]:
-        """Look at every run once; returns those that are not answered."""
+    def check(self) -> list[Path]:
+        """Check every run once, and return those whose request is not answered."""
         pending = []
-        places = self._places()
-        self._observer({"event": protocol.EVENT_LOOK, "run_dirs": [str(place) for place in places]})
-        for run_dir in places:
-            self._tell(run_dir)
-            wanted = asked(run_dir)
-            if wanted is None or (run_dir / attempt_log.STOP).exists():
+        run_dirs = self._run_dirs()
+        self._observer(
+            {"event": protocol.EVENT_LOOK, "run_dirs": [str(run_dir) for run_dir in run_dirs]}
+        )
+        for run_dir in run_dirs:
+            self._report_decisions(run_dir)
+            request = requests.pending(run_dir)
+            if request is None or (run_dir / attempt_log.STOP).exists():
                 continue
             pending.append(run_dir)
             if run_lock.is_driven(run_dir):
-                self._resting.pop(run_dir, None)
-            elif self._is_due(run_dir, wanted):
-                self._begin(run_dir, wanted)
-        return [one for one in pending if one not in self._broken]
+                self._idle_since.pop(run_dir, None)
+            elif self._is_due(run_dir, request):
+                self._begin(run_dir, request)
+        return [run_dir for run_dir in pending if run_dir not in self._failed]
 
-    def _is_due(self, run_dir: Path, wanted: Asked) -> bool:
+    def _is_due(self, run_dir: Path, request: requests.Request) -> bool:
         now = time.monotonic()
-        since = self._resting.setdefault(run_dir, now)
-        worker = self._workers.get(run_dir)
-        at_work = worker is not None and worker[0].is_alive()
+        idle_since = self._idle_since.setdefault(run_dir, now)
+        driver = self._drivers.get(run_dir)
+        is_driving = driver is not None and driver[0].is_alive()
         return (
-            not at_work
-            and now - since > TAKE_OVER_S
-            and now > self._later.get(run_dir, 0.0)
-            and self._broken.get(run_dir) != wanted
+            not is_driving
+            and now - idle_since > TAKE_OVER_S
+            and now > self._not_before.get(run_dir, 0.0)
+            and self._failed.get(run_dir) != request
         )
 
-    def _begin(self, run_dir: Path, wanted: Asked) -> None:
-        why = f"nobody sees to `{wanted.verb}`, which was asked and is not answered"
+    def _begin(self, run_dir: Path, request: requests.Request) -> None:
+        why = f"no program drives this run, and `{request.verb}` is not answered"
         self._observer(
             {
                 "event": protocol.EVENT_DECISION,
@@ -94,64 +98,58 @@ class Watch:
                 "run_dir": str(run_dir),
             }
         )
-        stopped = cancellation.Stop(leaves=True)
+        # At the end of the watch the containers train on, for the next watchdog to adopt them.
+        stopped = cancellation.Stop(detaches=True)
         thread = threading.Thread(
-            target=self._work,
-            args=(run_dir, wanted, stopped),
+            target=self._drive,
+            args=(run_dir, request, stopped),
             name=f"mlops-{run_dir.name}",
             daemon=True,
         )
-        self._workers[run_dir] = (thread, stopped)
+        self._drivers[run_dir] = (thread, stopped)
         thread.start()
 
-    def _work(self, run_dir: Path, wanted: Asked, stopped: cancellation.Stop) -> None:
+    def _drive(self, run_dir: Path, request: requests.Request, stopped: cancellation.Stop) -> None:
         try:
-            self._take_over(run_dir, wanted, self._observer, stopped)
+            self._take_over(run_dir, request, self._observer, stopped)
         except cancellation.Interrupted:
             return
         except EngineLostError as error:
-            self._later[run_dir] = time.monotonic() + AGAIN_S
+            self._not_before[run_dir] = time.monotonic() + AGAIN_S
             self._warn(run_dir, error.what)
         except MlopsError as error:
             self._warn(run_dir, str(error))
-            self._leave_alone(run_dir)
+            self._ignore_request(run_dir)
         except Exception as error:  # noqa: BLE001 - one run's trouble must not end the watch over the others
-            self._leave_alone(run_dir)
-            self._warn(run_dir, f"a bug of ours: {type(error).__name__}: {error}")
+            self._ignore_request(run_dir)
+            self._warn(run_dir, f"Internal error: {type(error).__name__}: {error}")
 
-    def _leave_alone(self, run_dir: Path) -> None:
-        """Until somebody asks for it anew."""
-        unanswered = asked(run_dir)
-        if unanswered is not None:
-            self._broken[run_dir] = unanswered
+    def _ignore_request(self, run_dir: Path) -> None:
+        """Leave the run alone until there is a new request."""
+        request = requests.pending(run_dir)
+        if request is not None:
+            self._failed[run_dir] = request
 
     def _warn(self, run_dir: Path, message: str) -> None:
         self._observer(
             {"event": protocol.EVENT_WARNING, "message": message, "run_dir": str(run_dir)}
         )
 
-    def _tell(self, run_dir: Path) -> None:
-        """What was decided since the last look, by whoever drives the run; not what was decided
-        before the first.
-        """
+    def _report_decisions(self, run_dir: Path) -> None:
+        """Pass on the lines of the journal since the last look; of the first look, none."""
         lines = event_log.read_lines(run_dir / protocol.ATTEMPTS)
-        for line in lines[self._told.get(run_dir, len(lines)) :]:
+        for line in lines[self._reported.get(run_dir, len(lines)) :]:
             self._observer({**line, "run_dir": str(run_dir)})
-        self._told[run_dir] = len(lines)
+        self._reported[run_dir] = len(lines)
 
     @property
-    def at_work(self) -> bool:
-        """Whether it goes on with any run."""
-        return any(thread.is_alive() for thread, _ in self._workers.values())
+    def is_driving(self) -> bool:
+        """Whether it drives any run."""
+        return any(thread.is_alive() for thread, _ in self._drivers.values())
 
-    def let_go(self) -> None:
-        """Leave the runs to the next watchdog; their containers go on."""
-        for _, stopped in self._workers.values():
+    def release(self) -> None:
+        """Leave the runs to the next watchdog; their containers train on."""
+        for _, stopped in self._drivers.values():
             stopped.set()
-        for thread, _ in self._workers.values():
-            thread.join(timeout=5.0)
-
-
-def result(run_dir: Path) -> RunResult | None:
-    """How the run's training ended, None if it has not."""
-    return RunDirectory(run_dir).training
+        for thread, _ in self._drivers.values():
+            thread.join(timeout=RELEASE_S)

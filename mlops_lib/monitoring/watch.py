@@ -1,6 +1,4 @@
-"""The watch over a run or a home: whoever keeps it goes on with what others asked for and died
-over.
-"""
+"""Implement `mlops watch`: monitor runs and resume those whose driving process has died."""
 
 from __future__ import annotations
 
@@ -29,11 +27,11 @@ if TYPE_CHECKING:
     from mlops_lib.settings_arguments import SettingsArguments
 
 SETTLED_S = 20.0
-"""A run at rest for so long between two stages has nobody who goes on with it."""
+"""A run without a driver for this long is not between two stages but abandoned."""
 POST_S = 5.0
-"""How long the end of a watch waits for what it is sending."""
+"""How long the end of a watch waits for messages under way."""
 FLUSH_S = 60.0
-"""How often a watch sends what could not be delivered before."""
+"""Interval at which a watch sends messages that could not be delivered before."""
 
 
 def watch(
@@ -44,29 +42,28 @@ def watch(
     stopped: cancellation.Stop | None = None,
     **settings: Unpack[SettingsArguments],
 ) -> RunResult | None:
-    """Watch a run, which may not exist yet, or all runs of a home, and go on with those whose
-    program died.
+    """Watch a run or all runs of a home, and resume those whose driving process has died.
 
-    Ends when told to, or with `until_done` when there is nothing left to do. What it had taken over
-    goes on in its container, for the next watchdog to take over.
+    Return when `stopped` is set, or with `until_done` when nothing is left to do. The containers of
+    runs that it has taken over train on, for the next watchdog to adopt.
 
     Args:
-        project: the project or run; None for all runs of the home.
-        until_done: end when the run has been answered; else go on for the next time it is started.
-        observer: gets the decisions; a job's own is used where there is one.
-        stopped: set by whoever wants this to end; a job's own is used where there is one.
-        settings: as everywhere.
+        project: the project or run, which may not exist yet; None for all runs of the home.
+        until_done: return when the request to the run is answered; else wait for the next one.
+        observer: gets the decisions; a job's own is preferred.
+        stopped: set from outside to end this; a job's own is preferred.
+        settings: as in all stages.
 
     Returns:
-        How the run's training ended; None for a home, or where it has not.
+        The outcome of the run's training; None for a home, or if it has not ended.
     """
     if project is None:
         resolved = config.resolve(None, settings)
-        watched = takeover.Watch(
+        watchdog = takeover.Watchdog(
             lambda: run_directory.known(resolved.home), take_over=_take_over, observer=observer
         )
-        _keep_watch(
-            watched,
+        _watch(
+            watchdog,
             stopped or cancellation.Stop(),
             lambda pending: until_done and not pending,
             post=lambda: publishing.post(resolved, observer),
@@ -74,58 +71,53 @@ def watch(
         return None
     job = prepared(project, observer=observer, stopped=stopped, **settings)
     run_dir = job.run_dir.resolve()
-    watched = takeover.Watch(lambda: [run_dir], take_over=_take_over, observer=job.observer)
-    resting = time.monotonic()
+    watchdog = takeover.Watchdog(lambda: [run_dir], take_over=_take_over, observer=job.observer)
+    last_driven = time.monotonic()
 
-    def done(pending: list[Path]) -> bool:
-        nonlocal resting
+    def is_done(pending: list[Path]) -> bool:
+        nonlocal last_driven
         if pending or run_lock.is_driven(run_dir):
-            resting = time.monotonic()
-        return until_done and (
-            _is_settled(run_dir) or (run_dir.is_dir() and time.monotonic() - resting > SETTLED_S)
-        )
+            last_driven = time.monotonic()
+        is_abandoned = run_dir.is_dir() and time.monotonic() - last_driven > SETTLED_S
+        return until_done and (_is_settled(run_dir) or is_abandoned)
 
-    _keep_watch(
-        watched, job.stopped, done, post=lambda: publishing.post(job.settings, job.observer)
-    )
-    return takeover.result(run_dir)
+    _watch(watchdog, job.stopped, is_done, post=lambda: publishing.post(job.settings, job.observer))
+    return RunDirectory(run_dir).training
 
 
-def _keep_watch(
-    watched: takeover.Watch,
+def _watch(
+    watchdog: takeover.Watchdog,
     stopped: cancellation.Stop,
-    done: Callable[[list[Path]], bool],
+    is_done: Callable[[list[Path]], bool],
     *,
     post: Callable[[], object],
 ) -> None:
-    stopped.attended = True  # a signal ends the watch in order
+    stopped.is_supervised = True  # a signal ends the watch in order
     posted = time.monotonic() - FLUSH_S - 1.0
     posting: threading.Thread | None = None
     try:
         while not stopped.is_set():
             is_free = posting is None or not posting.is_alive()
             if is_free and time.monotonic() - posted > FLUSH_S:
-                # Beside the watch: a run whose program died does not wait for a receiver.
+                # In a thread: a run whose driver died must not wait for a slow receiver.
                 posting = threading.Thread(target=post, name="mlops-post", daemon=True)
                 posting.start()
                 posted = time.monotonic()
-            pending = watched.look()
-            if not watched.at_work and done(pending):
+            pending = watchdog.check()
+            if not watchdog.is_driving and is_done(pending):
                 return
             stopped.wait(takeover.LOOK_S)
     finally:
-        watched.let_go()
+        watchdog.release()
         if posting is not None:
             posting.join(timeout=POST_S)
 
 
 def _is_settled(run_dir: Path) -> bool:
-    """Whether nobody has anything more to do for the run: it is judged, and searched where that was
-    called for.
-    """
+    """Return whether nothing is left to do: the run is judged, and searched if it was rejected."""
     run = RunDirectory(run_dir)
     if (
-        requests.asked(run_dir) is not None
+        requests.pending(run_dir) is not None
         or run_lock.is_driven(run_dir)
         or attempt_log.finished(run, 1) is None
     ):
@@ -135,34 +127,32 @@ def _is_settled(run_dir: Path) -> bool:
 
 
 def _take_over(
-    run_dir: Path, asked: requests.Asked, observer: Observer, stopped: cancellation.Stop
+    run_dir: Path, request: requests.Request, observer: Observer, stopped: cancellation.Stop
 ) -> None:
-    """Go on with what was asked of a run."""
+    """Continue with a run to answer a request."""
 
-    def named(event: dict[str, Any]) -> None:
-        if event.get("event") not in (
-            protocol.EVENT_DECISION,
-            protocol.EVENT_EXIT,
-            protocol.EVENT_ATTEMPT,
-        ):  # these are read from the run's own record
+    def pass_on(event: dict[str, Any]) -> None:
+        # The watchdog reads the host's events from the journal, whichever program drives the run.
+        if event.get("event") not in protocol.HOST_EVENTS:
             observer({**event, "run_dir": str(run_dir)})
 
-    job = _prepared_anew(run_dir, observer=named, stopped=stopped, settings=asked.settings)
-    verb = {"run": stages.run, "train": stages.train, "search": stages.search}[asked.verb]
+    job = _prepare_again(run_dir, observer=pass_on, stopped=stopped, settings=request.settings)
+    verb = {"run": stages.run, "train": stages.train, "search": stages.search}[request.verb]
     verb(replace(job, taking_over=True))
 
 
-def _prepared_anew(
+def _prepare_again(
     run_dir: Path, *, observer: Observer, stopped: cancellation.Stop, settings: Mapping[str, Any]
 ) -> Job:
-    """The job as it was prepared first, where its project is still as it was; else what the run
-    directory says of it.
+    """Return the job of a run, prepared again.
+
+    If the project is as it was, it is prepared from the project; else from the run directory.
     """
-    known: dict[str, Any] = {"observer": observer, "stopped": stopped}
+    context: dict[str, Any] = {"observer": observer, "stopped": stopped}
     spec = RunDirectory(run_dir).spec
     if spec is not None and Path(spec.project).is_dir():
         with contextlib.suppress(MlopsError):
-            job = prepare(spec.project, **known, **{**settings, "entry": spec.entry})
+            job = prepare(spec.project, **context, **{**settings, "entry": spec.entry})
             if job.spec.digest == spec.digest and job.run_dir.resolve() == run_dir:
                 return job
-    return prepare(run_dir, **known, **settings)
+    return prepare(run_dir, **context, **settings)

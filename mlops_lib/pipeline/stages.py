@@ -107,7 +107,7 @@ def train(project: str | Path | Job, **settings: Unpack[JobArguments]) -> RunRes
 
 def _pending_request(job: Job, verb: requests.Verb) -> contextlib.AbstractContextManager[None]:
     """Record the request for as long as it is executed, so that a watchdog can take it over."""
-    return requests.asking(job.run_dir, verb, job.settings.chosen())
+    return requests.opened(job.run_dir, verb, job.settings.chosen())
 
 
 def _train(job: Job, begin: Callable[[], None]) -> RunResult:
@@ -124,7 +124,7 @@ def _train(job: Job, begin: Callable[[], None]) -> RunResult:
     if attempt_log.finished(job.directory, 1) is None:
         (job.run_dir / protocol.TRAINING).unlink(missing_ok=True)
         publishing.step(job, "started")
-    with alerts.telling(
+    with alerts.alerting(
         job.spec, settings=job.settings.plain(), home=job.home, observer=job.observer
     ) as observer:
         for number in range(resolution.REPAIRS + 1):
@@ -430,7 +430,7 @@ def _search(job: Job, verdict: Verdict) -> SearchResult:
         job, verdict, attempts = _retrain(job, verdict)
         if verdict.verdict != "rejected":
             return attempts
-    with alerts.telling(
+    with alerts.alerting(
         job.spec, settings=job.settings.plain(), home=job.home, observer=job.observer
     ) as observer:
         outcome = second_pass.search(

@@ -1,9 +1,8 @@
-"""Telling people that a training is in trouble and that it has recovered, once each time that
-changes.
+"""Messages about a training that is in trouble, and about its recovery.
 
-How a run ended is told by `communication.notify`; this is about the time before. A message never
-keeps a restart waiting: it is sent beside it, and one that cannot be delivered stays in the spool
-for the next command.
+How a run ended is reported by `publishing.notify`; this is about the time before. A message never
+delays a restart: it is sent in a thread, and one that cannot be delivered stays in the outbox for the
+next command.
 """
 
 from __future__ import annotations
@@ -17,35 +16,36 @@ from typing import Any, Literal
 
 from mlops_lib import events, notification
 from mlops_lib.errors import MlopsError
-from mlops_lib.events import Observer
+from mlops_lib.events import Attempt, Decision, Observer
 from mlops_lib.records import Fact, Link, Notification, RunSpec
 from mlops_lib.runner import protocol
 
 QUIET_S = 3600.0
-"""A training that falls again and again is told of once in so long."""
+"""Least time between two messages about a training that fails again and again."""
 JOIN_S = 5.0
+"""How long to wait at the end for messages under way."""
 
 
 @contextmanager
-def telling(
+def alerting(
     spec: RunSpec, *, settings: Mapping[str, Any], home: Path, observer: Observer
 ) -> Iterator[Observer]:
-    """An observer that passes everything on, and tells people of trouble and of recovery.
+    """Yield an observer that also sends messages about trouble and recovery.
 
     Args:
         spec: the run.
         settings: the settings of notifications.
         home: folder of mlops' own files.
-        observer: what everything is passed on to.
+        observer: gets all events.
     """
-    alarm = _Alarm(spec, settings, home, observer)
+    alerts = _Alerts(spec, settings, home, observer)
     try:
-        yield alarm
+        yield alerts
     finally:
-        alarm.close()
+        alerts.close()
 
 
-class _Alarm:
+class _Alerts:
     def __init__(
         self, spec: RunSpec, settings: Mapping[str, Any], home: Path, observer: Observer
     ) -> None:
@@ -54,75 +54,73 @@ class _Alarm:
         self._home = home
         self._observer = observer
         self._attempt = 0
-        self._troubled = False
+        self._is_in_trouble = False
         self._quiet_until = 0.0
-        self._sending: list[threading.Thread] = []
+        self._threads: list[threading.Thread] = []
 
-    def __call__(self, event: dict[str, Any]) -> None:
-        self._observer(event)
-        if event.get("past"):
+    def __call__(self, line: dict[str, Any]) -> None:
+        self._observer(line)
+        event = events.from_json(line)
+        if event.past:  # a program before this one has reported it
             return
-        if event.get("event") == protocol.EVENT_ATTEMPT:
-            self._attempt = int(event.get("attempt") or 0)
-        if event.get("event") != protocol.EVENT_DECISION or event.get("trouble") == "grown":
-            return
-        if (
-            event.get("do") == protocol.DO_RESTART
-            and not self._troubled
-            and time.monotonic() > self._quiet_until
-        ):
-            self._troubled = True
-            self._quiet_until = time.monotonic() + QUIET_S
-            self._tell("failed", event)
-        elif event.get("do") == protocol.DO_RECOVERED and self._troubled:
-            self._troubled = False
-            self._tell("recovered", event)
+        if isinstance(event, Attempt):
+            self._attempt = event.attempt or 0
+        elif isinstance(event, Decision) and event.trouble != "grown":
+            self._handle_decision(event)
 
-    def _tell(self, state: Literal["failed", "recovered"], event: dict[str, Any]) -> None:
+    def _handle_decision(self, decision: Decision) -> None:
+        if decision.do == protocol.DO_RECOVERED and self._is_in_trouble:
+            self._is_in_trouble = False
+            self._send("recovered", decision.why)
+        elif decision.do == protocol.DO_RESTART and not self._is_in_trouble:
+            self._report_failure(decision)
+
+    def _report_failure(self, decision: Decision) -> None:
+        now = time.monotonic()
+        if now > self._quiet_until:
+            self._is_in_trouble = True
+            self._quiet_until = now + QUIET_S
+            self._send("failed", decision.why)
+
+    def _send(self, state: Literal["failed", "recovered"], why: str) -> None:
         url = str(self._settings.get("link_url") or "")
-        self._send(
-            trouble(
-                self._spec, attempt=self._attempt, state=state, why=str(event.get("why")), url=url
-            )
-        )
-
-    def _send(self, message: Notification) -> None:
+        content = message(self._spec, attempt=self._attempt, state=state, why=why, url=url)
         thread = threading.Thread(
-            target=self._deliver, args=(message,), name="mlops-alarm", daemon=True
+            target=self._deliver, args=(content,), name="mlops-alarm", daemon=True
         )
         thread.start()
-        self._sending.append(thread)
+        self._threads.append(thread)
 
-    def _deliver(self, message: Notification) -> None:
+    def _deliver(self, content: Notification) -> None:
         try:
-            notification.notify(message, settings=self._settings, home=self._home)
+            notification.notify(content, settings=self._settings, home=self._home)
         except (MlopsError, OSError) as error:
-            self._observer(events.warning(f"nobody was told: {error}"))
+            self._observer(events.warning(f"Could not send notifications: {error}"))
 
     def close(self) -> None:
         deadline = time.monotonic() + JOIN_S
-        for thread in self._sending:
+        for thread in self._threads:
             thread.join(timeout=max(0.0, deadline - time.monotonic()))
 
 
-def trouble(
+def message(
     spec: RunSpec, *, attempt: int, state: Literal["failed", "recovered"], why: str, url: str = ""
 ) -> Notification:
-    """What people are told while a run is under way.
+    """Return the message about a run under way that failed or recovered.
 
     Args:
         spec: the run.
-        attempt: the attempt that failed, or that recovered; the same change is told once, whoever
-            notices it.
-        state: what changed.
-        why: in words.
+        attempt: the attempt that failed or recovered; each such change is reported once, however
+            many programs notice it.
+        state: the change.
+        why: its cause, in words.
         url: the build's page.
     """
-    told: dict[str, tuple[Literal["good", "warning"], str]] = {
+    wordings: dict[str, tuple[Literal["good", "warning"], str]] = {
         "failed": ("warning", "died and is started again"),
         "recovered": ("good", "goes on where it was"),
     }
-    level, words = told[state]
+    level, words = wordings[state]
     return Notification(
         key=f"{spec.digest}:{state}:{attempt}",
         level=level,

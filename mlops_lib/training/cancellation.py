@@ -1,4 +1,4 @@
-"""Ending a training from outside: a signal of a person, or a request of another thread."""
+"""Ending a training from outside: by a signal, or from another thread."""
 
 from __future__ import annotations
 
@@ -6,29 +6,33 @@ import threading
 
 
 class Interrupted(KeyboardInterrupt):
-    """The program was asked to end; the container is stopped and the run stays resumable.
+    """The program is to end; the container is stopped and the run stays resumable.
 
-    A KeyboardInterrupt, so that no library in between takes it for a failure of its own.
+    A KeyboardInterrupt, so that no library in between handles it as a failure of its own.
     """
 
 
 class Stop(threading.Event):
-    """The wish that a job ends: what attends a container ends it in order, anything else is
-    interrupted at once.
+    """A request to end a job.
+
+    A supervised container is ended in order; anything else is interrupted at once.
+
+    Args:
+        detaches: whether a supervised container trains on, for another program to take over.
     """
 
-    def __init__(self, *, leaves: bool = False) -> None:
+    def __init__(self, *, detaches: bool = False) -> None:
         super().__init__()
-        self.leaves = leaves
-        """Whether a container that is attended goes on alone, for another program to take over."""
-        self.attended = False
+        self.detaches = detaches
+        self.is_supervised = False
+        """Whether a supervisor is at work that looks at this event."""
 
-    def ask(self) -> None:
-        """Ask for the end; what a signal handler calls.
+    def request(self) -> None:
+        """Request the end; for signal handlers.
 
         Raises:
-            Interrupted: nothing attends to a container right now.
+            Interrupted: no supervisor is at work.
         """
         self.set()
-        if not self.attended:
+        if not self.is_supervised:
             raise Interrupted

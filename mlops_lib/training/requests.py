@@ -1,4 +1,4 @@
-"""What was requested of a run and is not answered yet: `asked.json` in its directory."""
+"""The request that a run has not answered yet, in `asked.json` in its directory."""
 
 from __future__ import annotations
 
@@ -18,51 +18,51 @@ Verb = Literal["run", "train", "search"]
 
 
 @dataclass(frozen=True, kw_only=True)
-class Asked(Record):
-    """What somebody asked of a run: the contents of `asked.json`, there until it is answered."""
+class Request(Record):
+    """A person's request to a run."""
 
     schema: int = 1
     verb: Verb
     settings: Mapping[str, Any]
     """The settings that are not the default; never secrets, which are no settings."""
     time: float
+    """Unix time in seconds."""
 
 
 @contextmanager
-def asking(run_dir: Path, verb: Verb, settings: Mapping[str, Any]) -> Iterator[None]:
-    """Drive a run, and leave word of what was asked until it is answered.
+def opened(run_dir: Path, verb: Verb, settings: Mapping[str, Any]) -> Iterator[None]:
+    """Drive a run, and keep the request in its directory until it is answered.
 
-    An answer is a result, or an error that would come again. What an interrupt, a kill or a lost
-    engine leaves unanswered is for a watchdog.
+    The answer is a result, or an error that would happen again. A request that an interrupt, a kill
+    or a lost engine leaves unanswered is for a watchdog.
     """
-    before = asked(run_dir)
-    answered = False
+    before = pending(run_dir)
+    is_answered = False
     try:
         with run_lock.driven(run_dir):
-            # Who trains a run that somebody else wants a verdict of does not answer him.
+            # `train` and `search` do not answer a request for a verdict.
             if verb == "run" or before is None or before.verb != "run":
-                atomic.write_json(
-                    run_dir / protocol.ASKED,
-                    Asked(verb=verb, settings=settings, time=time.time()).to_json(),
-                )
+                request = Request(verb=verb, settings=settings, time=time.time())
+                atomic.write_json(run_dir / protocol.ASKED, request.to_json())
             try:
                 yield
-                answered = True
+                is_answered = True
             except MlopsError as error:
-                answered = not isinstance(error, EngineLostError)
+                is_answered = not isinstance(error, EngineLostError)
                 raise
     finally:
-        # While another program sees to the run, it is his to answer: he could be killed yet.
-        if answered and not run_lock.is_driven(run_dir):
-            _answer(run_dir, verb)
+        # Another process may still drive this run; then the request stays pending in case that
+        # process dies.
+        if is_answered and not run_lock.is_driven(run_dir):
+            _close(run_dir, verb)
 
 
-def asked(run_dir: Path) -> Asked | None:
-    """What was asked of a run and is not answered."""
-    return run_directory.read_record(run_dir / protocol.ASKED, Asked)
+def pending(run_dir: Path) -> Request | None:
+    """Return the request that a run has not answered."""
+    return run_directory.read_record(run_dir / protocol.ASKED, Request)
 
 
-def _answer(run_dir: Path, verb: Verb) -> None:
-    found = asked(run_dir)
-    if found is not None and found.verb == verb:
+def _close(run_dir: Path, verb: Verb) -> None:
+    request = pending(run_dir)
+    if request is not None and request.verb == verb:
         (run_dir / protocol.ASKED).unlink(missing_ok=True)

@@ -227,18 +227,18 @@ class RunSupervisor:
         if finished(self._run, self._pass) is not None and not self._must_read_again():
             self._events.read(past=True)
             return self.result("finished", exit_code=0)
-        self._stopped.attended = True
+        self._stopped.is_supervised = True
         try:
             return self._supervise(taking_over=taking_over)
         except KeyboardInterrupt:
             # An interrupt in a notebook arrives here too: nothing may train on without supervision,
             # unless another program is to take over.
-            if not self._stopped.leaves:
+            if not self._stopped.detaches:
                 with contextlib.suppress(EngineLostError):
                     stop(self._run.path, self._spec, engine=self._engine)
             raise
         finally:
-            self._stopped.attended = False
+            self._stopped.is_supervised = False
 
     def result(
         self,
@@ -326,7 +326,7 @@ class RunSupervisor:
         while time.monotonic() < deadline and not self._is_to_stop():
             now = self._retry_while_engine_down(lambda: self._engine.get(ended.id))
             if now.state == "running":
-                why = "somebody has started its container again"
+                why = "a person has started its container again"
                 self._journal.decision(protocol.DO_ADOPT, why=why)
                 return now
             if self._stopped.wait(RECONNECT_S):
@@ -336,7 +336,7 @@ class RunSupervisor:
     def _restart(self, ended: Container, action: restart_policy.Action) -> Container | None:
         """Return the next container once its delay is over; None if the run is stopped before."""
         if self._is_stopped_within(action.delay_s):
-            if self._stopped.is_set() and self._stopped.leaves:
+            if self._stopped.is_set() and self._stopped.detaches:
                 raise Interrupted
             return None
         started = self._start()
@@ -410,7 +410,7 @@ class RunSupervisor:
             why = (
                 "a training of this run is already under way"
                 if newest.state == "running"
-                else "a training of this run ended while nobody watched"
+                else "a training of this run ended without supervision"
             )
             self._journal.decision(protocol.DO_ADOPT, why=why)
         return newest
@@ -480,7 +480,7 @@ class RunSupervisor:
                 self._events.read()  # what came between the first reading and the end
                 detector.save_paces()
                 return now
-            if self._stopped.is_set() and self._stopped.leaves:
+            if self._stopped.is_set() and self._stopped.detaches:
                 raise Interrupted
             if self._is_to_stop():
                 self._stop_marker.touch()

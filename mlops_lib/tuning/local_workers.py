@@ -242,7 +242,7 @@ def _worker_pool(
         for thread in pool.threads if over else ():
             thread.join(END_S / len(pool.threads))
         for stop in pool.stops:
-            stop.leaves = stopped.is_set() and stopped.leaves
+            stop.detaches = stopped.is_set() and stopped.detaches
             stop.set()
         for thread in pool.threads:
             thread.join(END_S)

@@ -226,7 +226,7 @@ def _watching(search: RemoteSearch, stopped: cancellation.Stop) -> Iterator[canc
                 pass
         except MlopsError as error:  # without the shared files, no result could be delivered
             errors.append(error)
-        until.leaves = stopped.leaves
+        until.detaches = stopped.detaches
         until.set()
 
     thread = threading.Thread(target=poll, name="mlops-joined", daemon=True)

@@ -241,7 +241,7 @@ def test_docker_stop_keeps_it_stopped_and_docker_kill_and_restart_do_not(docker_
 
 @pytest.mark.docker
 def test_docker_stop_that_nobody_saw_keeps_it_stopped(docker_run: Run) -> None:
-    stopped = cancellation.Stop(leaves=True)
+    stopped = cancellation.Stop(detaches=True)
     thread = docker_run.beside(PARK, stopped=stopped)
     docker_run.until_logged("ready")
     stopped.set()
@@ -265,7 +265,7 @@ def test_a_container_killed_for_its_memory_is_told_from_a_crash(docker_run: Run)
 def test_a_watchdog_that_ends_leaves_the_training_to_the_next(any_run: Run) -> None:
     script = "print('ready', flush=True)\ngo = os.path.join(os.environ['MLOPS_INSIDE'], 'go')\n"
     script += "while not os.path.exists(go): time.sleep(0.05)\n"
-    stopped = cancellation.Stop(leaves=True)
+    stopped = cancellation.Stop(detaches=True)
     thread = any_run.beside(script, stopped=stopped)
     any_run.until_logged("ready")
     stopped.set()
@@ -286,7 +286,7 @@ def test_a_watchdog_that_ends_leaves_the_training_to_the_next(any_run: Run) -> N
 
 
 def test_what_died_while_nobody_watched_is_restarted(any_run: Run) -> None:
-    stopped = cancellation.Stop(leaves=True)
+    stopped = cancellation.Stop(detaches=True)
     thread = any_run.beside(PARK, stopped=stopped)
     any_run.until_logged("ready")
     stopped.set()
@@ -380,7 +380,7 @@ def test_a_hang_in_the_middle_of_an_epoch_is_found_by_its_steps_and_slow_phases_
 
 
 def test_a_runs_standing(run: Run) -> None:
-    thread = run.beside(PARK, stopped=(stopped := cancellation.Stop(leaves=True)))
+    thread = run.beside(PARK, stopped=(stopped := cancellation.Stop(detaches=True)))
     run.until_logged("ready")
     with run_lock.driven(run.run_dir):
         assert status.standing(run.run_dir).state == "training"
@@ -397,24 +397,24 @@ def test_a_runs_standing(run: Run) -> None:
 
 def test_an_answer_is_left_to_whoever_still_sees_to_the_run(tmp_path: Path) -> None:
     with run_lock.driven(tmp_path):
-        with requests.asking(tmp_path, "train", {}):
+        with requests.opened(tmp_path, "train", {}):
             pass
-        assert requests.asked(tmp_path) is not None
-    with requests.asking(tmp_path, "run", {"target": 0.9}):
-        with requests.asking(tmp_path, "train", {}):
+        assert requests.pending(tmp_path) is not None
+    with requests.opened(tmp_path, "run", {"target": 0.9}):
+        with requests.opened(tmp_path, "train", {}):
             pass
-        asked = requests.asked(tmp_path)
+        asked = requests.pending(tmp_path)
         assert asked is not None
         assert (asked.verb, asked.settings) == ("run", {"target": 0.9})
-    assert requests.asked(tmp_path) is None
+    assert requests.pending(tmp_path) is None
     for error, left in (
         (TrainingError("no"), False),
         (EngineLostError("gone"), True),
         (KeyboardInterrupt(), True),
     ):
-        with suppress(MlopsError, KeyboardInterrupt), requests.asking(tmp_path, "run", {}):
+        with suppress(MlopsError, KeyboardInterrupt), requests.opened(tmp_path, "run", {}):
             raise error
-        assert (requests.asked(tmp_path) is not None) == left
+        assert (requests.pending(tmp_path) is not None) == left
 
 
 def test_torn_and_foreign_lines_of_the_record_are_left_out(tmp_path: Path) -> None:

@@ -343,10 +343,10 @@ def test_a_slip_in_the_pipelines_settings_is_refused_with_the_nearest(
 
 
 def test_a_training_that_fell_is_told_with_its_build(spec: RunSpec) -> None:
-    told = alerts.trouble(
+    told = alerts.message(
         spec, attempt=1, state="failed", why="it died", url="https://ci.example.com/job/fraud/7/"
     )
     assert [(link.label, link.url) for link in told.links] == [
         ("build", "https://ci.example.com/job/fraud/7/")
     ]
-    assert alerts.trouble(spec, attempt=1, state="failed", why="it died").links == ()
+    assert alerts.message(spec, attempt=1, state="failed", why="it died").links == ()
