@@ -1,10 +1,9 @@
-"""Whether a training stands still: how long it may show no progress, by what it is doing.
+"""How long a training may show no progress before it is considered hung.
 
-While Keras makes steps, progress is a step, and a living thread is none: the allowance follows from
-the time that the run's own steps take. Where there are no steps (loading, tracing, an estimator's
-fit, saving, code between two fits) nobody can know how long is long; there, only a training that
-does nothing at all stands still: no progress, next to no processor time, nothing read, written or
-sent.
+While a framework makes steps, only a step is progress, not a living thread: the allowance follows
+from the duration of the run's own steps. Without steps (loading, tracing, an estimator's fit,
+saving, code between two fits) no duration is too long in itself; there, a training is hung only if it
+is idle: no progress, next to no processor time, nothing read, written or sent.
 """
 
 from __future__ import annotations
@@ -17,11 +16,11 @@ from mlops_lib.engine import Activity
 from mlops_lib.records import Record
 
 HANG_S = 30.0
-"""A training that does nothing for shorter than this is never taken for hanging."""
+"""Least allowance between two steps."""
 HANG_STEPS = 5.0
-"""… nor for fewer than this many of its own steps."""
+"""Least allowance in multiples of the duration of the run's own steps."""
 GAP = 2.0
-"""… nor for this many times the longest pause that it has made between two steps."""
+"""Least allowance in multiples of the longest pause so far between two steps."""
 IDLE_S = {
     "import": 900.0,
     "validation": 900.0,
@@ -30,30 +29,36 @@ IDLE_S = {
     "search": 900.0,
     "exit": 900.0,
 }
-"""How long nothing at all may happen in phases without steps.
+"""How long a training may be idle in phases without steps.
 
-Elsewhere a script may sleep on purpose (`idle_minutes`).
+In other phases a script may sleep on purpose; there the setting `idle_minutes` counts.
 """
 FIRST_STEP_S = 900.0
+"""How long it may be idle before the first step of an epoch, which traces, or after the last."""
 BUSY = 0.02
-"""Processors: a container that uses less than this does nothing …"""
+"""Processors in use below which a container is idle, if it does no input or output either."""
 BUSY_BYTES_S = 4096.0
-"""… unless it reads, writes or sends more than this, bytes per second."""
+"""Bytes per second, read, written or sent, from which on a container is busy."""
 
 
 @dataclass(frozen=True, kw_only=True)
 class Pace(Record):
-    """What was learned about one fit's steps, in this attempt or an earlier one."""
+    """The measured pace of one fit, from this attempt and earlier ones."""
 
     step_s: float = 0.0
+    """Duration of a step in seconds; 0 if unknown."""
     stride: int = 1
-    """Steps that it makes between two signs of progress (Keras' `steps_per_execution`)."""
+    """Steps between two reports of progress (Keras' `steps_per_execution`)."""
     gap_s: float = 0.0
-    """The longest pause between two signs of progress while it made steps."""
+    """Longest time between two reports of progress while it made steps, in seconds."""
 
     def learn(self, before: Mapping[str, Any], now: Mapping[str, Any], gap_s: float) -> Pace:
-        """With the next heartbeat, whose progress was seen so many seconds after that of the one
-        before.
+        """Return the pace updated by a new heartbeat.
+
+        Args:
+            before: the heartbeat before it.
+            now: the new heartbeat.
+            gap_s: seconds between the progress of the two.
         """
         learned = self
         step_s = now.get("step_s")
@@ -75,16 +80,17 @@ class Pace(Record):
 
 @dataclass(frozen=True, kw_only=True)
 class Allowance:
-    """How long a training may go without progress."""
+    """How long a training may make no progress."""
 
     seconds: float
     idle: bool
-    """Whether it must also do nothing at all."""
+    """Whether it is hung only if it was idle for that long."""
 
 
 def makes_steps(heartbeat: Mapping[str, Any]) -> bool:
-    """Whether it is between two steps of an epoch: not before the first, which traces, nor after
-    the last.
+    """Return whether the training is between two steps of an epoch.
+
+    Before the first step it traces, and after the last it may validate.
     """
     step = heartbeat.get("step")
     steps = heartbeat.get("steps")
@@ -99,14 +105,14 @@ def makes_steps(heartbeat: Mapping[str, Any]) -> bool:
 def allowance(
     heartbeat: Mapping[str, Any], pace: Pace | None, *, hangs: int = 0, idle_s: float
 ) -> Allowance:
-    """What a training in this state is allowed.
+    """Return the allowance of a training in its present state.
 
     Args:
         heartbeat: its last heartbeat; empty before the first one.
-        pace: what was learned about the steps of the fit under way.
-        hangs: how often it was killed as hanging since the last progress. Each doubles the
-            allowance: a step that is slow every time is slow, and must not be killed for ever.
-        idle_s: the allowance of phases in which a script may sleep on purpose.
+        pace: the pace of the fit under way.
+        hangs: how often it was killed for hanging since the last progress. Each doubles the
+            allowance: a step that is slow every time must not be killed for ever.
+        idle_s: the allowance of phases in which a script may sleep on purpose, in seconds.
     """
     phase = str(heartbeat.get("phase", "import"))
     patience = 2.0**hangs
@@ -119,10 +125,9 @@ def allowance(
 
 
 def is_busy(before: Activity, now: Activity, seconds: float) -> bool:
-    """Whether a container did anything between two looks, so many seconds apart."""
+    """Return whether a container did anything between two measurements `seconds` apart."""
     if seconds <= 0:
         return True
-    processors = (
-        abs(now.cpu_s - before.cpu_s) / seconds
-    )  # less than before: a process ended, which is something too
+    # Less processor time than before means that a process ended, which is activity as well.
+    processors = abs(now.cpu_s - before.cpu_s) / seconds
     return processors >= BUSY or abs(now.io_bytes - before.io_bytes) / seconds >= BUSY_BYTES_S

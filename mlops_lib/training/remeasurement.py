@@ -1,5 +1,6 @@
-"""Have a run's saved model measured again by a process without the script, on the examples that the
-runner kept.
+"""The second measurement of a saved model, by a process without the script.
+
+It is made on the examples that the runner kept.
 
 The script shares its process with what re-evaluates its model there, so that number is a claim of
 the script's process. Here the host copies the model's file and the kept examples, and a second
@@ -45,18 +46,17 @@ def measure(
     engine: Engine,
     observer: Observer,
 ) -> Remeasured:
-    """Return what a process without the script measures for an evaluation, or why it measures
-    nothing.
+    """Measure an evaluation again in a process without the script.
 
-    A machinery that fails is an answer too (`state` "not run"); nothing is raised for it. The
-    answer is kept, and given again while model file, examples and image are the same.
+    A failure of the engine is a result too (`state` "not run"); nothing is raised for it. The
+    result is kept, and returned again while model file, examples and image are the same.
 
     Args:
         run_dir: the run directory, its training finished.
         spec: what was asked of the run.
         evaluation: the judged evaluation, of metrics.json.
         engine: where the process runs.
-        observer: is told when it begins.
+        observer: gets an event when it begins.
     """
     model = champions.model_file(run_dir)
     if model is None or protocol.as_number(evaluation.get("recomputed")) is None:
@@ -79,23 +79,25 @@ def measure(
 
 
 def _entry(run_dir: Path, evaluation: Any) -> tuple[dict[str, Any] | None, str]:
-    """The runner's entry for an evaluation; None with the reason it gives, "" if it gives none."""
+    """Return the runner's entry for an evaluation; None with the runner's reason or ""."""
     inside = run_dir / protocol.INSIDE
     try:
         index = atomic.read_json(
             inside / protocol.EXAMPLES / protocol.EXAMPLES_INDEX, inside=inside, limit=INDEX_LIMIT
         )
-        listed = index["measures"]
-        found = next(
-            one for one in listed if isinstance(one, dict) and one.get("evaluation") == evaluation
+        entry = next(
+            measure
+            for measure in index["measures"]
+            if isinstance(measure, dict) and measure.get("evaluation") == evaluation
         )
     except (OSError, ValueError, KeyError, TypeError, StopIteration):
         return None, ""
-    examples = found.get("examples")
-    named = examples.get("file") if isinstance(examples, dict) else None
-    if not isinstance(named, str) or not _FILE.fullmatch(named):
-        return None, str(found.get("note") or "")[:NOTE_LENGTH]
-    return found, ""
+    examples = entry.get("examples")
+    file = examples.get("file") if isinstance(examples, dict) else None
+    # The name is a claim; anything but a plain number could name a file of the host.
+    if not isinstance(file, str) or not _FILE.fullmatch(file):
+        return None, str(entry.get("note") or "")[:NOTE_LENGTH]
+    return entry, ""
 
 
 def _measure(
@@ -117,12 +119,12 @@ def _measure(
         )
     except OSError as error:
         return Remeasured(state="missing", note=str(error)[:NOTE_LENGTH], model_digest=model_digest)
-    asked = hashlib.sha256(
+    key = hashlib.sha256(
         json.dumps([model_digest, examples_digest, entry, spec.image.tag]).encode()
     ).hexdigest()
-    known = _known(run_dir, asked)
-    if known is not None:
-        return known
+    previous = _read_previous(run_dir, key)
+    if previous is not None:
+        return previous
     if not engine.has(spec.image):
         return Remeasured(
             state="not run", note="its image is not built here", model_digest=model_digest
@@ -134,25 +136,28 @@ def _measure(
     for path in (*folder.iterdir(), folder):
         path.chmod(0o755 if path == folder else 0o644)
     output = engine.measure(spec.image, str(folder), limits=spec.limits, timeout_s=TIMEOUT_S)
-    found = _read(output, token, model_digest=model_digest, where=engine.name)
-    if found.state != "not run":
-        atomic.write_json(
-            run_dir / protocol.REMEASURED, {"asked": asked, "answer": found.to_json()}
-        )
-    return found
+    result = _parse(output, token, model_digest=model_digest, where=engine.name)
+    if result.state != "not run":
+        atomic.write_json(run_dir / protocol.REMEASURED, {"asked": key, "answer": result.to_json()})
+    return result
 
 
-def _known(run_dir: Path, asked: str) -> Remeasured | None:
+def _read_previous(run_dir: Path, key: str) -> Remeasured | None:
+    """Return the kept result, None if it is of another model, other examples or another image."""
     try:
-        kept = atomic.read_json(run_dir / protocol.REMEASURED)
-        return Remeasured.from_json(kept["answer"]) if kept["asked"] == asked else None
+        content = atomic.read_json(run_dir / protocol.REMEASURED)
+        return Remeasured.from_json(content["answer"]) if content["asked"] == key else None
     except (OSError, ValueError, KeyError, TypeError):
         return None
 
 
-def _read(output: str, token: str, *, model_digest: str, where: str) -> Remeasured:
-    """The answer in the program's output: the last line with the token."""
-    line = next((one for one in reversed(output.splitlines()) if one.startswith(token)), None)
+def _parse(output: str, token: str, *, model_digest: str, where: str) -> Remeasured:
+    """Return the result in the program's output: the last line with the token.
+
+    The token is random, so that nothing which the model prints can pass for the result.
+    """
+    lines = [line for line in output.splitlines() if line.startswith(token)]
+    line = lines[-1] if lines else None
     if line is None:
         why = (
             f"the second measurement ended without an answer, or took longer than {TIMEOUT_S:.0f} s"
@@ -160,9 +165,10 @@ def _read(output: str, token: str, *, model_digest: str, where: str) -> Remeasur
         return Remeasured(state="not run", note=why, model_digest=model_digest)
     try:
         value = json.loads(line[len(token) :])
-        every = value["all"]
         count = value["count"]
-        numbers = {str(name)[:100]: protocol.as_number(one) for name, one in every.items()}
+        numbers = {
+            str(name)[:100]: protocol.as_number(number) for name, number in value["all"].items()
+        }
         state: Any = value["state"] if value["state"] in STATES else "failed"
         note = str(value["note"])[:NOTE_LENGTH]
     except (ValueError, KeyError, TypeError, AttributeError):
@@ -185,25 +191,25 @@ def _read(output: str, token: str, *, model_digest: str, where: str) -> Remeasur
 
 
 def _copy(source: Path, target: Path, *, inside: Path, limit: int) -> str:
-    """Copy what a container wrote, following no link; returns its sha256.
+    """Copy a file that a container wrote, following no link, and return its sha256.
 
     Raises:
         OSError: it is no regular file, or larger than the limit.
     """
-    whole = hashlib.sha256()
+    digest = hashlib.sha256()
     size = 0
     with atomic.open_regular(source, inside=inside) as reading, target.open("xb") as writing:
         while chunk := reading.read(CHUNK):
             size += len(chunk)
             if size > limit:
                 raise OSError(f"{source.name} is larger than {limit >> 20} MB")
-            whole.update(chunk)
+            digest.update(chunk)
             writing.write(chunk)
-    return whole.hexdigest()
+    return digest.hexdigest()
 
 
 def sweep(run_dir: Path) -> None:
-    """Remove the folders that a measurement left whose program was killed."""
-    for left in run_dir.glob("measure-*"):
-        if left.is_dir() and not left.is_symlink():
-            shutil.rmtree(left, ignore_errors=True)
+    """Remove the folders of measurements whose program was killed."""
+    for folder in run_dir.glob("measure-*"):
+        if folder.is_dir() and not folder.is_symlink():
+            shutil.rmtree(folder, ignore_errors=True)

@@ -1,4 +1,4 @@
-"""What to do about a training that failed: the failure's kind and words, and what each asks for."""
+"""Remedies for failed trainings, by the failure's kind and message."""
 
 from __future__ import annotations
 
@@ -8,13 +8,24 @@ from mlops_lib.errors import TrainingError
 from mlops_lib.records import RunResult
 
 REMEDIES = {
-    "import": "Declare the package in requirements.txt, a program or a library of the system in apt.txt.",
+    "import": (
+        "Declare the package in requirements.txt, a program or a library of the system in apt.txt."
+    ),
     "oom": "Raise --memory, or make batches smaller.",
-    "disk": "Make room there and run it again: it goes on from its checkpoint.",
-    "nan": "Lower the learning rate, scale the inputs, or look for missing values in the data; the run is kept.",
-    "network": "See that what it needs can be reached (the setting `network`), and run it again: it goes on.",
-    "hang": "See where it waits (the log's end); run it again and it goes on. The setting idle_minutes allows more.",
-    "crash": "The log's end may say more; run it again and it goes on from its checkpoint.",
+    "disk": "Free disk space there and run it again: it continues from its checkpoint.",
+    "nan": (
+        "Lower the learning rate, scale the inputs, or look for missing values in the data; "
+        "the run is kept."
+    ),
+    "network": (
+        "Check that what it needs can be reached (the setting `network`), and run it again: "
+        "it continues."
+    ),
+    "hang": (
+        "Look at the end of the log for what it waits for. Run it again and it continues. The "
+        "setting idle_minutes allows longer pauses."
+    ),
+    "crash": "The end of the log may tell more. Run it again and it continues from its checkpoint.",
 }
 """By the kind of a failure (`records.Failure.kind`)."""
 
@@ -26,13 +37,15 @@ HINTS = (
     ),
     (
         r"Found no NVIDIA driver|No CUDA GPUs are available|Torch not compiled with CUDA",
-        "The script asks for a GPU, and there is none: name the processor in its arguments (--args) or its code, or train where "
+        "The script asks for a GPU, and there is none: name the processor in its arguments "
+        "(--args) or its code, or train where "
         "the engine offers one (the setting gpus).",
     ),
     (
         r"'float' object cannot be interpreted as an integer|slice indices must be integers"
         r"|only integers, slices \(`:`\), ellipsis \(`\.\.\.`\)|list indices must be integers or slices, not float",
-        "Python 2 divided whole numbers into whole numbers: write // for the / that gives this number; the run is kept.",
+        "Python 2 divided whole numbers into whole numbers: write // for the / that gives "
+        "this number; the run is kept.",
     ),
     (
         r"inhomogeneous shape",
@@ -40,11 +53,13 @@ HINTS = (
     ),
     (
         r"only 0-dimensional arrays can be converted|setting an array element with a sequence\.",
-        "An array that holds one number is no number since numpy 2.4: write x.item(), or require numpy<2.4.",
+        "An array that holds one number is no number since numpy 2.4: write x.item(), or "
+        "require numpy<2.4.",
     ),
     (
         r"codec can't decode byte",
-        'The file is in another encoding, as Windows writes it: open(…, encoding="latin-1"), read_csv(…, encoding="latin-1").',
+        'The file is in another encoding, as Windows writes it: open(…, encoding="latin-1"), '
+        'read_csv(…, encoding="latin-1").',
     ),
     (
         r"Expected 2D array, got 1D array",
@@ -56,12 +71,13 @@ HINTS = (
     ),
     (
         r"asks for input\(\) and there is no terminal",
-        'Give one answer for each question: --input "10 64", or input = ["10", "64"] in mlops.toml.',
+        'Give one answer for each question: --input "10 64", or input = ["10", "64"] in '
+        "mlops.toml.",
     ),
     (r"SystemExit: arguments: ", 'Give them with --args "…", or args = […] in mlops.toml.'),
 )
-"""A pattern of what a failure says, and what to change; the first that fits: where old code meets
-the libraries of today.
+"""Pattern of a failure's message, and its remedy; the first match counts. Most are about old code
+with present releases of libraries.
 """
 
 
@@ -69,12 +85,12 @@ _SYSTEM = tuple(
     f"/{name}/"
     for name in ["bin", "dev", "etc", "lib", "proc", "run", "sbin", "sys", "tmp", "usr", "var/tmp"]
 )
-"""Folders that the runner takes as they are: a mount has to be at the very place."""
+"""Folders below which the runner redirects no path: a mount must have exactly that path."""
 _QUOTED = re.compile(r"No such file or directory: '([^'\n]{1,300})'")
 
 
 def mount_for(path: str) -> str:
-    """Return a `--mount` argument by which a script finds what it reads at this path.
+    """Return a `--mount` argument that makes a file available at this path of a script.
 
     A target must lie in the project. The runner takes a file there for one that the script names
     above the project, on another machine's disk or drive, if the ends of their paths agree.
@@ -91,27 +107,27 @@ def mount_for(path: str) -> str:
 
 
 def missing_file(message: str) -> str:
-    """Return what to do about a file that a script did not find.
+    """Return the remedy for a file that a script did not find.
 
     Args:
-        message: the exception's words, which name the file.
+        message: the exception's message, which names the file.
     """
-    found = _QUOTED.search(message)
-    how = mount_for(found[1]) if found else "--mount FILE:PATH, PATH as the script names it"
+    path = _QUOTED.search(message)
+    how = mount_for(path[1]) if path else "--mount FILE:PATH, PATH as the script names it"
     return f"Push the file with the project, or give it with {how}."
 
 
 def training_error(result: RunResult) -> TrainingError:
-    """What to tell whoever asked for a training that did not finish."""
+    """Return the error for a training that did not finish."""
     failure = result.failure
     if failure is None:
         return TrainingError(
             "the training was stopped",
             where=result.run_dir,
-            remedy="Run it again: it goes on from its checkpoint.",
+            remedy="Run it again: it continues from its checkpoint.",
         )
-    remedy = REMEDIES.get(failure.kind, "Mend the script; the run is kept.")
-    remedy = next((hint for said, hint in HINTS if re.search(said, failure.message)), remedy)
+    remedy = REMEDIES.get(failure.kind, "Fix the script; the run is kept.")
+    remedy = next((hint for pattern, hint in HINTS if re.search(pattern, failure.message)), remedy)
     if "FileNotFoundError" in failure.message and failure.kind != "import":
         remedy = missing_file(failure.message)
     return TrainingError(
