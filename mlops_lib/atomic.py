@@ -264,13 +264,13 @@ class Lines:
         """Return the whole lines since the last call; an incomplete line waits for its end."""
         size = os.fstat(file.fileno()).st_size
         self.offset = min(self.offset, size)  # a restart cut off a torn line
-        found = self._beginning(file, size)
+        lines = self._beginning(file, size)
         if self.offset < size and not (self._cost > 0 and self._lines > 0):
-            found += self._end(file, size)
-        return found
+            lines += self._end(file, size)
+        return lines
 
     def _beginning(self, file: BinaryIO, size: int) -> list[bytes]:
-        found = []
+        lines = []
         file.seek(self.offset)
         while self._cost > 0 and self._lines > 0 and self.offset < size:
             line = file.readline(LINE_LIMIT)
@@ -282,8 +282,8 @@ class Lines:
             self.offset += len(line)
             self._cost -= _cost(line)
             self._lines -= 1
-            found.append(line)
-        return found
+            lines.append(line)
+        return lines
 
     def _skip_line(self, file: BinaryIO, size: int) -> None:
         """Skip a line that is too long, at the expense of the cost that may still be spent."""
@@ -312,18 +312,18 @@ class Lines:
         begin = end
         cost = END_COST
         lines = END_LINES
-        found: list[bytes] = []
+        selected: list[bytes] = []
         while begin > first and lines > 0:
             before = max(first, content.rfind(b"\n", first, begin - 1) + 1)
             line = content[before:begin]
             cost -= _cost(line) if len(line) <= LINE_LIMIT else 0
             if cost < 0:
                 break
-            found += [line] if len(line) <= LINE_LIMIT else []
+            selected += [line] if len(line) <= LINE_LIMIT else []
             begin, lines = before, lines - 1
         self.skipped += start - self.offset + begin
         self.offset = start + end
-        return found[::-1]
+        return selected[::-1]
 
 
 def _cost(line: bytes) -> int:

@@ -194,7 +194,7 @@ SETTINGS = (
         operator=True,
     ),
     Setting(
-        "notify", "text", "change", "when people are told", True, ("change", "always", "never")
+        "notify", "text", "change", "when notifications are sent", True, ("change", "always", "never")
     ),
     Setting("mail_to", "list", (), "who gets mail", operator=True),
     Setting("mail_author", "list", (), "domains whose commit authors get mail too", operator=True),
@@ -278,7 +278,7 @@ def resolve(
         _take(values, _read_toml(operator), where=str(operator))
     elif environ.get("MLOPS_CONFIG"):
         raise UsageError(
-            "no such file", where=f"MLOPS_CONFIG={operator}", remedy="Mend or unset MLOPS_CONFIG."
+            "no such file", where=f"MLOPS_CONFIG={operator}", remedy="Fix or unset MLOPS_CONFIG."
         )
     _refuse_slips(environ)
     for setting in SETTINGS:
@@ -313,16 +313,16 @@ def parameters(environ: Mapping[str, str] = os.environ) -> dict[str, Any]:
     if not text:
         return {}
     try:
-        found = json.loads(text)
+        parsed = json.loads(text)
     except ValueError as error:
         raise UsageError(
             f"not JSON: {error}", where="MLOPS_PARAMS", remedy="Give a JSON object of settings."
         ) from None
-    if not isinstance(found, dict):
+    if not isinstance(parsed, dict):
         raise UsageError(
             "not a JSON object", where="MLOPS_PARAMS", remedy="Give a JSON object of settings."
         )
-    return {str(key): value for key, value in found.items()}
+    return {str(key): value for key, value in parsed.items()}
 
 
 def _project_tables(project: Path) -> list[tuple[Path, dict[str, Any]]]:
@@ -351,7 +351,7 @@ def _read_toml(path: Path) -> dict[str, Any]:
         content = path.read_bytes()
     except OSError as error:
         raise UsageError(
-            f"cannot be read: {error.strerror}", where=str(path), remedy="Mend its permissions."
+            f"cannot be read: {error.strerror}", where=str(path), remedy="Fix the file permissions."
         ) from None
     return _parsed(content, path=path)
 
@@ -360,7 +360,7 @@ def _parsed(content: bytes, *, path: Path) -> dict[str, Any]:
     try:
         return toml.parse(content.decode("utf-8"))
     except ValueError as error:  # not TOML, or not UTF-8
-        raise UsageError(f"not TOML: {error}", where=str(path), remedy="Mend the file.") from None
+        raise UsageError(f"not TOML: {error}", where=str(path), remedy="Fix the file.") from None
 
 
 def _take(
@@ -425,13 +425,13 @@ def _nearest(key: str, also: Iterable[str]) -> str:
 def _convert(setting: Setting, value: Any, *, where: str) -> Any:
     converted = _CONVERTERS[setting.kind](value)
     if converted is None or (setting.choices and converted not in setting.choices):
-        wanted = (
+        allowed = (
             "one of " + ", ".join(repr(c) for c in setting.choices if c)
             if setting.choices
             else _WANTED[setting.kind]
         )
         raise UsageError(
-            f"{setting.key} is {repr(value)[:200]}", where=where, remedy=f"Give {wanted}."
+            f"{setting.key} is {repr(value)[:200]}", where=where, remedy=f"Give {allowed}."
         )
     return converted
 
@@ -481,10 +481,10 @@ def _list(value: Any) -> tuple[str, ...] | None:
         import shlex
 
         try:
-            found = json.loads(value) if value.lstrip().startswith("[") else shlex.split(value)
+            items = json.loads(value) if value.lstrip().startswith("[") else shlex.split(value)
         except ValueError:
             return None
-        return _list(found)
+        return _list(items)
     if not isinstance(value, (list, tuple)):
         return None
     return tuple(str(item) for item in value)
@@ -505,14 +505,13 @@ def _table(value: Any) -> dict[str, Any] | None:
             return None
     if not isinstance(value, Mapping) or set(value) - {"edits", "without", "epochs", "parameters"}:
         return None
-    found = {
-        key: (_list if key in ("edits", "without") else _integer)(one) for key, one in value.items()
-    }
-    return (
-        None
-        if None in found.values()
-        else {k: list(v) if isinstance(v, tuple) else v for k, v in found.items()}
-    )
+    table: dict[str, Any] = {}
+    for key, item in value.items():
+        converted = _list(item) if key in ("edits", "without") else _integer(item)
+        if converted is None:
+            return None
+        table[key] = list(converted) if isinstance(converted, tuple) else converted
+    return table
 
 
 _CONVERTERS: Mapping[str, Any] = {

@@ -36,14 +36,14 @@ def append(path: Path, line: dict[str, Any]) -> None:
 
 def read_lines(path: Path) -> list[dict[str, Any]]:
     """Return the objects in one of the host's own files; torn or foreign lines are skipped."""
-    found = []
+    objects = []
     with suppress(OSError):
         for line in path.read_text(errors="replace").splitlines():
             with suppress(ValueError):
                 value = json.loads(line)
                 if isinstance(value, dict):
-                    found.append(value)
-    return found
+                    objects.append(value)
+    return objects
 
 
 WHOLE = (int, type(None))
@@ -119,16 +119,16 @@ class Events:
                 lines = self._lines.new(stream)
         except OSError:
             return []
-        found = []
+        events_read = []
         for line in lines:
             with suppress(ValueError, RecursionError):
                 event = json.loads(line)
                 if _well_formed(event) and "event" in event:
-                    found.append(event)
+                    events_read.append(event)
         if self._lines.skipped and not self._is_shortened:
             self._is_shortened = True
-            found.insert(0, _shortened(self._lines.skipped))
-        return found
+            events_read.insert(0, _shortened(self._lines.skipped))
+        return events_read
 
 
 def _shortened(skipped: int) -> dict[str, Any]:

@@ -322,17 +322,17 @@ def from_json(value: Mapping[str, Any]) -> Event:
     """Return the event that a JSON object describes; malformed fields have their defaults."""
     kind = _text(value.get("event")) or ""
     event_class = CLASSES.get(kind, Event)
-    given: dict[str, Any] = {"kind": kind, "fields": value}
+    arguments: dict[str, Any] = {"kind": kind, "fields": value}
     for name, read in _READERS[event_class]:
         item = value.get(name)
         checked = None if item is None else read(item)
         if checked is not None:
-            given[name] = checked
+            arguments[name] = checked
     # The runner's events call it `pass`, which is no name for a field; the host's have the long one.
     number_of_pass = _integer(value.get("pass"))
     if number_of_pass is not None:
-        given["number_of_pass"] = number_of_pass
-    return event_class(**given)
+        arguments["number_of_pass"] = number_of_pass
+    return event_class(**arguments)
 
 
 def stage(name: str) -> dict[str, Any]:
@@ -396,9 +396,9 @@ _BY_ANNOTATION: dict[str, Callable[[Any], Any]] = {
 def _readers(event_class: type[Event]) -> tuple[tuple[str, Callable[[Any], Any]], ...]:
     """Return name and reader of each field; computed once, as a run can have very many events."""
     return tuple(
-        (one.name, _BY_ANNOTATION[str(one.type)])
-        for one in dataclasses.fields(event_class)
-        if one.name not in ("kind", "fields")
+        (attribute.name, _BY_ANNOTATION[str(attribute.type)])
+        for attribute in dataclasses.fields(event_class)
+        if attribute.name not in ("kind", "fields")
     )
 
 

@@ -71,15 +71,15 @@ class Record:
         if not isinstance(value, Mapping):
             raise ValueError(f"{cls.__name__}: expected an object, found {type(value).__name__}")
         hints = typing.get_type_hints(cls)
-        given: dict[str, Any] = {}
-        for one in fields(cls):  # type: ignore[arg-type]
-            if one.name in value:
-                given[one.name] = _read(
-                    hints[one.name], value[one.name], f"{cls.__name__}.{one.name}"
+        arguments: dict[str, Any] = {}
+        for attribute in fields(cls):  # type: ignore[arg-type]
+            if attribute.name in value:
+                arguments[attribute.name] = _read(
+                    hints[attribute.name], value[attribute.name], f"{cls.__name__}.{attribute.name}"
                 )
-            elif one.default is MISSING and one.default_factory is MISSING:
-                raise ValueError(f"{cls.__name__}: {one.name} is missing")
-        return cls(**given)
+            elif attribute.default is MISSING and attribute.default_factory is MISSING:
+                raise ValueError(f"{cls.__name__}: {attribute.name} is missing")
+        return cls(**arguments)
 
 
 def _plain(value: Any) -> Any:
@@ -311,14 +311,14 @@ class RunSpec(Record):
 
         Empty if there are none and the entry runs in the project's folder.
         """
-        found: dict[str, Any] = {"folder": self.folder} if self.folder else {}
+        orders: dict[str, Any] = {"folder": self.folder} if self.folder else {}
         for name, steps in (("before", self.before), ("after", self.after)):
             if steps:
-                found[name] = [
-                    {"script": one.script, "args": list(one.args), "folder": one.folder}
-                    for one in steps
+                orders[name] = [
+                    {"script": step.script, "args": list(step.args), "folder": step.folder}
+                    for step in steps
                 ]
-        return found
+        return orders
 
 
 FailureKind = Literal[

@@ -176,8 +176,8 @@ def remember(run_dir: Path, *, home: Path) -> None:
 def known(home: Path) -> list[Path]:
     """Return the run directories of a home."""
     runs = home / "runs"
-    places = sorted(one.resolve() for one in runs.iterdir()) if runs.is_dir() else []
-    return [one for one in dict.fromkeys(places) if (one / protocol.SPEC).is_file()]
+    places = sorted(path.resolve() for path in runs.iterdir()) if runs.is_dir() else []
+    return [path for path in dict.fromkeys(places) if (path / protocol.SPEC).is_file()]
 
 
 def is_known(run_dir: Path, *, home: Path) -> bool:
@@ -187,7 +187,7 @@ def is_known(run_dir: Path, *, home: Path) -> bool:
     """
     runs = home / "runs"
     here = run_dir.resolve()
-    return runs.is_dir() and any(one.resolve() == here for one in runs.iterdir())
+    return runs.is_dir() and any(path.resolve() == here for path in runs.iterdir())
 
 
 def read_record(path: Path, record: type[R], *, inside: Path | None = None) -> R | None:
@@ -222,16 +222,17 @@ def _shorter(claim: Any) -> Any:
     if not isinstance(claim, dict):
         return claim
     return {
-        key: one[:CLAIMED_ITEMS] if isinstance(one, list) else one for key, one in claim.items()
+        key: value[:CLAIMED_ITEMS] if isinstance(value, list) else value
+        for key, value in claim.items()
     }
 
 
 def workers(run_dir: Path) -> list[Path]:
     """Return the directories of the workers of a run's search; each is one like a run's."""
-    found = (run_dir / WORKERS).glob("[0-9]*")
+    places = (run_dir / WORKERS).glob("[0-9]*")
     return sorted(
-        (one for one in found if one.is_dir() and one.name.isdecimal()),
-        key=lambda one: int(one.name),
+        (place for place in places if place.is_dir() and place.name.isdecimal()),
+        key=lambda place: int(place.name),
     )
 
 

@@ -27,16 +27,16 @@ def lease(run_dir: Path, *, meanwhile: Callable[[], None] | None = None) -> Iter
     run_dir.mkdir(parents=True, exist_ok=True)
     descriptor = os.open(run_dir / "lease", os.O_RDWR | os.O_CREAT | os.O_CLOEXEC, 0o644)
     try:
-        held = False
-        while not held:
+        is_held = False
+        while not is_held:
             try:
                 fcntl.flock(descriptor, fcntl.LOCK_EX | fcntl.LOCK_NB)
-                held = True
+                is_held = True
             except BlockingIOError:
                 if meanwhile is None:
                     break
                 meanwhile()
-        yield held
+        yield is_held
     finally:
         os.close(descriptor)
 

@@ -79,16 +79,16 @@ class _Export:
 
     def smudged(self, path: bytes, content: bytes) -> bytes:
         """Return the content for a Git LFS pointer if the checkout has it; anything else unchanged."""
-        wanted = (
+        wanted_digest = (
             re.search(rb"\noid sha256:([0-9a-f]{64})\n", content)
             if files.is_lfs_pointer(content[:300])
             else None
         )
-        if wanted is None:
+        if wanted_digest is None:
             return content
         with suppress(RefusedFileError):
             present = files.read(os.fsdecode(path), root=self.now, limit=LFS_LIMIT)
-            if hashlib.sha256(present).hexdigest().encode() == wanted[1]:
+            if hashlib.sha256(present).hexdigest().encode() == wanted_digest[1]:
                 return present
         return content
 

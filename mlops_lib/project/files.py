@@ -27,7 +27,7 @@ if TYPE_CHECKING:
 TEXT_LIMIT = 1_000_000
 """Bytes of a settings or requirements file."""
 _FOLDER = os.O_RDONLY | os.O_DIRECTORY | os.O_NOFOLLOW | os.O_CLOEXEC
-# O_NONBLOCK: the kind is checked before, but a pipe put in its place meanwhile must not hold us.
+# O_NONBLOCK: the kind is checked before, but a pipe put in its place meanwhile must not block the reader.
 _FILE = os.O_RDONLY | os.O_NOFOLLOW | os.O_NONBLOCK | os.O_NOCTTY | os.O_CLOEXEC
 _FOLDER_SAMPLE = 20
 _LINKS = (errno.ELOOP, errno.ENOTDIR)
@@ -174,15 +174,15 @@ def strays(root: Path, *, limit: int = 10) -> list[str]:
     These are links out of the project, links to folders, pipes, sockets and devices: such a program
     would read files from elsewhere, or never end.
     """
-    found: list[str] = []
+    names: list[str] = []
     pending = [os.path.realpath(root)]
-    while pending and len(found) < limit:
+    while pending and len(names) < limit:
         for entry in os.scandir(pending.pop()):
             if entry.is_dir(follow_symlinks=False):
                 pending.append(entry.path)
             elif not entry.is_file() or resolve(entry.path, root=root) is None:
-                found.append(name_of(entry.path, os.path.realpath(root)))
-    return found
+                names.append(name_of(entry.path, os.path.realpath(root)))
+    return names
 
 
 def name_of(path: Path, root: Path) -> str:
@@ -200,19 +200,20 @@ def is_lfs_pointer(content: bytes) -> bool:
 
 def lfs_pointers(names: Iterable[str], *, root: Path) -> list[str]:
     """Return those of some files that are Git LFS pointers; of a folder, the first files count."""
-    found = []
+    pointers = []
     for name in names:
         place = os.path.join(root, name)
-        inside = [
-            os.path.join(name, one) for one in sorted(names_in(place, root=root))[:_FOLDER_SAMPLE]
-        ]
-        for one in inside if is_folder(place, root=root) else [name]:
+        candidates = [name]
+        if is_folder(place, root=root):
+            sample = sorted(names_in(place, root=root))[:_FOLDER_SAMPLE]
+            candidates = [os.path.join(name, file_name) for file_name in sample]
+        for candidate in candidates:
             try:
-                if is_lfs_pointer(read_start(one, root=root, limit=400)):
-                    found.append(one)
+                if is_lfs_pointer(read_start(candidate, root=root, limit=400)):
+                    pointers.append(candidate)
             except RefusedFileError:
                 continue
-    return found
+    return pointers
 
 
 def _opened(path: Path, root: Path) -> int:
@@ -300,9 +301,9 @@ def _read(descriptor: int, limit: int) -> bytes:
 
 
 def _unreadable(path: Path, root: Path, error: OSError) -> RefusedFileError:
-    missing = error.errno in (errno.ENOENT, errno.ENOTDIR)
+    is_missing = error.errno in (errno.ENOENT, errno.ENOTDIR)
     return _refused(
-        path, root, error.strerror or str(error), reason="missing" if missing else "unreadable"
+        path, root, error.strerror or str(error), reason="missing" if is_missing else "unreadable"
     )
 
 

@@ -68,11 +68,13 @@ def identities(project: Path, *, left_out: Collection[str] = ()) -> dict[str, st
     """
     checkout = repository.find(project)
     tracked = {} if checkout is None else checkout.unchanged(project)
-    found: dict[str, str] = {}
+    identity_of: dict[str, str] = {}
     for path, full in _files(project):
         if path != SETTINGS_FILE and path not in left_out:
-            found[path] = tracked.get(path) or _identify(full, root=project, is_code=_is_code(path))
-    return found
+            identity_of[path] = tracked.get(path) or _identify(
+                full, root=project, is_code=_is_code(path)
+            )
+    return identity_of
 
 
 def project_files(project: Path) -> set[str]:
@@ -82,9 +84,9 @@ def project_files(project: Path) -> set[str]:
 
 def data_manifest(source: Path) -> str:
     """Return a digest of a mounted file or folder by paths, sizes and times, without reading it."""
-    listed = [("", source)] if source.is_file() else _files(source)
+    data_files = [("", source)] if source.is_file() else _files(source)
     digest = hashlib.sha256()
-    for path, full in listed:
+    for path, full in data_files:
         digest.update(
             f"{path}\0{_identify(full, root=source, is_code=False)}\0".encode(
                 errors="surrogateescape"

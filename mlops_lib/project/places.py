@@ -61,11 +61,11 @@ def require_own(path: Path, *, project: Path | None = None) -> Path:
     checkout = None if project is None else repository.find(project)
     here = None if path.is_absolute() else Path.cwd()
     folders = (project, here, None if checkout is None else checkout.top)
-    roots = {os.path.realpath(one) for one in folders if one is not None}
-    within = next((one for one in reversed(place.parents) if os.path.realpath(one) in roots), None)
-    if within is not None:
-        part = within
-        for name in place.relative_to(within).parts:
+    roots = {os.path.realpath(folder) for folder in folders if folder is not None}
+    inside = [folder for folder in place.parents if os.path.realpath(folder) in roots]
+    if inside:
+        part = inside[-1]  # the outermost one
+        for name in place.relative_to(inside[-1]).parts:
             part /= name
             if part.is_symlink():
                 raise _is_link(part)
@@ -109,9 +109,9 @@ def fresh_folder(path: Path, *, project: Path | None = None, names: Collection[s
     """
     place = require_own(path, project=project)
     if place.is_dir() and any(place.iterdir()):
-        marked = stat.S_ISREG(_mode(place / MARK))
-        if not marked and not all(
-            one.name in names and stat.S_ISREG(_mode(one)) for one in place.iterdir()
+        is_marked = stat.S_ISREG(_mode(place / MARK))
+        if not is_marked and not all(
+            entry.name in names and stat.S_ISREG(_mode(entry)) for entry in place.iterdir()
         ):
             raise UsageError(
                 "the folder holds files that mlops did not put there, and is left as it is",

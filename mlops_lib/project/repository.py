@@ -93,10 +93,10 @@ def find(project: Path) -> Checkout | None:
 
 def _elsewhere(folder: Path) -> Checkout | None:
     """Return the checkout of a folder whose `.git` is a file."""
-    said = files.read_text(".git", root=folder, limit=4096).strip()
-    if not said.startswith("gitdir:"):
+    content = files.read_text(".git", root=folder, limit=4096).strip()
+    if not content.startswith("gitdir:"):
         return None
-    git = Path(os.path.realpath(folder / said.removeprefix("gitdir:").strip()))
+    git = Path(os.path.realpath(folder / content.removeprefix("gitdir:").strip()))
     if git.parent.name == "worktrees" and _says(git, "gitdir", folder / ".git"):
         common = git.parent.parent
         return (
@@ -105,14 +105,14 @@ def _elsewhere(folder: Path) -> Checkout | None:
             else None
         )
     checkout = Checkout(top=folder, git=git, common=git)
-    named = checkout.setting("core", "worktree")
-    return checkout if named and Path(os.path.realpath(git / named)) == folder else None
+    worktree = checkout.setting("core", "worktree")
+    return checkout if worktree and Path(os.path.realpath(git / worktree)) == folder else None
 
 
 def _says(git: Path, name: str, place: Path) -> bool:
     """Return whether a file of a git folder holds the path of `place`."""
-    said = files.read_text(name, root=git, limit=4096).strip()
-    return bool(said) and os.path.realpath(git / said) == os.path.realpath(place)
+    content = files.read_text(name, root=git, limit=4096).strip()
+    return bool(content) and os.path.realpath(git / content) == os.path.realpath(place)
 
 
 @contextmanager
@@ -170,11 +170,11 @@ class Checkout:
     def head(self) -> str | None:
         """The name of the commit that is checked out; None in an empty repository."""
         with _hostile():
-            said = files.read_text("HEAD", root=self.git, limit=4096).strip()
+            content = files.read_text("HEAD", root=self.git, limit=4096).strip()
             for _ in range(5):  # a reference may name another one
-                if not said.startswith("ref:"):
-                    return said if _NAME.fullmatch(said) else None
-                said = self._reference(said.removeprefix("ref:").strip())
+                if not content.startswith("ref:"):
+                    return content if _NAME.fullmatch(content) else None
+                content = self._reference(content.removeprefix("ref:").strip())
         return None
 
     def _reference(self, name: str) -> str:
@@ -186,12 +186,12 @@ class Checkout:
                 return files.read_text(name, root=folder, limit=4096).strip()
         with suppress(RefusedFileError):
             packed = files.read("packed-refs", root=self.common, limit=REFS_LIMIT)
-            found = re.search(
+            match = re.search(
                 rb"^([0-9a-f]{40,64}) " + re.escape(os.fsencode(name)) + rb"\r?$",
                 packed,
                 re.MULTILINE,
             )
-            return found[1].decode() if found else ""
+            return match[1].decode() if match else ""
         return ""
 
     # The index
@@ -222,10 +222,9 @@ class Checkout:
         """Return the object names of the tracked files in a folder that are unchanged, by path.
 
         As in git, a file is unchanged if size, times and kind are those in the index; if it is as
-        young as
-        the index itself, its content is compared.
+        young as the index itself, its content is compared.
         """
-        found: dict[str, str] = {}
+        names: dict[str, str] = {}
         with _hostile():
             index = (self.git / "index").lstat()
             by_mode = self.setting("core", "filemode").lower() != "false"
@@ -233,8 +232,8 @@ class Checkout:
                 if hasattr(entry, "sha") and self._is_unchanged(
                     folder / path, entry, index.st_mtime_ns, by_mode
                 ):
-                    found[path] = entry.sha.decode()
-        return found
+                    names[path] = entry.sha.decode()
+        return names
 
     def _is_unchanged(self, path: Path, entry: Any, index_ns: int, by_mode: bool) -> bool:
         try:
@@ -250,8 +249,8 @@ class Checkout:
         ):
             return False
         # Some programs write no nanoseconds; then the index must be younger by its seconds.
-        written = index_ns if rest else index_ns // 10**9 * 10**9
-        if rest in (0, status.st_mtime_ns % 10**9) and seconds * 10**9 + rest < written:
+        index_time_ns = index_ns if rest else index_ns // 10**9 * 10**9
+        if rest in (0, status.st_mtime_ns % 10**9) and seconds * 10**9 + rest < index_time_ns:
             return True
         return self._named(path, status) == str(entry.sha.decode())
 
@@ -259,17 +258,17 @@ class Checkout:
         """Return the object name of a file's content, or "" if it is too large."""
         if stat.S_ISLNK(status.st_mode):
             content = os.fsencode(path.readlink())
-            named = self._format.hash_func()
-            named.update(b"blob %d\0" % len(content) + content)
-            return str(named.hexdigest())
+            digest = self._format.hash_func()
+            digest.update(b"blob %d\0" % len(content) + content)
+            return str(digest.hexdigest())
         if status.st_size > HASH_LIMIT:
             return ""
         with files.open_binary(path, root=self.top) as stream:
-            named = self._format.hash_func()
-            named.update(b"blob %d\0" % status.st_size)
+            digest = self._format.hash_func()
+            digest.update(b"blob %d\0" % status.st_size)
             while part := stream.read(1 << 20):
-                named.update(part)
-        return str(named.hexdigest())
+                digest.update(part)
+        return str(digest.hexdigest())
 
     # Commits
 
@@ -319,20 +318,20 @@ class Checkout:
         """
         from mlops_lib.project.export import write
 
-        done = False
+        is_written = False
         with _hostile(), self._opened(EXPORT_LIMIT) as objects:
-            found = objects.commit(commit)
-            if found is not None:
+            target = objects.commit(commit)
+            if target is not None:
                 write(
                     objects,
-                    found.tree.decode(),
+                    target.tree.decode(),
                     place,
                     commit=commit,
                     object_format=self._format,
                     now=self.top,
                 )
-                done = True
-        return done
+                is_written = True
+        return is_written
 
 
 class Objects:
@@ -369,10 +368,10 @@ class Objects:
         if kind != _TREE:
             return {}
         entries = list(parse_tree(content, self._format.oid_length))
-        found = {one: (mode, sha.decode()) for one, mode, sha in entries}
-        if len(found) < len(entries):
+        by_name = {name_in_tree: (mode, sha.decode()) for name_in_tree, mode, sha in entries}
+        if len(by_name) < len(entries):
             raise ValueError("a folder of the commit has two entries of one name")
-        return found
+        return by_name
 
     def get(self, name: str, *, limit: int = OBJECT_LIMIT) -> tuple[int, bytes]:
         """Return an object's type and content.
@@ -405,16 +404,18 @@ class Objects:
         from dulwich.pack import load_pack_index_file
 
         names = sorted(
-            one for one in files.names_in("objects/pack", root=self._git) if one.endswith(".idx")
+            file_name
+            for file_name in files.names_in("objects/pack", root=self._git)
+            if file_name.endswith(".idx")
         )
-        found = []
+        indexes = []
         for name in names[:PACKS_LIMIT]:
             with suppress(RefusedFileError):
                 stream = files.open_binary(f"objects/pack/{name}", root=self._git)
                 index = load_pack_index_file(name, stream, self._format)
                 self._stack.callback(index.close)
-                found.append((f"objects/pack/{name.removesuffix('.idx')}.pack", index))
-        return found
+                indexes.append((f"objects/pack/{name.removesuffix('.idx')}.pack", index))
+        return indexes
 
     def _packed(self, name: bytes, limit: int) -> tuple[int, bytes]:
         for pack, index in self._indexes:
@@ -443,22 +444,22 @@ class Objects:
         for _ in range(CHAIN_LIMIT):
             if _number(contents, offset, first=4)[0] > limit:
                 return 0, b""
-            one, _end = unpack_object_at(contents, offset, self._format.hash_func)
-            if one.pack_type_num not in (_OFS_DELTA, _REF_DELTA):
+            entry, _end = unpack_object_at(contents, offset, self._format.hash_func)
+            if entry.pack_type_num not in (_OFS_DELTA, _REF_DELTA):
                 break
-            delta = b"".join(one.decomp_chunks)
+            delta = b"".join(entry.decomp_chunks)
             _, place = _number(delta, 0)
             if _number(delta, place)[0] > limit or sum(map(len, deltas)) > 4 * limit:
                 return 0, b""
             deltas.append(delta)
-            base = one.delta_base
+            base = entry.delta_base
             offset = offset - base if isinstance(base, int) else index.object_offset(base)
         else:
             return 0, b""
-        content = b"".join(one.decomp_chunks)
+        content = b"".join(entry.decomp_chunks)
         for delta in reversed(deltas):
             content = b"".join(apply_delta(content, delta))
-        return one.pack_type_num, content
+        return entry.pack_type_num, content
 
 
 def _number(content: Any, place: int, *, first: int = 7) -> tuple[int, int]:
@@ -493,44 +494,44 @@ def _walk(
     objects: Objects, head: str, before: str, parts: list[bytes], *, limit: int
 ) -> list[Commit]:
     """Return the commits from `before` to `head` that change `parts`, newest first."""
-    known: dict[str, Commit | None] = {}
+    commits: dict[str, Commit | None] = {}
     pending: list[tuple[int, str]] = []
     queued: set[tuple[str, bool]] = set()
     dull: set[str] = set()
     """Commits that lead to `before` too."""
 
     def commit(name: str) -> Commit | None:
-        if name not in known:
-            known[name] = objects.commit(name)
-        return known[name]
+        if name not in commits:
+            commits[name] = objects.commit(name)
+        return commits[name]
 
     def queue(name: str, *, is_dull: bool) -> None:
         if is_dull:
             dull.add(name)
-        found = commit(name)
-        if found is not None and (name, is_dull) not in queued:  # None: a shallow clone ends here
+        parsed = commit(name)
+        if parsed is not None and (name, is_dull) not in queued:  # None: a shallow clone ends here
             queued.add((name, is_dull))
-            heapq.heappush(pending, (-found.commit_time, name))
+            heapq.heappush(pending, (-parsed.commit_time, name))
 
     queue(before, is_dull=True)
     queue(head, is_dull=False)
-    shown: dict[str, Commit] = {}
+    selected: dict[str, Commit] = {}
     for _ in range(WALK_LIMIT):
-        alive = [one for name, one in shown.items() if name not in dull]
-        oldest = min((one.commit_time for one in alive), default=float("inf"))
+        alive = [candidate for name, candidate in selected.items() if name not in dull]
+        oldest = min((candidate.commit_time for candidate in alive), default=float("inf"))
         # Of commits made in the same second, one that leads to `before` may come up late.
         late = bool(pending) and -pending[0][0] >= oldest
         if not late and (len(alive) >= limit or all(name in dull for _, name in pending)):
             break
         _, name = heapq.heappop(pending)
-        one = known[name]
-        assert one is not None
-        parents = [parent.decode() for parent in one.parents]
+        candidate = commits[name]
+        assert candidate is not None
+        parents = [parent.decode() for parent in candidate.parents]
         if name in dull:
             for parent in parents:
                 queue(parent, is_dull=True)
             continue
-        content = _folder(objects, one, parts)
+        content = _folder(objects, candidate, parts)
         same = next(
             (parent for parent in parents if _folder(objects, commit(parent), parts) == content),
             None,
@@ -538,8 +539,8 @@ def _walk(
         for parent in parents if same is None else [same]:
             queue(parent, is_dull=False)
         if same is None and (parents or content is not None):
-            shown[name] = one
-    return [one for name, one in shown.items() if name not in dull][:limit]
+            selected[name] = candidate
+    return [candidate for name, candidate in selected.items() if name not in dull][:limit]
 
 
 def _folder(objects: Objects, commit: Commit | None, parts: list[bytes]) -> str | None:
@@ -564,7 +565,8 @@ def _text(commit: Commit, value: bytes) -> str:
         text = value.decode((commit.encoding or b"utf-8").decode("ascii", "replace"))
     except (LookupError, UnicodeDecodeError):
         text = value.decode("utf-8", "replace")
-    return "".join(one if one.isprintable() or one == "\n" else " " for one in text).strip()
+    shown = (char if char.isprintable() or char == "\n" else " " for char in text)
+    return "".join(shown).strip()
 
 
 def blob_name(content: bytes) -> str:

@@ -273,11 +273,11 @@ def signal_name(number: int) -> str:
         'signal 11 (SIGSEGV: Segmentation fault)'
     """
     try:
-        known = signal.Signals(number)
+        known_signal = signal.Signals(number)
     except ValueError:
         return f"signal {number}"
     described = signal.strsignal(number)
-    return f"signal {number} ({known.name}{f': {described}' if described else ''})"
+    return f"signal {number} ({known_signal.name}{f': {described}' if described else ''})"
 
 
 _FATAL = re.compile(
