@@ -41,8 +41,8 @@ def _open_standard_streams() -> None:
 
 
 if __name__ == "__main__":
-    # `-m` puts the current folder first on the path: no module of a pushed project may take the
-    # place of one of ours.
+    # `-m` puts the current folder first on the path: no module of a pushed project may shadow
+    # one of this package.
     here = os.path.dirname(os.path.dirname(os.path.realpath(__file__)))  # noqa: PTH120 - pathlib costs more than the work
     if sys.path and os.path.realpath(sys.path[0]) == os.path.realpath(os.curdir) != here:
         del sys.path[0]
