@@ -50,7 +50,7 @@ def test_pyproject_table(project: Path) -> None:
         ('network = "host"', "may not be set by the project", "MLOPS_NETWORK"),
         ('mount = ["/:/host"]', "may not be set by the project", "MLOPS_MOUNT"),
         ('base_image = "evil"', "may not be set by the project", "MLOPS_BASE_IMAGE"),
-        ("target = ", "not TOML", "Mend"),
+        ("target = ", "not TOML", "Fix"),
     ],
 )
 def test_a_wrong_line_is_named(project: Path, line: str, message: str, remedy: str) -> None:
