@@ -64,8 +64,7 @@ def locked(path: Path) -> Iterator[int]:
     """Hold the lock that `path` names, after waiting for it.
 
     The kernel releases it when its holder dies. Yields its descriptor: a child process that
-    inherits
-    it holds the lock too, until that process ends.
+    inherits it holds the lock too, until that process ends.
     """
     path.parent.mkdir(parents=True, exist_ok=True)
     descriptor = os.open(path, os.O_RDWR | os.O_CREAT | os.O_CLOEXEC, 0o644)
@@ -249,8 +248,7 @@ class Lines:
     """Reads an untrusted file of lines as it grows, in bounded time and memory.
 
     Of a file that is too long, the beginning and the end are read, and `skipped` counts the bytes
-    in
-    between. Both matter: the beginning shows what was trained, the end the present state.
+    in between. Both matter: the beginning shows what was trained, the end the present state.
     """
 
     def __init__(self) -> None:

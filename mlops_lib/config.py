@@ -194,7 +194,12 @@ SETTINGS = (
         operator=True,
     ),
     Setting(
-        "notify", "text", "change", "when notifications are sent", True, ("change", "always", "never")
+        "notify",
+        "text",
+        "change",
+        "when notifications are sent",
+        True,
+        ("change", "always", "never"),
     ),
     Setting("mail_to", "list", (), "who gets mail", operator=True),
     Setting("mail_author", "list", (), "domains whose commit authors get mail too", operator=True),
@@ -222,8 +227,7 @@ PROJECT_LIMIT = 256_000
 """Bytes of a project's settings file."""
 NEARLY = 0.85
 """Similarity from which on an unknown `MLOPS_*` variable is considered a misspelt setting. Any
-other
-may belong to another program.
+other may belong to another program.
 """
 
 

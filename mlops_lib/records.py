@@ -152,20 +152,17 @@ class Environment(Record):
     python: str = "3.11"
     requirements: tuple[str, ...] = ()
     """Distributions with their constraints in pip's syntax: those of the catalog row first, then
-    the
-    project's.
+    the project's.
     """
     system: tuple[str, ...] = ()
     """Debian packages."""
     owner: str = ""
     """The only user of a virtual environment, as `trust.cache_name` names it; "" if it is shared.
-    That
-    of a pull request is not shared, since its script can change it.
+    That of a pull request is not shared, since its script can change it.
     """
     unlocked: bool = False
     """Whether the package index lacks releases of the row's lock, so that the newest fitting ones
-    are
-    installed.
+    are installed.
     """
     sdists: tuple[str, ...] = ()
     """Source distributions that are built for it, each with its hash: `name==version
@@ -271,8 +268,7 @@ class RunSpec(Record):
     schema: int = SCHEMA
     digest: str
     """sha256 over project, entry, arguments, image, data manifest and seed; never over target,
-    trials,
-    minutes or search, so that these can change while the run continues.
+    trials, minutes or search, so that these can change while the run continues.
     """
     name: str
     """The project's name, which is also the name of the registered model."""
@@ -490,8 +486,7 @@ class Verdict(Record):
     """Whether the reloaded artifact gave the number."""
     measured: str = ""
     """The process that measured the saved model: "independently" (a second one without the script)
-    or
-    "by the script's process".
+    or "by the script's process".
     """
     model_digest: str = ""
     """sha256 of the model file when it was judged, "" if there was none."""

@@ -39,8 +39,7 @@ class RunDirectory:
     """Typed access to the files of one run, each parsed once per version on disk.
 
     Functions hand this object along instead of reading again what their caller has read. It holds
-    no
-    state of the run: a file that changed, whichever process changed it, is read anew.
+    no state of the run: a file that changed, whichever process changed it, is read anew.
 
     Args:
         path: the run directory; need not exist.
@@ -138,9 +137,8 @@ def write_spec(run_dir: Path, spec: RunSpec) -> RunSpec:
     """Write the specification of a run, and return it as written.
 
     If the directory holds the same run already, its time of creation stays. Everything that does
-    not
-    decide the result may change between two starts: limits, where the number is read, the image's
-    name with a new version of the runner.
+    not decide the result may change between two starts: limits, where the number is read, the
+    image's name with a new version of the runner.
 
     Raises:
         UsageError: the directory belongs to another run.

@@ -139,8 +139,7 @@ def require_in_checkout(path: Path) -> None:
     """Refuse a project's path that leaves its checkout through a link.
 
     Otherwise a push would choose the folder that is trained. A checkout is a folder with `.git`, or
-    a
-    build server's `WORKSPACE`. Links above it, or in no checkout, are the operator's.
+    a build server's `WORKSPACE`. Links above it, or in no checkout, are the operator's.
 
     Raises:
         RefusedFileError: it leaves.

@@ -51,8 +51,7 @@ def require_own(path: Path, *, project: Path | None = None) -> Path:
     """Return the absolute path of a file that mlops writes; refuse links that were pushed.
 
     From the folder of the project or of its checkout on (of a relative path, from the current
-    folder
-    on), whichever comes first, no part of the path may be a link.
+    folder on), whichever comes first, no part of the path may be a link.
 
     Raises:
         UsageError: a part of it is one.

@@ -70,10 +70,8 @@ def find(project: Path) -> Checkout | None:
     """Return the checkout that a folder belongs to, or None.
 
     A `.git` file names a folder elsewhere. It is followed only if that folder names this very
-    checkout
-    in turn, as the worktrees and submodules of git do: a push that brings a `.git` file cannot
-    write
-    there.
+    checkout in turn, as the worktrees and submodules of git do: a push that brings a `.git` file
+    cannot write there.
     """
     with _hostile():
         here = project.resolve()

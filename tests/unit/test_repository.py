@@ -76,7 +76,7 @@ def compare(folder: Path, git: Git) -> None:
     # `git log` would order commits of one second by what it met first.
     every = git("log", "--reverse", "--format=%H").split()
     for before in dict.fromkeys((every[0], every[len(every) // 2], every[-1])):
-        ours = git_history.commits_since(before, folder, limit=50)
+        ours = checkout.commits_since(before, folder, limit=50)
         theirs = git(
             "log", "--abbrev=10", "--format=%h %an: %s", f"{before}..HEAD", "--", "."
         ).splitlines()
