@@ -12,7 +12,7 @@ from typing import Any, Callable, Dict, List, Optional, Type
 
 from mlops_lib.runner.context import Context
 from mlops_lib.runner.keras import data_order, evaluation, graph_random, tf_keras
-from mlops_lib.runner.keras.fit import ACTIVE, SEED_OFFSET, Fit
+from mlops_lib.runner.keras.fit import ACTIVE_FITS, SEED_OFFSET, Fit
 from mlops_lib.runner.script import call_sites
 from mlops_lib.runner.script.arguments import bind
 from mlops_lib.runner.state import rng
@@ -34,7 +34,7 @@ def install(run: Context) -> Dict[str, Callable[[ModuleType], None]]:
     def legacy_model(module: ModuleType) -> None:
         with run.journal.guard("patch tf_keras.Model"):
             patch_model(module.Model, module.Model, run, tf_keras.LegacyFit)
-            tf_keras.patch_model(module.Model, lambda: ACTIVE[-1] if ACTIVE else None)
+            tf_keras.patch_model(module.Model, lambda: ACTIVE_FITS[-1] if ACTIVE_FITS else None)
 
     def legacy_data(module: ModuleType) -> None:
         with run.journal.guard("patch tf_keras data"):
@@ -53,7 +53,7 @@ def install(run: Context) -> Dict[str, Callable[[ModuleType], None]]:
         def trainer(module: ModuleType) -> None:
             with run.journal.guard("patch keras iterators"):
                 data_order.patch_iterators(
-                    getattr(module, name), lambda: ACTIVE[-1] if ACTIVE else None
+                    getattr(module, name), lambda: ACTIVE_FITS[-1] if ACTIVE_FITS else None
                 )
 
         return trainer
@@ -72,7 +72,7 @@ def install(run: Context) -> Dict[str, Callable[[ModuleType], None]]:
 
     def epoch_iterator(module: ModuleType) -> None:
         with run.journal.guard("watch keras iterators"):
-            _say_what_ran_out(module.EpochIterator, run)
+            _journal_exhausted_data(module.EpochIterator, run)
 
     return {
         "tensorflow": tensorflow,
@@ -91,7 +91,7 @@ def install(run: Context) -> Dict[str, Callable[[ModuleType], None]]:
     }
 
 
-def _say_what_ran_out(iterator_class: Any, run: Context) -> None:
+def _journal_exhausted_data(iterator_class: Any, run: Context) -> None:
     """Journal that a generator or data set had fewer batches than it was asked for, once."""
     plain = iterator_class._interrupted_warning
     said: List[bool] = []
@@ -142,7 +142,9 @@ def patch_model(model_class: Any, trainer_class: Any, run: Context, fit_class: T
     def evaluate_(self: Any, *args: Any, **kwargs: Any) -> Any:
         if run.nested:
             # A fit's own validation is part of it; what a callback evaluates is not.
-            own = ACTIVE[-1] if ACTIVE and kwargs.get("_use_cached_eval_dataset") else None
+            own = (
+                ACTIVE_FITS[-1] if ACTIVE_FITS and kwargs.get("_use_cached_eval_dataset") else None
+            )
             return _inner(self, own, evaluate, *args, **kwargs)
         return _inner(
             self, None, evaluation.evaluate, run, self, evaluate, args, kwargs, here=False
@@ -198,11 +200,11 @@ def _inner(
 ) -> Any:
     """Call with `model` as the one whose steps run, and `fit` as the one whose data is read."""
     graph_random.current.append(model)
-    ACTIVE.append(fit)
+    ACTIVE_FITS.append(fit)
     try:
         return function(model, *args, **kwargs) if here else function(*args, **kwargs)
     finally:
-        ACTIVE.pop()
+        ACTIVE_FITS.pop()
         graph_random.current.pop()
 
 

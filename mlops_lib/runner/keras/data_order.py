@@ -1,18 +1,19 @@
-"""The order of a fit's data: where each of its iterators stands, and how to get there again.
+"""The order of a fit's data: capture the positions of its iterators, restore them.
 
 Three kinds of data have three kinds of order.
 
-*Arrays*: Keras shuffles them with a stateful operation whose state starts again with each iterator:
-under a global seed every epoch gets the same order, without one it cannot be repeated. Where the
-script sets no seed itself, the order of each epoch is drawn from the run's seed and the epoch's
-number instead.
+*Arrays*: Keras shuffles them with a stateful operation whose state starts again with each iterator.
+Under a global seed every epoch gets the same order; without one the order cannot be repeated. If
+the script sets no seed itself, the order of each epoch is therefore drawn from the run's seed and
+the epoch's number.
 
-*`tf.data`*: a pipeline with its own shuffle advances with every iterator that is created, whoever
-creates it. So the iterators of each data set are counted, and created again after a restart.
+*`tf.data`*: a pipeline with its own shuffle draws a new order for every iterator that is created,
+by Keras or by the script. The iterators of each data set are counted, and as many are created again
+after a restart.
 
-*Python* (a PyDataset, a generator, `from_generator`; arrays too where Keras computes with JAX or
-PyTorch): the order is in its attributes and in the process's random state; what an unfinished
-iterator had given is read again from where it began.
+*Python* (a PyDataset, a generator, `from_generator`; arrays too if Keras computes with JAX or
+PyTorch): the order is in its attributes and in the process's random state. The elements that an
+unfinished iterator had given are read again, from the random state in which it began.
 """
 
 import collections
@@ -25,14 +26,14 @@ from typing import Any, Callable, Dict, Iterator, List, Tuple
 
 from mlops_lib.runner.state import objects, rng
 
-MADE = "_mlops_made"
-"""Attribute of a data set: how many iterators of it were created."""
+CREATED = "_mlops_made"
+"""Attribute of a data set: the number of its iterators so far."""
 INFINITE = -1
 """The cardinality of a data set that never ends."""
 FILLED = "_mlops_filled"
-"""Attribute of a cache in a pipeline: that all of it was read."""
-WHOSE = "_mlops_whose"
-"""Attribute of a data set that Keras derived: the one that the script gave."""
+"""Attribute of a cache in a pipeline: all of it was read."""
+ORIGIN = "_mlops_whose"
+"""Attribute of a data set that Keras derived: the script's own data set."""
 STATEFUL_RANDOM = (
     "Random",
     "TruncatedNormal",
@@ -41,61 +42,61 @@ STATEFUL_RANDOM = (
     "StatefulUniform",
     "StatefulStandard",
 )
-"""Begins of the names of TensorFlow's operations that draw from a state of their own
+"""Prefixes of TensorFlow's operations that draw from a state of their own
 (random_ops.cc, stateful_random_ops.cc).
 """
 
 
 def count_iterators(dataset_class: Any) -> None:
     """Count the iterators of every `tf.data.Dataset` from now on."""
-    plain = dataset_class.__iter__
+    original = dataset_class.__iter__
 
-    @functools.wraps(plain)
+    @functools.wraps(original)
     def __iter__(self: Any) -> Any:  # noqa: N807 - the method it replaces
-        owner = self.__dict__.get(WHOSE, self)
-        owner.__dict__[MADE] = owner.__dict__.get(MADE, 0) + 1
-        return plain(self)
+        owner = self.__dict__.get(ORIGIN, self)
+        owner.__dict__[CREATED] = owner.__dict__.get(CREATED, 0) + 1
+        return original(self)
 
     dataset_class.__iter__ = __iter__
 
 
-def made(dataset: Any) -> int:
-    """How many iterators of a data set there have been."""
-    return int(dataset.__dict__.get(MADE, 0))
+def iterators_created(dataset: Any) -> int:
+    """Return the number of iterators of a data set so far."""
+    return int(dataset.__dict__.get(CREATED, 0))
 
 
 def is_dataset(data: Any) -> bool:
-    """Whether this is a `tf.data.Dataset`."""
+    """Return whether this is a `tf.data.Dataset`."""
     return (
         hasattr(data, "element_spec") and hasattr(data, "cardinality") and hasattr(data, "__dict__")
     )
 
 
 def is_stateful(data: Any) -> bool:
-    """Whether this is a PyDataset or Sequence, which keeps its order in its attributes."""
+    """Return whether this is a PyDataset or Sequence, with its order in attributes."""
     return hasattr(data, "__getitem__") and hasattr(data, "on_epoch_end")
 
 
 def stages(dataset: Any) -> Iterator[Any]:
-    """The stages of a `tf.data` pipeline, the last first."""
+    """Yield the stages of a `tf.data` pipeline, the last first."""
     pending: List[Any] = [dataset] if is_dataset(dataset) else []
-    seen: "set[int]" = set()
+    visited: "set[int]" = set()
     while pending:
-        one = pending.pop()
-        if id(one) not in seen:
-            seen.add(id(one))
-            yield one
-            pending += list(getattr(one, "_inputs", list)())
+        stage = pending.pop()
+        if id(stage) not in visited:
+            visited.add(id(stage))
+            yield stage
+            pending += list(getattr(stage, "_inputs", list)())
 
 
 def functions(dataset: Any) -> Iterator[Any]:
-    """The functions that the stages of a pipeline call."""
+    """Yield the functions that the stages of a pipeline call."""
     for stage in stages(dataset):
         yield from functions_of(stage)
 
 
 def functions_of(stage: Any) -> Iterator[Any]:
-    """The functions that one stage calls."""
+    """Yield the functions that one stage calls."""
     for wrapper in getattr(stage, "_functions", list)():
         function = getattr(wrapper, "function", None)
         if function is not None:
@@ -103,13 +104,13 @@ def functions_of(stage: Any) -> Iterator[Any]:
 
 
 def shuffles(dataset: Any) -> bool:
-    """Whether a pipeline shuffles and repeats for ever."""
+    """Return whether a pipeline shuffles and repeats without end."""
     kinds = {type(stage).__name__ for stage in stages(dataset)}
     return int(dataset.cardinality()) == INFINITE and any("Shuffle" in kind for kind in kinds)
 
 
 def runs_python(dataset: Any) -> bool:
-    """Whether a pipeline calls back into Python, whose state is out of its reach."""
+    """Return whether a pipeline calls Python code, whose state it cannot capture."""
     return any(type(stage).__name__ == "_GeneratorDataset" for stage in stages(dataset)) or any(
         "PyFunc" in operation.type
         for function in functions(dataset)
@@ -117,9 +118,10 @@ def runs_python(dataset: Any) -> bool:
     )
 
 
-def races(dataset: Any) -> bool:
-    """Whether several threads of a pipeline draw from one random state: who is first is not
-    decided.
+def has_racing_randomness(dataset: Any) -> bool:
+    """Return whether several threads of a pipeline draw from one random state.
+
+    The order of their draws is then not determined.
     """
     for stage in stages(dataset):
         parallel = getattr(stage, "_num_parallel_calls", None)
@@ -129,7 +131,7 @@ def races(dataset: Any) -> bool:
             graph = function.graph.as_graph_def()
             nodes = [
                 *graph.node,
-                *(node for one in graph.library.function for node in one.node_def),
+                *(node for inner in graph.library.function for node in inner.node_def),
             ]
             if any(
                 node.op.startswith(STATEFUL_RANDOM) or node.op == "AssignVariableOp"
@@ -139,16 +141,16 @@ def races(dataset: Any) -> bool:
     return False
 
 
-def draws(data: Any) -> bool:
-    """Whether what reads one batch of a PyDataset or Sequence names something random."""
-    seen: "set[Any]" = set()
+def reads_randomly(data: Any) -> bool:
+    """Return whether reading a batch of a PyDataset calls something named "rand…"."""
+    visited: "set[Any]" = set()
     pending: List[Any] = [getattr(type(data), "__getitem__", None)]
     while pending:
         function = pending.pop()
         code = getattr(function, "__code__", None)
-        if code is None or code in seen:
+        if code is None or code in visited:
             continue
-        seen.add(code)
+        visited.add(code)
         names = objects.names_in(code)
         if any("rand" in name for name in names):
             return True
@@ -158,12 +160,12 @@ def draws(data: Any) -> bool:
     return False
 
 
-class Order:
+class DataOrder:
     """The data order of one fit.
 
     Args:
         seed: the run's seed and the fit's number.
-        own: whether the order of arrays is drawn from them.
+        own: whether the order of arrays is drawn from the seed.
         data: the script's training data and validation data, and other data sets in reach.
     """
 
@@ -171,19 +173,21 @@ class Order:
         self.seed = seed
         self.own = own
         self.epoch: Any = None
-        self.now = 0
+        self.current_epoch = 0
         self.iterators: List[Any] = []
         self.data = data
-        self.standing: Callable[[Any], Dict[str, Any]] = standing
-        self.datasets = {name: one for name, one in data.items() if is_dataset(one)}
-        self._base = {name: made(one) for name, one in self.datasets.items()}
+        self.position_of: Callable[[Any], Dict[str, Any]] = position
+        self.datasets = {name: value for name, value in data.items() if is_dataset(value)}
+        # The script may have read its data before this fit.
+        self._base = {name: iterators_created(dataset) for name, dataset in self.datasets.items()}
         self._before: List[Dict[str, Any]] = []
-        """How the iterators stood that this process has not made yet: the validation's comes with
-        its first validation.
+        """Saved positions of iterators that this process has not created yet.
+
+        The validation's iterator is created by the first validation.
         """
 
     def shuffled(self, tensorflow: Any, indices: Any) -> Any:
-        """A permutation of `indices` for the current epoch."""
+        """Return a permutation of `indices` for the current epoch."""
         if self.epoch is None:
             self.epoch = tensorflow.Variable(
                 0, dtype=tensorflow.int64, trainable=False, name="mlops_epoch"
@@ -193,39 +197,42 @@ class Order:
         return tensorflow.random.experimental.stateless_shuffle(indices, seed=seed)
 
     def begin_epoch(self, epoch: int) -> None:
-        """Say which epoch's order comes next."""
-        self.now = epoch
+        """Set the epoch whose order comes next."""
+        self.current_epoch = epoch
         if self.epoch is not None:
             self.epoch.assign(epoch)
 
-    def take(self) -> Dict[str, Any]:
-        """Where everything stands at the end of an epoch."""
-        own = {name: made(one) - self._base[name] for name, one in self.datasets.items()}
-        standings = [self.standing(one) for one in self.iterators]
-        return {"made": own, "iterators": [*standings, *self._before[len(standings) :]]}
+    def capture(self) -> Dict[str, Any]:
+        """Return the positions of all iterators at the end of an epoch."""
+        created = {
+            name: iterators_created(dataset) - self._base[name]
+            for name, dataset in self.datasets.items()
+        }
+        positions = [self.position_of(iterator) for iterator in self.iterators]
+        return {"made": created, "iterators": [*positions, *self._before[len(positions) :]]}
 
-    def put(self, taken: Dict[str, Any], *, moves: bool = True) -> None:
-        """Bring the data sets to where they stood.
+    def restore(self, state: Dict[str, Any], *, moves: bool = True) -> None:
+        """Bring the data sets to their saved positions.
 
         Args:
-            taken: what `take` gave.
-            moves: whether the training data's iterator is brought there too.
+            state: the value of `capture`.
+            moves: whether the training data's iterator is moved too.
         """
-        self._before = taken["iterators"]
-        at = taken["iterators"][0] if moves and taken["iterators"] else None
+        self._before = state["iterators"]
+        at = state["iterators"][0] if moves and state["iterators"] else None
         iterator = self.iterators[0] if self.iterators and at is not None else None
-        goes_on = False
+        continues_iterator = False
         if at is not None and iterator is not None:
             iterator._num_batches = at["batches"]
-            goes_on = bool(at["steps"] and iterator.steps_per_epoch)
+            continues_iterator = bool(at["steps"] and iterator.steps_per_epoch)
         training = None if iterator is None else pipeline(iterator)
-        for name, number in self._missing(taken):
+        for name, number in self._iterators_to_create(state):
             dataset = self.datasets[name]
-            # JAX and PyTorch read the data set itself: what they read cannot be asked, but it is
-            # the training data.
-            is_training = name == "x" if training is None else _derives(training, dataset)
-            if at is not None and number == at["number"] and goes_on and is_training:
-                self._go_on(iterator, at)
+            # Under JAX and PyTorch an iterator does not name its data set, but "x" is the training
+            # data.
+            is_training = name == "x" if training is None else _is_derived(training, dataset)
+            if at is not None and number == at["number"] and continues_iterator and is_training:
+                self._recreate(iterator, at)
             elif (
                 iterator is None
                 and name == "x"
@@ -233,39 +240,41 @@ class Order:
                 and number == at["number"]
                 and shuffles(dataset)
             ):
-                # Each repetition has shuffled anew, and the next iterator's order comes after
-                # theirs.
+                # Each repetition has drawn a new order; the next iterator draws after all of them.
                 pass_over(iter(dataset.skip(max(0, at["steps"] - 1))), 1)
-                dataset.__dict__[MADE] = made(dataset) + 1
+                dataset.__dict__[CREATED] = iterators_created(dataset) + 1
             else:
-                pass_over(iter(dataset), _fills_caches(dataset, number, name, taken["iterators"]))
+                pass_over(
+                    iter(dataset), _elements_to_cache(dataset, number, name, state["iterators"])
+                )
         if (
-            goes_on
+            continues_iterator
             and at is not None
             and iterator is not None
             and iterator._current_iterator is None
         ):
-            self._go_on(iterator, at)
+            self._recreate(iterator, at)
 
-    def _missing(self, taken: Dict[str, Any]) -> List[Tuple[str, int]]:
-        """The iterators to be made, by data set and number from 1, as they came: pipelines may have
-        stages in common.
+    def _iterators_to_create(self, state: Dict[str, Any]) -> List[Tuple[str, int]]:
+        """Return the iterators to create, by data set and number from 1.
+
+        They are in their original order, because pipelines may have stages in common.
         """
-        found = []
-        done = set()
-        for name, total in taken["made"].items():
+        pending = []
+        visited = set()
+        for name, total in state["made"].items():
             dataset = self.datasets.get(name)
-            if dataset is None or id(dataset) in done:
+            if dataset is None or id(dataset) in visited:
                 continue
-            done.add(id(dataset))
-            first = _standing_of(name, taken["iterators"]).get("first", 1)
-            for number in range(made(dataset) - self._base[name] + 1, total + 1):
+            visited.add(id(dataset))
+            first = _saved_position(name, state["iterators"]).get("first", 1)
+            for number in range(iterators_created(dataset) - self._base[name] + 1, total + 1):
                 epoch = (number - 1) // first if name == "validation" else max(0, number - first)
-                found.append((epoch, len(done), number, name))
-        return [(name, number) for _, _, number, name in sorted(found)]
+                pending.append((epoch, len(visited), number, name))
+        return [(name, number) for _, _, number, name in sorted(pending)]
 
-    def _go_on(self, iterator: Any, at: Dict[str, Any]) -> None:
-        """Make the iterator anew and pass over what it had given."""
+    def _recreate(self, iterator: Any, at: Dict[str, Any]) -> None:
+        """Create the training iterator again, past the elements it had given."""
         dataset = pipeline(iterator)
         steps = at["steps"]
         if (
@@ -273,10 +282,13 @@ class Order:
             and not at["python"]
             and not hasattr(iterator.data_adapter, "_num_samples")
         ):
-            owner = dataset.__dict__.get(WHOSE, dataset)
-            owner.__dict__[MADE] = made(owner) + 1
+            # `skip` reads without running the stages behind it; it creates another data set, whose
+            # iterator has to count as one of the original.
+            owner = dataset.__dict__.get(ORIGIN, dataset)
+            owner.__dict__[CREATED] = iterators_created(owner) + 1
             iterator._current_iterator = iter(dataset.skip(steps))
         else:
+            # Python data has no position to skip to: repeat its reading from the same random state.
             if at["random"] is not None:
                 rng.restore_python(at["random"])
             if self.epoch is not None:
@@ -290,28 +302,31 @@ class Order:
 
 
 def pipeline(iterator: Any) -> Any:
-    """The `tf.data` pipeline that an iterator of Keras' on TensorFlow reads; None where Keras
-    computes with another framework.
-    """
+    """Return the `tf.data` pipeline of a Keras iterator, or None on JAX and PyTorch."""
     return getattr(iterator, "_distributed_dataset", None)
 
 
-def _derives(training: Any, dataset: Any) -> bool:
-    """Whether Keras made its data from this data set."""
-    return training is not None and training.__dict__.get(WHOSE, training) is dataset
+def _is_derived(training: Any, dataset: Any) -> bool:
+    """Return whether Keras derived its training data from this data set."""
+    return training is not None and training.__dict__.get(ORIGIN, training) is dataset
 
 
-def _standing_of(name: str, iterators: List[Dict[str, Any]]) -> Dict[str, Any]:
-    """Where the training or validation data stood; nothing is known of others."""
+def _saved_position(name: str, iterators: List[Dict[str, Any]]) -> Dict[str, Any]:
+    """Return the saved position of the training or validation data, {} for others."""
     place = {"x": 0, "validation": 1}.get(name, len(iterators))
     return iterators[place] if place < len(iterators) else {}
 
 
-def _fills_caches(dataset: Any, number: int, name: str, iterators: List[Dict[str, Any]]) -> int:
-    """How much of a data set's iterator of this number is to be read: what the first one gave is in
-    the caches.
+def _elements_to_cache(
+    dataset: Any, number: int, name: str, iterators: List[Dict[str, Any]]
+) -> int:
+    """Return the number of elements to read from an iterator that fills caches.
+
+    The first iterator of a data set with `cache()` fills it, and later ones read the cached
+    elements;
+    so does the first one after a restart.
     """
-    at = _standing_of(name, iterators)
+    at = _saved_position(name, iterators)
     caches = [stage for stage in stages(dataset) if type(stage).__name__ == "CacheDataset"]
     if number != at.get("first", 1) or all(FILLED in stage.__dict__ for stage in caches):
         return 0
@@ -331,15 +346,15 @@ def pass_over(iterator: Any, count: int) -> None:
     collections.deque(zip(range(count), iterator), maxlen=0)
 
 
-def exhaust(data: Any, taken: Dict[str, Any]) -> None:
-    """Bring a finished fit's generator to where it stood."""
-    if inspect.isgenerator(data) and taken["iterators"]:
-        standing = taken["iterators"][0]
-        pass_over(data, standing["steps"] if standing["limited"] else sys.maxsize)
+def exhaust(data: Any, state: Dict[str, Any]) -> None:
+    """Read a finished fit's generator to its saved position."""
+    if inspect.isgenerator(data) and state["iterators"]:
+        saved = state["iterators"][0]
+        pass_over(data, saved["steps"] if saved["limited"] else sys.maxsize)
 
 
-def standing(iterator: Any) -> Dict[str, Any]:
-    """Where an iterator stands: the steps it gave, and how it can be made again."""
+def position(iterator: Any) -> Dict[str, Any]:
+    """Return an iterator's position: its steps, and the state to create it again."""
     first = getattr(iterator, "_mlops_first", None) or {"number": 0, "random": None, "epoch": 0}
     return {
         "steps": iterator._steps_seen if iterator._current_iterator is not None else 0,
@@ -352,11 +367,11 @@ def standing(iterator: Any) -> Dict[str, Any]:
 
 
 def patch_iterators(iterator_class: Any, active: Callable[[], Any]) -> None:
-    """Let Keras' iterators be followed, moved, and entered in the middle of an epoch.
+    """Track Keras' iterators, move them, and enter them within an epoch.
 
     Args:
-        iterator_class: Keras' `TFEpochIterator`, or that of another framework it computes with.
-        active: gives the fit whose own iterators are made now, or None.
+        iterator_class: Keras' `TFEpochIterator`, or that of another backend.
+        active: returns the fit whose own iterators are being created, or None.
     """
     init = iterator_class.__init__
     enumerate_ = iterator_class._enumerate_iterator
@@ -366,24 +381,25 @@ def patch_iterators(iterator_class: Any, active: Callable[[], Any]) -> None:
         fit = active()
         if fit is None:
             return init(self, *args, **kwargs)  # type: ignore[no-any-return]
-        order: Order = fit.order
+        order: DataOrder = fit.order
         own_shuffle = (
             _shuffled_by(order)
             if order.own and kwargs.get("shuffle") is True
             else contextlib.nullcontext()
         )
-        # What validation data draws when it is first looked at was drawn before the checkpoint.
+        # Validation data may draw when it is first examined; those draws came before the
+        # checkpoint, and must not happen a second time.
         before = rng.capture_python() if order.iterators and fit.state is not None else None
         with own_shuffle:
             init(self, *args, **kwargs)
-        _follow(self, order, kwargs.get("x"))
+        _track(self, order, kwargs.get("x"))
         if before is not None:
             with fit.context.journal.guard("restore validation order"):
                 rng.restore_python(before)
                 fit.restore_data("validation")
-                taken = fit.state["order"]["iterators"]
-                if len(taken) > 1:
-                    self._num_batches = taken[1]["batches"]
+                positions = fit.state["order"]["iterators"]
+                if len(positions) > 1:
+                    self._num_batches = positions[1]["batches"]
         return None
 
     @functools.wraps(enumerate_)
@@ -393,12 +409,13 @@ def patch_iterators(iterator_class: Any, active: Callable[[], Any]) -> None:
             return enumerate_(self)
         return _enumerate(self, enumerate_(self), fit)
 
-    iterator_class.__init__, iterator_class._enumerate_iterator = init_, enumerate_iterator
+    iterator_class.__init__ = init_
+    iterator_class._enumerate_iterator = enumerate_iterator
 
 
 @contextlib.contextmanager
-def _shuffled_by(order: Order) -> Iterator[None]:
-    """Let TensorFlow shuffle as the order says meanwhile."""
+def _shuffled_by(order: DataOrder) -> Iterator[None]:
+    """Replace TensorFlow's shuffle by the order's own within the block."""
     random = sys.modules["tensorflow"].random
     shuffle = random.shuffle
     random.shuffle = lambda value, *args, **kwargs: order.shuffled(sys.modules["tensorflow"], value)
@@ -408,65 +425,72 @@ def _shuffled_by(order: Order) -> Iterator[None]:
         random.shuffle = shuffle
 
 
-def _follow(iterator: Any, order: Order, x: Any) -> None:
+def _track(iterator: Any, order: DataOrder, x: Any) -> None:
     dataset = pipeline(iterator)
     shuffled_by_tensorflow = dataset is not None and hasattr(iterator.data_adapter, "_num_samples")
     iterator._mlops_python = not shuffled_by_tensorflow and (
         not is_dataset(x) or runs_python(x if dataset is None else dataset)
     )
     if is_dataset(x) and dataset is not x and hasattr(dataset, "__dict__"):
-        dataset.__dict__[WHOSE] = x
+        dataset.__dict__[ORIGIN] = x
     order.iterators.append(iterator)
 
 
 def _enumerate(iterator: Any, source: Any, fit: Any) -> Any:
-    """The steps of one epoch; those made before the checkpoint are passed over."""
-    order: Order = fit.order
+    """Yield the steps of one epoch, without those made before the checkpoint."""
+    order: DataOrder = fit.order
     if (
         iterator._current_iterator is None
         or iterator.steps_per_epoch is None
         or not iterator._steps_seen
     ):
         x = order.data.get("x")
-        number = made(x) - order._base["x"] + 1 if "x" in order.datasets else 0
+        number = iterators_created(x) - order._base["x"] + 1 if "x" in order.datasets else 0
         python = (
             rng.capture_python() if iterator._mlops_python and iterator.steps_per_epoch else None
         )
-        iterator._mlops_first = {"number": number, "random": python, "epoch": order.now}
-    steps = fit.steps_to_pass_over()
+        iterator._mlops_first = {"number": number, "random": python, "epoch": order.current_epoch}
+    steps = fit.steps_to_skip()
     by_tensorflow = pipeline(iterator) is not None
     for begin, end, batches in source:
         if begin >= steps:
-            if fit.entering is not None:
+            if fit.resume_point is not None:
                 if (
                     type(iterator).__next__
                     is sys.modules["keras.src.trainers.epoch_iterator"].EpochIterator.__next__
                 ):
-                    # PyTorch's steps are given batches, not what reads them: this one was read
-                    # before the checkpoint.
+                    # PyTorch's steps get batches instead of an iterator; the first ones of this
+                    # item were read before the state is restored, so keep them.
                     batches = itertools.chain(
                         list(itertools.islice(batches, end + 1 - begin)), batches
                     )
-                drawn = fit.has_drawn(python=iterator._mlops_python, passed_over=True)
+                consumes_rng = fit.reading_consumes_rng(
+                    python=iterator._mlops_python, passed_over=True
+                )
                 with fit.context.journal.guard("resume within an epoch"):
-                    fit.enter_epoch(drawn=drawn)
+                    fit.enter_epoch(consumes_rng=consumes_rng)
             yield begin, end, batches
-        elif end + 1 >= steps and fit.enters_after_steps:
-            fit.drawn = fit.has_drawn(python=iterator._mlops_python, passed_over=begin > 0)
+        elif end + 1 >= steps and fit.resumes_after_steps:
+            fit.consumes_rng = fit.reading_consumes_rng(
+                python=iterator._mlops_python, passed_over=begin > 0
+            )
             yield begin, end, batches
         elif end + 1 < steps or not by_tensorflow:
             pass_over(batches, end + 1 - begin)
         else:
-            drawn = fit.has_drawn(python=iterator._mlops_python, passed_over=begin > 0)
-            # The last one is trained on: it makes whatever variables the fit makes, which other
-            # frameworks have made by now. All of them are set right after.
+            consumes_rng = fit.reading_consumes_rng(
+                python=iterator._mlops_python, passed_over=begin > 0
+            )
+            # Train on the last skipped step: on TensorFlow it creates all variables of the fit
+            # (optimizer slots, counters). Their values are restored right after.
             fit.model.train_function(batches)
             with fit.context.journal.guard("resume within an epoch"):
-                fit.enter_epoch(drawn=drawn)
+                fit.enter_epoch(consumes_rng=consumes_rng)
 
 
 def data_seeds(dataset: Any) -> "set[int]":
-    """Ids of the variables that a `tf.data` pipeline's functions read: an augmentation layer's seed
-    among them.
+    """Return ids of the variables that a `tf.data` pipeline's functions read.
+
+    The seed of an augmentation layer is among them.
     """
     return {id(value) for function in functions(dataset) for value in function.captured_inputs}

@@ -1,4 +1,4 @@
-"""One call of Keras' `fit` by the script: trained, gone on with, or returned without training."""
+"""One call of Keras' `fit` by the script: trained, resumed, or restored when done."""
 
 import contextlib
 import inspect
@@ -21,17 +21,32 @@ from mlops_lib.runner.script.arguments import bind
 from mlops_lib.runner.state import checkpoint, objects, rng
 
 SEED_OFFSET = 740_000_003
-"""Added to the run's seed for TensorFlow, so that a script's own `set_seed` can be told from ours.
-"""
+"""Added to the run's seed for TensorFlow, to distinguish it from a script's own `set_seed`."""
 
-ACTIVE: List[Optional["Fit"]] = []
-"""The fit whose own data is being read, innermost last; None for what runs inside it but is not
-part of it.
+ACTIVE_FITS: List[Optional["Fit"]] = []
+"""The fits whose data is being read, innermost last.
+
+None stands for a call inside a fit that is not part of it.
 """
 
 
 class Fit:
-    """One call of `fit` by the script."""
+    """One call of `fit` by the script.
+
+    Checkpoints are written after epochs, and within an epoch after a step (long epochs) or when its
+    validation has begun. A resumed fit first builds the model's variables. It then restores the
+    state
+    at once (after an epoch), or reads the data up to the step and restores it there
+    (`resume_point`).
+    The order matters: reading data may draw from random states, so they are restored last.
+
+    Args:
+        run: the execution.
+        model: the model.
+        original: Keras' own `fit`.
+        args: the call's positional arguments.
+        kwargs: its keyword arguments.
+    """
 
     def __init__(
         self, run: Context, model: Any, original: Callable[..., Any], args: Any, kwargs: Any
@@ -48,36 +63,36 @@ class Fit:
         )
         self.state: Optional[Dict[str, Any]] = None
         self.validated: Optional[int] = None
-        """How many examples the last validation saw, where there was one and Keras counted."""
+        """The number of examples of the last validation, if there was one and Keras counted."""
         self.winner: Any = None
-        """The Outcome of a search that has put another model in this one's place."""
-        self.called: Optional[Dict[str, Any]] = None
-        """The random state at the call, where Keras may read a batch of it to build what a restored
-        fit did not.
+        """The Outcome of a search that has replaced this fit's model."""
+        self.random_at_call: Optional[Dict[str, Any]] = None
+        """The random state at the call.
+
+        Keras may read a batch to build what a restored fit did not build; that must not draw twice.
         """
         self.epochs_pending: List[Any] = []
         self.pace = checkpoint.Pace(run.spec.checkpoint_budget, run.spec.mid_epoch_s)
-        self.user_callbacks = _listed(self.call.get("callbacks"))
-        self.objects = fit_state.Objects(self.user_callbacks)
+        self.user_callbacks = _as_list(self.call.get("callbacks"))
+        self.callback_state = fit_state.CallbackState(self.user_callbacks)
         self.order = self._make_order()
         self.initial: Optional[List[Any]] = None
-        self.entering: Optional[Dict[str, Any]] = None
+        self.resume_point: Optional[Dict[str, Any]] = None
         """The checkpoint from within an epoch that is being returned to."""
         self.at_epoch_begin: Dict[str, Any] = {}
         self.at_validation: Optional[Dict[str, Any]] = None
-        """What the validation under way has changed since it began, as it was then."""
+        """The state, at its begin, of all that the running validation may change."""
         self.unsaved = False
         """Whether a step was made since the last checkpoint."""
-        self.drawn: Optional[bool] = None
-        """Of a step that is made again because an epoch's steps are over: whether reading the data
-        drew.
-        """
+        self.consumes_rng: Optional[bool] = None
+        """Whether reading the data advanced the random state, for a last step that is repeated."""
         self.training_began = self.epoch_began = time.monotonic()
         self._csv_loggers: List[Any] = []
 
     def _without_held_back(self) -> Optional[Dict[str, Any]]:
-        """The call without the examples that a search of a later fit selects on; None where it has
-        none of them.
+        """Return the call without the examples that a later fit's search selects on.
+
+        None if it has none of them.
         """
         run = self.context
         if run.searched_fit is None or self.number >= run.searched_fit:
@@ -87,43 +102,45 @@ class Fit:
         hashes = holdout.noted(run.search_folder, run.searched_fit)
         return holdout.without(self.call, hashes) if hashes else None
 
-    def _make_order(self) -> data_order.Order:
+    def _make_order(self) -> data_order.DataOrder:
         # Keras on JAX or PyTorch shuffles by the random state of the process, seeded or not.
         tf_context = (
             sys.modules.get("tensorflow.python.eager.context") if self.is_on_tensorflow else None
         )
         seed = None if tf_context is None else getattr(tf_context.context(), "_seed", None)
         unseeded = seed == self.context.spec.seed + SEED_OFFSET
-        given = self.call.get("validation_data")
+        validation = self.call.get("validation_data")
         data = {
             "x": self.call.get("x"),
-            "validation": given[0] if isinstance(given, tuple) and given else given,
+            "validation": validation[0]
+            if isinstance(validation, tuple) and validation
+            else validation,
         }
-        for name, space, key in objects.find_places(self.objects.named):
+        for name, space, key in objects.find_places(self.callback_state.roots):
             if isinstance(space, dict) and data_order.is_dataset(space[key]):
                 data[name] = space[key]
-        return data_order.Order((self.context.spec.seed, self.number), own=unseeded, data=data)
+        return data_order.DataOrder((self.context.spec.seed, self.number), own=unseeded, data=data)
 
     def run(self) -> Any:
-        """Train, go on training, or return what had been trained."""
+        """Train, resume the training, or restore its result; return the History."""
         with self.context.journal.guard("load checkpoint"):
             self.state = self.store.load()
             if self.is_searched and self.model.built:
-                self.initial = fit_state.take_variables(self.model)
+                self.initial = fit_state.capture_variables(self.model)
         if self.state is not None and self.state["done"]:
             history = None
             with self.context.journal.guard("restore fit"):
                 history = self._restore()
             if history is not None:
-                return self._after(history)
+                return self._complete(history)
             self.state = None
         history = self._train()
         self.context.journal.progress("script", step=None, steps=None)
-        return self._after(history)
+        return self._complete(history)
 
     @property
     def is_on_tensorflow(self) -> bool:
-        """Whether TensorFlow makes the steps; Keras 3 may do so with JAX or PyTorch."""
+        """Whether Keras computes with TensorFlow, not with JAX or PyTorch."""
         return str(sys.modules["keras.src.backend"].backend()) == "tensorflow"
 
     @property
@@ -132,23 +149,19 @@ class Fit:
         request = self.context.spec.search
         return request is not None and int(request.get("fit", 0)) == self.number
 
-    def _after(self, history: Any) -> Any:
-        """What follows a fit: its validation is an evaluation, and in pass 2 the search begins
-        here.
-        """
+    def _complete(self, history: Any) -> Any:
+        """Record the fit's evaluation; begin the search in pass 2; return the History."""
         run = self.context
         with run.journal.guard("fit evaluation"):
             seen = example_hashes.examples(self._training_rows())
             x = self.call.get("x")
             steps = self.call.get("steps_per_epoch")
-            read = examples.reader(x, steps) if seen is None else None
-            run.evaluations.record_training(self.model, x, seen, *(() if read is None else (read,)))
-            run.leaks.record_training(
-                self.model, self._training_rows(), self._training_rows("y"), source=x
-            )
+            reader = examples.reader(x, steps) if seen is None else None
+            run.evaluations.trained(self.model, x, seen, *(() if reader is None else (reader,)))
+            run.leaks.trained(self.model, self._training_rows(), self._training_rows("y"), source=x)
             if seen is not None:
-                run.fit_examples[self.number] = seen
-        self._measured(history)
+                run.seen[self.number] = seen
+        self._record_metrics(history)
         run.models[self.number] = self.model
         if self.is_searched and run.search is not None:
             run.nested += 1
@@ -158,13 +171,11 @@ class Fit:
                 run.nested -= 1
             if self.winner is not None:
                 run.evaluations.withdraw(self.number)
-                self._measured(history)
+                self._record_metrics(history)
         return history
 
-    def _measured(self, history: Any) -> None:
-        """Note what the fit itself measured last; after a search, what its winner was measured to
-        reach.
-        """
+    def _record_metrics(self, history: Any) -> None:
+        """Record the fit's own last metrics, or the winner's after a search."""
         winner = self.winner
         left_out = (
             winner.selected_on
@@ -184,12 +195,12 @@ class Fit:
             )
 
     def _training_rows(self, name: str = "x") -> Any:
-        """Return the training inputs, or targets, without those that `validation_split` takes away."""
-        given: Any = self.call.get(name)
+        """Return the training inputs, or targets, without `validation_split`'s rows."""
+        rows: Any = self.call.get(name)
         split = self.call.get("validation_split") or 0.0
-        if not split or self.call.get("validation_data") is not None or not hasattr(given, "shape"):
-            return given
-        return given[: examples.first_validation_row(given, split)]
+        if not split or self.call.get("validation_data") is not None or not hasattr(rows, "shape"):
+            return rows
+        return rows[: examples.first_validation_row(rows, split)]
 
     def _train(self) -> Any:
         run = self.context
@@ -200,9 +211,7 @@ class Fit:
             )
             return self._inside(None, call)
         callbacks_module = self.callbacks_module
-        history = next(
-            (one for one in self.user_callbacks if type(one).__name__ == "History"), None
-        )
+        history = self._own_history()
         own: List[Any] = []
         if history is None:
             history = callbacks_module.History()
@@ -210,7 +219,7 @@ class Fit:
         self.history = history
         own.append(_recorder(callbacks_module.Callback, self))
         if not self.is_on_tensorflow and run.fit_of(self.model) is not None:
-            self.called = rng.capture_python()
+            self.random_at_call = rng.capture_python()
         call["callbacks"] = [*self.user_callbacks, *own]
         with run.journal.guard("missing values"):
             missing = finite.describe_missing(call.get("x"))
@@ -228,9 +237,8 @@ class Fit:
         return result
 
     def _footprint(self) -> ContextManager[None]:
-        if (
-            not self.context.spec.smaller or self.model.optimizer is None
-        ):  # or its step has optimizers of its own
+        # Without an optimizer the training step has optimizers of its own, as a GAN's has.
+        if not self.context.spec.smaller or self.model.optimizer is None:
             return contextlib.nullcontext()
         if not self.is_on_tensorflow:
             self.context.journal.warn(
@@ -238,74 +246,76 @@ class Fit:
             )
             return contextlib.nullcontext()
         self.context.journal.warn(
-            f"the memory was not enough before: fit {self.number} computes each batch in two halves and makes one update from"
-            " both; the result is not guaranteed identical to that of a run with more memory"
+            f"the memory was not enough before: fit {self.number} computes each batch in two halves"
+            " and makes one update from both; the result is not guaranteed identical to that of a"
+            " run with more memory"
         )
         return half_batches.halved(self.model)
 
     def _inside(self, fit: "Optional[Fit]", call: Dict[str, Any]) -> Any:
         self.context.nested += 1
-        ACTIVE.append(fit)
+        ACTIVE_FITS.append(fit)
         graph_random.current.append(self.model)
         try:
             return self.original(self.model, **call)
         finally:
             graph_random.current.pop()
-            ACTIVE.pop()
+            ACTIVE_FITS.pop()
             self.context.nested -= 1
 
     @property
     def callbacks_module(self) -> Any:
-        """Where this Keras has its callbacks."""
+        """The module of this Keras' callbacks."""
         return sys.modules["keras.src.callbacks"]
 
-    def put_order(self, order: Dict[str, Any]) -> None:
-        """Bring the data to where it stood, before the first epoch begins."""
-        self.order.put(order)
+    def restore_order(self, order: Dict[str, Any]) -> None:
+        """Bring the data to its saved position, before the first epoch begins."""
+        self.order.restore(order)
 
     def start_at(self, epoch: int) -> None:
-        """Let the fit under way begin with this epoch."""
+        """Make the running fit begin with this epoch."""
         self.model._initial_epoch = epoch
 
     def reset_initial_epoch(self) -> None:
-        """Let the next fit begin where its caller says."""
+        """Make the next fit begin at its own `initial_epoch`."""
         self.model._initial_epoch = 0
 
     def begin(self) -> None:
-        """Everything is set up and no step was made: continue from the checkpoint, if there is one."""
+        """Continue from the checkpoint, if there is one.
+
+        Called when all is set up and no step was made yet.
+        """
         state = self.state
         epoch = int(self.call.get("initial_epoch") or 0)
-        if state is None and self.called is not None:
-            rng.restore_python(self.called)
+        if state is None and self.random_at_call is not None:
+            rng.restore_python(self.random_at_call)
         if state is not None:
             self._build(state)
             if state["step"]:
-                # The model as it was after some steps is put back when the data has been passed
-                # over.
-                self.entering = state
-                self.put_order(state["begin"]["order"])
+                # The model's state after these steps is restored by `enter_epoch`, when the data
+                # has been read up to them: reading may draw from the random state.
+                self.resume_point = state
+                self.restore_order(state["begin"]["order"])
             else:
-                self._put(state)
+                self._restore_state(state)
                 self._csv_loggers = (
                     fit_state.suppress_headers(self.user_callbacks) if state["epochs"] else []
                 )
-                self.put_order(state["order"])
+                self.restore_order(state["order"])
                 self.restore_data("x")
                 rng.restore_framework(state["random"])
                 if not self._data_draws(state["order"]):
                     rng.restore_python(state["random"])
-            self._put_history(state)
+            self._restore_history(state)
             epoch = state["epoch"] + 1
             self.start_at(epoch)
-            self._say_what_is_lost()
+            self._warn_about_limits()
         self._journal_fit("started" if state is None else "resumed", epoch)
         self.training_began = self.epoch_began = time.monotonic()
         self.pace.begin()
 
     def _data_draws(self, order: Dict[str, Any]) -> bool:
-        """Whether the process's random state is where the training data's own draws have brought
-        it.
-        """
+        """Return whether recreating the training data has advanced the random state."""
         first = order["iterators"][0]
         if not (
             first["python"] and first["limited"] and first["steps"] and first["random"] is not None
@@ -313,7 +323,7 @@ class Fit:
             return False
         return not rng.is_same_python(first["random"], rng.capture_python())
 
-    def _put_history(self, state: Dict[str, Any]) -> None:
+    def _restore_history(self, state: Dict[str, Any]) -> None:
         self.history.epoch = list(state["epochs"])
         self.history.history = {name: list(values) for name, values in state["history"].items()}
         self._journal_epochs(state["records"])
@@ -324,16 +334,18 @@ class Fit:
                 self.number, record["epoch"], record["metrics"], record["seconds"]
             )
 
-    def _put(self, state: Dict[str, Any]) -> None:
-        lost = fit_state.put(self.model, self.objects, state, self.store)
+    def _restore_state(self, state: Dict[str, Any]) -> None:
+        lost = fit_state.restore(self.model, self.callback_state, state, self.store)
         for name in lost:
             self.context.journal.warn(
                 f"{name} could not be restored: the continuation is not guaranteed identical"
             )
 
     def _build(self, state: Dict[str, Any]) -> None:
-        """Give the model the variables it had; where its configuration does not say how, by one
-        step that is undone.
+        """Create the variables that the model had.
+
+        If its configuration does not suffice, one training step creates them; its effect is
+        overwritten.
         """
         try:
             fit_state.build(self.model, state["build"])
@@ -346,7 +358,8 @@ class Fit:
         if self.order.iterators:
             iterator = self.order.iterators[0]
             data = data_order.pipeline(iterator) or getattr(iterator, "_dataset", None)
-            if data is not None:  # else Keras has built the model by now
+            # Without a pipeline Keras has built the model by now.
+            if data is not None:
                 self.model.train_function(iter(data))
             return
         shorter = {
@@ -359,48 +372,53 @@ class Fit:
         self._inside(None, shorter)
         self.reset_initial_epoch()
 
-    def _say_what_is_lost(self) -> None:
+    def _warn_about_limits(self) -> None:
         if inspect.isgenerator(self.call.get("x")):
             self.context.journal.warn(
-                f"fit {self.number} reads a plain generator: it was read again from its beginning to where the fit had"
-                " stopped; what it takes from outside the process is not guaranteed identical"
+                f"fit {self.number} reads a plain generator: it was read again from its beginning"
+                " to where the fit had stopped; what it takes from outside the process is not"
+                " guaranteed identical"
             )
         x = self.call.get("x")
-        if data_order.is_dataset(x) and data_order.races(x):
-            self._say_it_races()
+        if data_order.is_dataset(x) and data_order.has_racing_randomness(x):
+            self._warn_about_races()
 
     @property
     def reads_by_threads(self) -> bool:
-        """Whether several threads read the data and draw, so that what they draw comes in no order."""
+        """Whether several threads read the data and draw, in no determined order."""
         x = self.call.get("x")
         own = [
             getattr(x, name, None) or self.call.get(name)
             for name in ("workers", "use_multiprocessing")
         ]
         return (
-            data_order.is_stateful(x) and (own[0] or 1) > 1 and not own[1] and data_order.draws(x)
+            data_order.is_stateful(x)
+            and (own[0] or 1) > 1
+            and not own[1]
+            and data_order.reads_randomly(x)
         )
 
-    def _say_it_races(self) -> None:
+    def _warn_about_races(self) -> None:
         self.context.journal.warn(
-            f"the data of fit {self.number} is read by several threads that draw from one random state: two runs left alone"
-            " differ already, so this one cannot be continued identically"
+            f"the data of fit {self.number} is read by several threads that draw from one random"
+            " state: two runs left alone differ already, so this one cannot be continued"
+            " identically"
         )
 
     def restore_data(self, name: str) -> None:
-        """Put back what the training or validation data keeps in its attributes."""
+        """Restore the attributes of the training or validation data."""
         if self.state is not None and name in self.state["data"]:
-            self._put_data(name, self.state["data"][name])
+            self._restore_attributes(name, self.state["data"][name])
 
-    def _put_data(self, name: str, taken: Dict[str, bytes]) -> None:
-        named = [(name, self.order.data[name])]
-        objects.restore(objects.find_places(named), taken, named)
+    def _restore_attributes(self, name: str, contents: Dict[str, bytes]) -> None:
+        roots = [(name, self.order.data[name])]
+        objects.restore(objects.find_places(roots), contents, roots)
 
-    def _take_data(self) -> Dict[str, Dict[str, bytes]]:
+    def _capture_data(self) -> Dict[str, Dict[str, bytes]]:
         return {
-            name: objects.capture(objects.find_places([(name, one)]), {})[0]
-            for name, one in self.order.data.items()
-            if name in ("x", "validation") and data_order.is_stateful(one)
+            name: objects.capture(objects.find_places([(name, data)]), {})[0]
+            for name, data in self.order.data.items()
+            if name in ("x", "validation") and data_order.is_stateful(data)
         }
 
     def _journal_fit(self, state: str, epoch: int) -> None:
@@ -420,111 +438,120 @@ class Fit:
 
     @property
     def steps_in_epoch(self) -> Optional[int]:
-        """Number of steps, where the data says."""
+        """The number of steps of an epoch, None if the data does not declare it."""
         steps = self.order.iterators[0].num_batches if self.order.iterators else None
         return None if steps is None else int(steps)
 
     def begin_epoch(self, epoch: int) -> None:
-        """Note where the data stands, so that a checkpoint within the epoch can return to it."""
+        """Capture the data's state, so that a checkpoint within the epoch can use it."""
         self.order.begin_epoch(epoch)
-        if self.entering is not None:
-            begin = self.entering["begin"]
+        if self.resume_point is not None:
+            begin = self.resume_point["begin"]
             rng.seed_generators.restore(begin["random"]["seeds"])
             if not self._data_draws(begin["order"]):
                 rng.restore_python(begin["random"])
-            for name, taken in begin["data"].items():
-                self._put_data(name, taken)
+            for name, contents in begin["data"].items():
+                self._restore_attributes(name, contents)
         self.at_epoch_begin = {
-            "order": self.order.take(),
+            "order": self.order.capture(),
             "random": {**rng.capture_python(), "seeds": rng.seed_generators.capture()},
-            "data": self._take_data(),
+            "data": self._capture_data(),
         }
 
-    def steps_to_pass_over(self) -> int:
-        """How many steps of the epoch that begins were made before the checkpoint."""
-        return 0 if self.entering is None else int(self.entering["step"])
+    def steps_to_skip(self) -> int:
+        """Return the number of this epoch's steps that come before the checkpoint."""
+        return 0 if self.resume_point is None else int(self.resume_point["step"])
 
-    def has_drawn(self, *, python: bool, passed_over: bool) -> bool:
-        """Whether reading the data moves the process's random state, judged by what was passed
-        over, if anything was.
-        """
-        assert self.entering is not None
-        now = rng.capture_python() if passed_over else self.entering["random"]
-        return python and not rng.is_same_python(self.at_epoch_begin["random"], now)
-
-    def enter_epoch(self, *, drawn: bool) -> None:
-        """The steps made before the checkpoint were passed over: go on from the state after them.
+    def reading_consumes_rng(self, *, python: bool, passed_over: bool) -> bool:
+        """Return whether iterating over the data advances the process RNG.
 
         Args:
-            drawn: whether reading the data has moved the process's random state.
+            python: whether Python code reads the data; others cannot.
+            passed_over: whether steps were skipped, from which it can be seen; else the checkpoint
+                tells.
         """
-        state = self.entering
+        assert self.resume_point is not None
+        now = rng.capture_python() if passed_over else self.resume_point["random"]
+        return python and not rng.is_same_python(self.at_epoch_begin["random"], now)
+
+    def enter_epoch(self, *, consumes_rng: bool) -> None:
+        """Restore the state of the checkpoint, after its steps were skipped.
+
+        Args:
+            consumes_rng: whether reading the data advances the process RNG. It then is where the
+                data left
+                it, which is right for the next step.
+        """
+        state = self.resume_point
         assert state is not None
-        self.entering = None
-        self._put(state)
+        self.resume_point = None
+        self._restore_state(state)
         self._csv_loggers = (
             fit_state.suppress_headers(self.user_callbacks) if state["epochs"] else []
         )
         fit_state.assign(self.metric_variables(), state["metrics"])
         rng.restore_framework(state["random"], data_order.data_seeds(self.order.data.get("x")))
-        if not drawn:
+        if not consumes_rng:
             rng.restore_python(state["random"])
 
     @property
-    def enters_after_steps(self) -> bool:
-        """Whether the checkpoint that is being returned to was written when the steps of its epoch
-        were over.
+    def resumes_after_steps(self) -> bool:
+        """Whether the checkpoint was written in an epoch's validation.
 
-        Keras takes an epoch's numbers from its last step: that one is made again, and what it
-        changes is put back.
+        Keras takes an epoch's metrics from its last step, so this step is repeated and its effect
+        undone.
         """
-        return self.entering is not None and bool(self.entering.get("ended"))
+        return self.resume_point is not None and bool(self.resume_point.get("ended"))
 
     def end_step(self) -> None:
-        """Note a step; the one that was made again is taken back."""
-        if not self.enters_after_steps:
+        """Note a step, or undo it if it repeats the last one of the checkpoint."""
+        if not self.resumes_after_steps:
             self.unsaved = True
             return
-        state = self.entering
+        state = self.resume_point
         assert state is not None
         with self.context.journal.guard("resume after the steps of an epoch"):
             if hasattr(self.model, "jax_state_sync"):
                 self.model.jax_state_sync()
-            self.enter_epoch(drawn=bool(self.drawn))
+            self.enter_epoch(consumes_rng=bool(self.consumes_rng))
             self.model.stop_training = state["stop"]
 
     def begin_validation(self, steps: int) -> None:
-        """Note what a validation may change, so that a checkpoint within it returns to its begin."""
-        if self.entering is not None or not steps:
+        """Capture all that a validation may change.
+
+        A checkpoint written within the validation returns to its begin.
+        """
+        if self.resume_point is not None or not steps:
             return
-        hears = any(_hears_validation(one) for one in self.user_callbacks)
+        is_observed = any(_acts_on_validation(callback) for callback in self.user_callbacks)
         with self._headers_as_set():
-            callbacks = self.objects.take() if hears else None
+            callbacks = self.callback_state.capture() if is_observed else None
         self.at_validation = {
             "step": steps,
             "metrics": fit_state.values(self.metric_variables()),
             "random": rng.capture(),
-            "data": self._take_data(),
-            "inner": fit_state.take_inner(self.model),
+            "data": self._capture_data(),
+            "inner": fit_state.capture_inner(self.model),
             "callbacks": callbacks,
         }
-        self.keep_in_validation()
+        self.checkpoint_in_validation()
 
     @contextlib.contextmanager
     def _headers_as_set(self) -> Iterator[None]:
-        """Let CSVLoggers that go on in their file have the setting that the script gave them: it
-        goes into checkpoints.
+        """Give resumed CSVLoggers the script's own setting within the block.
+
+        Checkpoints have to contain that setting, not the one that suppresses a second header.
         """
-        for one, setting in self._csv_loggers:
-            one.append_header = setting
+        for logger, setting in self._csv_loggers:
+            logger.append_header = setting
         try:
             yield
         finally:
-            for one, _ in self._csv_loggers:
-                one.append_header = False
+            for logger, _ in self._csv_loggers:
+                logger.append_header = False
 
-    def keep_in_validation(self) -> None:
-        """Make the steps of the epoch durable, if the process is about to end."""
+    def checkpoint_in_validation(self) -> None:
+        """Write a checkpoint of the epoch's steps, if the process is about to end."""
         if not self.context.shutdown.requested or self.at_validation is None or not self.unsaved:
             return
         with self.context.journal.guard("checkpoint within a validation"):
@@ -537,29 +564,29 @@ class Fit:
         self.context.shutdown.block_if_requested()
 
     def metric_variables(self) -> List[Any]:
-        """What makes up the logs of an epoch under way."""
+        """Return the variables behind the logs of a running epoch."""
         return fit_state.metric_variables(self.model)
 
     def begin_step(self, step: int) -> None:
-        """Make the steps so far durable, when an epoch takes long and the budget allows."""
+        """Write a checkpoint within a long epoch, if the budget allows."""
         self.at_validation = None
-        if not step or self.entering is not None:
+        if not step or self.resume_point is not None:
             return
-        asked = self.context.shutdown.requested
-        if asked or self.pace.is_due(within_epoch=True):
+        is_ending = self.context.shutdown.requested
+        if is_ending or self.pace.is_due(within_epoch=True):
             with self.context.journal.guard("checkpoint within an epoch"):
                 self._write(self._last_epoch(), done=False, step=step)
-        if asked:
+        if is_ending:
             self.context.shutdown.block_if_requested()
 
     def end_epoch(self, epoch: int, logs: Dict[str, Any]) -> None:
-        """Note an epoch, and make it durable when its cost is within the budget."""
+        """Note an epoch; write a checkpoint if its cost is within the budget."""
         if self.state is not None and self.reads_by_threads and self.at_epoch_begin:
             began = self.at_epoch_begin["random"]
             if not rng.is_same_python(began, rng.capture_python()):
-                self._say_it_races()
-        for one, setting in self._csv_loggers:
-            one.append_header = setting
+                self._warn_about_races()
+        for logger, setting in self._csv_loggers:
+            logger.append_header = setting
         self._csv_loggers = []
         now = time.monotonic()
         self.epochs_pending.append(
@@ -568,10 +595,10 @@ class Fit:
         self.epoch_began = now
         last = epoch + 1 >= int(self.call["epochs"]) or self.model.stop_training
         self.at_validation = None
-        asked = self.context.shutdown.requested
-        if not last and (asked or self.pace.is_due()):
+        is_ending = self.context.shutdown.requested
+        if not last and (is_ending or self.pace.is_due()):
             self._write(epoch, done=False)
-            if asked:
+            if is_ending:
                 self.context.shutdown.block_if_requested()
 
     def _last_epoch(self) -> int:
@@ -594,10 +621,10 @@ class Fit:
         """Write a checkpoint in the background.
 
         Args:
-            epoch: the last one that has ended.
+            epoch: the last finished epoch.
             done: whether the fit is over.
-            step: how many steps of the next epoch were made.
-            ended: what was noted when the validation of that epoch began, if it has.
+            step: the number of steps of the next epoch.
+            ended: the state at the begin of that epoch's validation, if it has begun.
         """
         run = self.context
         began = time.monotonic()
@@ -607,7 +634,7 @@ class Fit:
         )
         try:
             with self._headers_as_set():
-                state = fit_state.take(self.model, self.objects, self.store)
+                state = fit_state.capture(self.model, self.callback_state, self.store)
         except OSError as error:
             run.journal.warn(checkpoint.describe_write_error(error))
             self._journal_epochs(records)
@@ -619,9 +646,9 @@ class Fit:
             step=step,
             epochs=list(self.history.epoch),
             records=records,
-            data=self._take_data(),
+            data=self._capture_data(),
             history={name: list(values) for name, values in self.history.history.items()},
-            order=self.order.take(),
+            order=self.order.capture(),
             params=dict(self.history.params or {}),
             trained_s=trained_s,
             validated=self.validated,
@@ -634,11 +661,11 @@ class Fit:
             state.update(
                 ended=True, metrics=ended["metrics"], random=ended["random"], data=ended["data"]
             )
-            fit_state.set_inner(state["variables"], ended["inner"])
+            fit_state.replace_inner(state["variables"], ended["inner"])
             if ended["callbacks"] is not None:
                 state["callbacks"], state["lost"] = ended["callbacks"]
 
-        def durable(size: int, seconds: float) -> None:
+        def on_written(size: int, seconds: float) -> None:
             self.pace.add_background(seconds)
             self._journal_epochs(records)
             if size:
@@ -654,30 +681,34 @@ class Fit:
             if size and done:
                 run.finished.add(self.store, trained_s)
 
-        run.writer.submit(self.store, state, durable)
+        run.writer.submit(self.store, state, on_written)
         self.unsaved = False
         self.pace.record_write(time.monotonic() - began)
 
+    def _own_history(self) -> Any:
+        """Return the History among the script's own callbacks, or None."""
+        for callback in self.user_callbacks:
+            if type(callback).__name__ == "History":
+                return callback
+        return None
+
     def _restore(self) -> Any:
-        """Leave the process as this fit left it, without training."""
+        """Bring the process to the state after this fit, without training."""
         state = self.state
         assert state is not None
         self._build(state)
-        history = next(
-            (one for one in self.user_callbacks if type(one).__name__ == "History"), None
-        )
-        history = history or self.callbacks_module.History()
-        for one in (*self.user_callbacks, history):
-            one.set_model(self.model)
-            one.set_params(state["params"])
+        history = self._own_history() or self.callbacks_module.History()
+        for callback in (*self.user_callbacks, history):
+            callback.set_model(self.model)
+            callback.set_params(state["params"])
         self.history = history
         data_order.exhaust(self.call.get("x"), state["order"])
-        self._put(state)
-        self.order.put(state["order"])
+        self._restore_state(state)
+        self.order.restore(state["order"])
         for name in state["data"]:
             self.restore_data(name)
         rng.restore(state["random"])
-        self._put_history(state)
+        self._restore_history(state)
         self.model.history = history
         self.model.stop_training = state["stop"]
         self.validated = state.get("validated")
@@ -686,16 +717,16 @@ class Fit:
         return history
 
     def rewrite_checkpointed_files(self) -> None:
-        """Let the files that the script's ModelCheckpoint wrote hold the winner of the search."""
-        for one in self.user_callbacks:
-            if type(one).__name__ != "ModelCheckpoint":
+        """Write the winner of the search into the files of the script's ModelCheckpoint."""
+        for callback in self.user_callbacks:
+            if type(callback).__name__ != "ModelCheckpoint":
                 continue
-            path = str(one.filepath)
+            path = str(callback.filepath)
             if "{" in path or not os.path.exists(path):
                 self.context.journal.warn(
                     f"{path}: written for single epochs, holds the model from before the search"
                 )
-            elif one.save_weights_only:
+            elif callback.save_weights_only:
                 self.model.save_weights(path, overwrite=True)
             else:
                 self.model.save(path, overwrite=True)
@@ -705,23 +736,24 @@ def _last(history: Any) -> Dict[str, Any]:
     return {name: values[-1] for name, values in history.history.items() if values}
 
 
-def _listed(given: Any) -> List[Any]:
-    if given is None or type(given).__name__ == "CallbackList":
+def _as_list(callbacks: Any) -> List[Any]:
+    if callbacks is None or type(callbacks).__name__ == "CallbackList":
         return []
-    return list(given) if isinstance(given, (list, tuple)) else [given]
+    return list(callbacks) if isinstance(callbacks, (list, tuple)) else [callbacks]
 
 
-def _hears_validation(callback: Any) -> bool:
+def _acts_on_validation(callback: Any) -> bool:
     """Return whether a callback of the script's does something during a validation."""
     names = ("on_test_begin", "on_test_batch_begin", "on_test_batch_end", "on_test_end")
-    plain = next((one for one in type(callback).__mro__ if one.__name__ == "Callback"), None)
+    # The class is Keras' or the legacy Keras' Callback, so it is found by its name.
+    base = next((kind for kind in type(callback).__mro__ if kind.__name__ == "Callback"), None)
     return any(
-        getattr(type(callback), name, None) is not getattr(plain, name, None) for name in names
+        getattr(type(callback), name, None) is not getattr(base, name, None) for name in names
     )
 
 
 def _recorder(callback_class: Any, fit: Fit) -> Any:
-    """The callback that stands last in the caller's list."""
+    """Return the callback that stands last in the caller's list."""
 
     class Recorder(callback_class):  # type: ignore[misc]
         async_safe = True
@@ -732,7 +764,7 @@ def _recorder(callback_class: Any, fit: Fit) -> Any:
             self.step_s: Optional[float] = None
             self.made = 0
             self.steps: Optional[int] = None
-            """How many steps the epoch before had, for data that does not say."""
+            """The number of steps of the epoch before, for data that does not declare it."""
 
         def on_train_begin(self, logs: Any = None) -> None:
             with fit.context.journal.guard("begin fit"):
@@ -763,7 +795,7 @@ def _recorder(callback_class: Any, fit: Fit) -> Any:
 
         def on_test_batch_end(self, batch: int, logs: Any = None) -> None:
             fit.context.journal.progress("validation")
-            fit.keep_in_validation()
+            fit.checkpoint_in_validation()
 
         def on_test_end(self, logs: Any = None) -> None:
             with fit.context.journal.guard("end validation"):

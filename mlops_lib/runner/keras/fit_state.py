@@ -1,9 +1,9 @@
-"""The state of a Keras fit: take it after a step or an epoch, put it back before the next one.
+"""The state of a Keras fit: capture it after a step or an epoch, and restore it.
 
-Keras' own BackupAndRestore keeps weights and the optimizer. What it leaves out makes a resumed fit
-differ from one left alone: seed generators (Dropout, augmentation), the states of a stateful RNN,
-the random state of the process, the order of the data, callbacks' own state, and the History. All
-of that is taken here, or by `keras_order` and `memory`.
+Keras' own BackupAndRestore keeps weights and the optimizer. A fit resumed from these alone differs
+from one without a restart: missing are seed generators (Dropout, augmentation), the states of a
+stateful RNN, the random state of the process, the order of the data, callbacks' own state, and the
+History. All of that is captured here, or by `data_order` and `mlops_lib.runner.state`.
 """
 
 import contextlib
@@ -19,8 +19,9 @@ from mlops_lib.runner.state import checkpoint, objects, rng
 
 
 def variables(model: Any) -> List[Any]:
-    """The variables that make up a model under training, each once: weights, seeds, RNN states,
-    optimizer.
+    """Return the variables of a model under training, each once.
+
+    They are weights, seeds, RNN states and the optimizer's variables.
     """
     skipped = {id(v) for v in metric_variables(model)}
     own = list(model.variables)
@@ -33,22 +34,24 @@ def variables(model: Any) -> List[Any]:
 
 
 def _optimizer_variables(optimizer: Any) -> List[Any]:
-    found = optimizer.variables
-    return list(found() if callable(found) else found)
+    # A property in Keras 3, a method in the legacy Keras.
+    listed = optimizer.variables
+    return list(listed() if callable(listed) else listed)
 
 
 def _untracked(layer: Any) -> List[Any]:
-    """Variables that a layer holds but does not list: a stateful RNN's states, a legacy layer's
-    generator.
+    """Return variables that a layer holds but does not list.
+
+    These are the states of a stateful RNN and the generator of a legacy layer.
     """
-    found: List[Any] = []
+    hidden: List[Any] = []
     states = layer.__dict__.get("states", layer.__dict__.get("_states"))
     if states is not None and getattr(layer, "stateful", False):
-        found += [v for v in _flat(states) if hasattr(v, "assign")]
+        hidden += [v for v in _flat(states) if hasattr(v, "assign")]
     generator = getattr(layer.__dict__.get("_random_generator"), "_generator", None)
     if generator is not None:
-        found.append(generator.state)
-    return found
+        hidden.append(generator.state)
+    return hidden
 
 
 def _flat(nested: Any) -> Iterator[Any]:
@@ -63,81 +66,86 @@ def _flat(nested: Any) -> Iterator[Any]:
 
 
 def metric_variables(model: Any) -> List[Any]:
-    """The running sums of the metrics and of the loss; they matter within an epoch only."""
-    found = getattr(model, "metrics_variables", None)
-    if found is None:
-        found = [variable for metric in model.metrics for variable in metric.variables]
-    return list(found)
+    """Return the running sums of metrics and loss; they matter within an epoch only."""
+    sums = getattr(model, "metrics_variables", None)
+    if sums is None:  # the legacy Keras
+        sums = [variable for metric in model.metrics for variable in metric.variables]
+    return list(sums)
 
 
-def values(of: List[Any]) -> List[Any]:
-    """Copies of the values of variables."""
+def values(variables: List[Any]) -> List[Any]:
+    """Return copies of the values of variables."""
     import numpy
 
-    return [numpy.array(v.numpy() if hasattr(v, "numpy") else v) for v in of]
+    return [numpy.array(v.numpy() if hasattr(v, "numpy") else v) for v in variables]
 
 
-def assign(to: List[Any], taken: List[Any]) -> None:
-    """Give variables their values.
+def assign(variables: List[Any], state: List[Any]) -> None:
+    """Assign values to variables.
 
     Raises:
-        ValueError: they are not the ones that the values were taken from.
+        ValueError: the values come from other variables.
     """
-    if len(to) != len(taken) or any(tuple(v.shape) != value.shape for v, value in zip(to, taken)):
+    is_same = len(variables) == len(state) and all(
+        tuple(variable.shape) == value.shape for variable, value in zip(variables, state)
+    )
+    if not is_same:
         raise ValueError(
-            f"the checkpoint has {len(taken)} variables of other shapes than the model's {len(to)}"
+            f"the checkpoint has {len(state)} variables of other shapes than the model's"
+            f" {len(variables)}"
         )
-    for variable, value in zip(to, taken):
+    for variable, value in zip(variables, state):
         variable.assign(value)
 
 
-def take_variables(model: Any) -> List[Any]:
-    """Copies of the values, in the order of `variables`."""
+def capture_variables(model: Any) -> List[Any]:
+    """Return copies of the values, in the order of `variables`."""
     return values(variables(model))
 
 
 INNER_SIZE = 4096
-"""Numbers in one variable that a validation may change; larger ones hold weights."""
+"""Largest size of a variable that a validation may change; larger ones hold weights."""
 
 
-def take_inner(model: Any) -> Dict[int, Any]:
-    """The values of the small variables that are not trained, by their places: a validation may
-    change some.
+def capture_inner(model: Any) -> Dict[int, Any]:
+    """Return the values of small untrained variables, by their places.
 
-    Seeds, the states of a stateful RNN and counters; what the optimizer holds is not among them.
+    A validation may change them: seeds, states of a stateful RNN, counters. The optimizer's
+    variables
+    are not among them.
     """
     optimizer = getattr(model, "optimizer", None)
     trained = list(model.trainable_variables) + (
         [] if optimizer is None else _optimizer_variables(optimizer)
     )
     skipped = {id(v) for v in trained}
-    found = {}
+    inner = {}
     for place, variable in enumerate(variables(model)):
         size = 1
         for length in variable.shape:
             size *= int(length)
         if id(variable) not in skipped and size <= INNER_SIZE:
-            found[place] = values([variable])[0]
-    return found
+            inner[place] = values([variable])[0]
+    return inner
 
 
-def set_inner(taken: List[Any], inner: Dict[int, Any]) -> None:
-    """Set these places of what `take_variables` gave to the values that they had before."""
+def replace_inner(state: List[Any], inner: Dict[int, Any]) -> None:
+    """Replace these places of a `capture_variables` result by earlier values."""
     for place, value in inner.items():
-        taken[place] = value
+        state[place] = value
 
 
-def put_variables(model: Any, taken: List[Any]) -> None:
-    """Assign the values.
+def restore_variables(model: Any, state: List[Any]) -> None:
+    """Assign the values of `capture_variables`.
 
     Raises:
-        ValueError: the model is not the one they were taken from.
+        ValueError: they come from another model.
     """
-    assign(variables(model), taken)
+    assign(variables(model), state)
 
 
 def build(model: Any, config: Any) -> None:
-    """Give a model and its optimizer their variables, as they had them when the state was taken."""
+    """Create the variables of a model and its optimizer, as in the captured fit."""
     if config and not model.built:
         model.build_from_config(config)
     optimizer = getattr(model, "optimizer", None)
@@ -149,24 +157,28 @@ def build(model: Any, config: Any) -> None:
 
 
 def _scope(optimizer: Any) -> ContextManager[Any]:
-    """Where the legacy Keras makes an optimizer's variables: a model saved as HDF5 names them by
-    it.
+    """Return the name scope in which the legacy Keras creates optimizer variables.
+
+    A model saved as HDF5 refers to them by these names.
     """
     if not type(optimizer).__module__.startswith("tf_keras"):
         return contextlib.nullcontext()
     return sys.modules["tensorflow"].name_scope(optimizer.name)  # type: ignore[no-any-return]
 
 
-def is_built_for(model: Any, taken: List[Any]) -> bool:
-    """Whether the model has the variables that the values were taken from."""
+def is_built_for(model: Any, state: List[Any]) -> bool:
+    """Return whether the model has the variables that the values come from."""
     own = variables(model) if model.built else []
-    return len(own) == len(taken) and all(
-        tuple(v.shape) == value.shape for v, value in zip(own, taken)
+    return len(own) == len(state) and all(
+        tuple(v.shape) == value.shape for v, value in zip(own, state)
     )
 
 
 def build_config(model: Any) -> Any:
-    """What `build` needs for a model that the script left unbuilt; None where Keras cannot say."""
+    """Return the argument of `build` for a model that the script left unbuilt.
+
+    None if Keras cannot provide it.
+    """
     if not model.built or not hasattr(model, "get_build_config"):
         return None
     with contextlib.suppress(NotImplementedError, ValueError, AttributeError):
@@ -174,41 +186,45 @@ def build_config(model: Any) -> Any:
     return None
 
 
-class Objects:
-    """The script's callbacks of one fit, and what they can reach."""
+class CallbackState:
+    """The state of a fit's own callbacks, and of all objects they reach."""
 
     def __init__(self, callbacks: List[Any]) -> None:
         self.callbacks = callbacks
-        self.named = [(f"{i}-{type(one).__name__}", one) for i, one in enumerate(callbacks)]
-        self._marks = objects.checksums(objects.find_places(self.named))
+        self.roots = [
+            (f"{i}-{type(callback).__name__}", callback) for i, callback in enumerate(callbacks)
+        ]
+        self._marks = objects.checksums(objects.find_places(self.roots))
 
-    def take(self) -> "tuple[Dict[str, bytes], List[str]]":
-        """Their contents, and the names of those of the script's own that cannot be stored."""
-        taken, lost = objects.capture(objects.find_places(self.named), self._marks)
-        theirs = {
+    def capture(self) -> "tuple[Dict[str, bytes], List[str]]":
+        """Return their contents, and the names of the script's objects that are lost."""
+        contents, lost = objects.capture(objects.find_places(self.roots), self._marks)
+        # Frameworks' own callbacks rebuild what cannot be stored; nothing of the script is lost.
+        framework_roots = {
             name
-            for name, one in self.named
-            if type(one).__module__.split(".")[0] in objects.FRAMEWORKS
+            for name, callback in self.roots
+            if type(callback).__module__.split(".")[0] in objects.FRAMEWORKS
         }
-        return taken, [name for name in lost if name.split(".")[0] not in theirs]
+        return contents, [name for name in lost if name.split(".")[0] not in framework_roots]
 
-    def put(self, taken: Dict[str, bytes]) -> List[str]:
-        """Restore what `take` took; returns the names of what could not be."""
-        return objects.restore(objects.find_places(self.named), taken, self.named)
+    def restore(self, contents: Dict[str, bytes]) -> List[str]:
+        """Restore captured contents; return the names that could not be restored."""
+        return objects.restore(objects.find_places(self.roots), contents, self.roots)
 
 
-def take(model: Any, objects: Objects, store: checkpoint.Store) -> Dict[str, Any]:
-    """What a fit needs to go on from here, except its History and its data."""
-    flush_writers(objects.callbacks)
+def capture(model: Any, callback_state: CallbackState, store: checkpoint.Store) -> Dict[str, Any]:
+    """Return the state of a fit, except its History and its data."""
+    # Before the files are recorded: buffered bytes would be lost, or appear twice after a resume.
+    flush_writers(callback_state.callbacks)
     flush_handles(store.work)
     if hasattr(model, "jax_state_sync"):
-        # within an epoch JAX's steps hold the values, and the variables none
+        # Within an epoch JAX's steps hold the values, and the variables hold stale ones.
         model.jax_state_sync()
-    contents, lost = objects.take()
+    contents, lost = callback_state.capture()
     return {
-        "variables": take_variables(model),
+        "variables": capture_variables(model),
         "build": build_config(model),
-        "counters": graph_random.take(model),
+        "counters": graph_random.capture(model),
         "callbacks": contents,
         "lost": lost,
         "random": rng.capture(),
@@ -217,65 +233,70 @@ def take(model: Any, objects: Objects, store: checkpoint.Store) -> Dict[str, Any
     }
 
 
-def put(model: Any, objects: Objects, state: Dict[str, Any], store: checkpoint.Store) -> List[str]:
-    """Restore what `take` took, except the random state; returns what could not be restored."""
-    put_variables(model, state["variables"])
-    graph_random.put(model, state["counters"])
+def restore(
+    model: Any, callback_state: CallbackState, state: Dict[str, Any], store: checkpoint.Store
+) -> List[str]:
+    """Restore a captured state except the random state; return lost names."""
+    restore_variables(model, state["variables"])
+    graph_random.restore(model, state["counters"])
     handles = flush_handles(store.work)
-    lost = objects.put(state["callbacks"])
+    lost = callback_state.restore(state["callbacks"])
     store.restore_files(state["files"])
+    # Handles that the script still holds would otherwise write behind the file's restored end.
     for handle in handles:
         handle.seek(0, os.SEEK_END)
     return [*state["lost"], *lost]
 
 
 def suppress_headers(callbacks: List[Any]) -> List[Any]:
-    """Let CSVLoggers go on in the files that were put back; returns them with what their setting
-    was.
-    """
-    loggers = [(one, one.append_header) for one in callbacks if type(one).__name__ == "CSVLogger"]
-    for one, _ in loggers:
-        one.append_header, one.writer = False, None
-        if not isinstance(
-            one.csv_file, io.IOBase
-        ):  # the legacy Keras opens it by TensorFlow, at the first write
-            one.csv_file.close()
-            one.csv_file = type(one.csv_file)(one.filename, "a")
+    """Make CSVLoggers append to their restored files; return their settings."""
+    loggers = [
+        (callback, callback.append_header)
+        for callback in callbacks
+        if type(callback).__name__ == "CSVLogger"
+    ]
+    for logger, _ in loggers:
+        logger.append_header = False
+        logger.writer = None
+        # The legacy Keras opens the file by TensorFlow, which keeps its own position in it.
+        if not isinstance(logger.csv_file, io.IOBase):
+            logger.csv_file.close()
+            logger.csv_file = type(logger.csv_file)(logger.filename, "a")
     return loggers
 
 
 def flush_writers(callbacks: List[Any]) -> None:
-    """Let TensorBoard's files hold what was logged so far."""
-    for one in callbacks:
-        writers = one.__dict__.get("_writers")
+    """Flush the writers of TensorBoard callbacks."""
+    for callback in callbacks:
+        writers = callback.__dict__.get("_writers")
         for writer in writers.values() if isinstance(writers, dict) else ():
             writer.flush()
 
 
 def flush_handles(work: str) -> List[Any]:
-    """Flush the files that the script holds open for writing in its working directory; returns
-    them.
-    """
+    """Flush and return the script's files open for writing in its directory."""
     descriptors = _written_in(work)
     if not descriptors:
         return []
-    found: List[Any] = [one for one in list(workdir.OPENED) if isinstance(one, io.TextIOWrapper)]
-    if not descriptors <= {_descriptor(one) for one in found}:
-        # Opened by other means, or bytes for which something else may hold text: looked for among
-        # all objects.
-        found = [
-            one
-            for one in gc.get_objects()
-            if isinstance(one, (io.TextIOWrapper, io.BufferedWriter))
+    handles: List[Any] = [
+        file for file in list(workdir.OPENED) if isinstance(file, io.TextIOWrapper)
+    ]
+    if not descriptors <= {_descriptor(file) for file in handles}:
+        # Opened by other means, or a binary file below a text layer: search all objects, which
+        # takes longer.
+        handles = [
+            item
+            for item in gc.get_objects()
+            if isinstance(item, (io.TextIOWrapper, io.BufferedWriter))
         ]
-    found = [one for one in found if _descriptor(one) in descriptors]
-    for one in found:
-        one.flush()
-    return found
+    handles = [file for file in handles if _descriptor(file) in descriptors]
+    for file in handles:
+        file.flush()
+    return handles
 
 
 def _descriptor(file: Any) -> Optional[int]:
-    """The descriptor that a file object writes to, None where it has none."""
+    """Return the descriptor that a file object writes to, or None."""
     try:
         return int(file.fileno()) if not file.closed and file.writable() else None
     except (OSError, ValueError):
@@ -283,14 +304,15 @@ def _descriptor(file: Any) -> Optional[int]:
 
 
 def _written_in(work: str) -> "set[int]":
-    """The descriptors of this process that are open for writing on files in `work`."""
-    found = set()
+    """Return the descriptors of this process open for writing on files in `work`."""
+    descriptors = set()
     for name in os.listdir("/proc/self/fd"):
         with contextlib.suppress(OSError, ValueError):
             target = os.readlink(f"/proc/self/fd/{name}")
-            if target.startswith(work + os.sep):  # a pipe's or socket's is no path
+            # The target of a pipe or a socket is no path.
+            if target.startswith(work + os.sep):
                 with open(f"/proc/self/fdinfo/{name}") as stream:
                     flags = next(line for line in stream if line.startswith("flags:"))
                 if int(flags.split()[1], 8) & (os.O_WRONLY | os.O_RDWR):
-                    found.add(int(name))
-    return found
+                    descriptors.add(int(name))
+    return descriptors

@@ -1,4 +1,4 @@
-"""Random operations in a compiled training step whose state can be taken and put back.
+"""Random operations of compiled training steps, with a state that can be saved.
 
 `tf.random.normal` in a custom `train_step` (a VAE's sampling, a GAN's noise) becomes a stateful
 operation: its Philox counter lives in the kernel, out of reach, and begins anew in a restarted
@@ -20,76 +20,83 @@ STEPS = (
 )
 """Names of the graphs that Keras 3 and tf_keras compile their steps into."""
 KERNEL_MULTIPLIER = 256
-"""How far a kernel's counter moves for each number it gives (random_op.cc)."""
+"""The advance of a kernel's counter for each number it gives (random_op.cc)."""
 ATTRIBUTE = "_mlops_counters"
 
-DRAWN = "_mlops_drawn"
-"""Attribute of a graph: how many operations with the same seeds it has."""
+COUNTS = "_mlops_counts"
+"""Attribute of a graph: the number of its operations by their seeds."""
 
 current: List[Any] = []
-"""The models whose steps are being run, innermost last."""
+"""The models with a running step, innermost last."""
 
 
 class Counters:
-    """The counters of one model's compiled steps, by the operation they belong to."""
+    """The counters of one model's compiled steps, by the name of their operation."""
 
     def __init__(self) -> None:
-        self.made: Dict[str, Any] = {}
+        self.variables: Dict[str, Any] = {}
         self.waiting: Dict[str, int] = {}
 
     def of(self, tensorflow: Any, name: str) -> Any:
-        """The counter of this operation, starting where a restored one stood."""
-        if name not in self.made:
+        """Return the counter of an operation; a restored one continues."""
+        if name not in self.variables:
             from tensorflow.python.ops import resource_variable_ops  # type: ignore[import-not-found, unused-ignore]
 
             # Not `tf.Variable`: a function that is traced again refuses to make one.
             with tensorflow.init_scope():
-                self.made[name] = resource_variable_ops.ResourceVariable(
+                self.variables[name] = resource_variable_ops.ResourceVariable(
                     self.waiting.pop(name, 0), dtype=tensorflow.int64, trainable=False
                 )
-        return self.made[name]
+        return self.variables[name]
 
 
 def of(model: Any) -> Counters:
-    """The model's counters."""
-    found: Counters = model.__dict__.setdefault(ATTRIBUTE, Counters())
-    return found
+    """Return the model's counters."""
+    counters: Counters = model.__dict__.setdefault(ATTRIBUTE, Counters())
+    return counters
 
 
 def forget(model: Any) -> None:
-    """The model's steps will be compiled anew."""
+    """Drop the counters of a model whose steps will be compiled anew."""
     model.__dict__.pop(ATTRIBUTE, None)
 
 
-def take(model: Any) -> Dict[str, int]:
-    """Where each counter stands."""
+def capture(model: Any) -> Dict[str, int]:
+    """Return the value of each counter."""
     counters = of(model)
-    return {**counters.waiting, **{name: int(variable) for name, variable in counters.made.items()}}
+    return {
+        **counters.waiting,
+        **{name: int(variable) for name, variable in counters.variables.items()},
+    }
 
 
-def put(model: Any, taken: Dict[str, int]) -> None:
-    """Set the counters; those not made yet start there when they are."""
+def restore(model: Any, values: Dict[str, int]) -> None:
+    """Set the counters; those not created yet start at these values."""
     counters = of(model)
-    counters.waiting = {name: value for name, value in taken.items() if name not in counters.made}
-    for name, variable in counters.made.items():
-        variable.assign(taken.get(name, 0))
+    counters.waiting = {
+        name: value for name, value in values.items() if name not in counters.variables
+    }
+    for name, variable in counters.variables.items():
+        variable.assign(values.get(name, 0))
 
 
 def install(module: Any) -> None:
     """Patch `tensorflow.python.ops.gen_random_ops`."""
-    module.random_standard_normal = _replaced(
+    module.random_standard_normal = _with_counter(
         module.random_standard_normal, "stateless_random_normal_v2"
     )
-    module.random_uniform = _replaced(module.random_uniform, "stateless_random_uniform_v2")
-    module.truncated_normal = _replaced(module.truncated_normal, "stateless_truncated_normal_v2")
+    module.random_uniform = _with_counter(module.random_uniform, "stateless_random_uniform_v2")
+    module.truncated_normal = _with_counter(
+        module.truncated_normal, "stateless_truncated_normal_v2"
+    )
 
 
 def _name(graph: Any, seed: int, seed2: int) -> str:
-    """The name of an operation in a compiled step: the same in every process and every trace; ""
-    outside of one.
+    """Return the name of an operation in a compiled step, "" outside of one.
 
-    A step is traced again for batches of another shape, and before its variables exist: what it is
-    traced for and the operation's seeds name it.
+    It has to be the same in every process and every trace. A step is traced again for batches of
+    another shape, and before its variables exist, so the name is made of the traced shapes and the
+    operation's seeds.
     """
     here = graph
     while graph is not None:
@@ -98,20 +105,20 @@ def _name(graph: Any, seed: int, seed2: int) -> str:
         )
         if kind:
             shapes = [
-                str(one.shape)
-                for one in graph.inputs
-                if one.dtype.name not in ("resource", "variant")
+                str(tensor.shape)
+                for tensor in graph.inputs
+                if tensor.dtype.name not in ("resource", "variant")
             ]
             name = f"{kind}{shapes}/{seed}/{seed2}"
-            counted = getattr(here, DRAWN, {})
-            counted[name] = counted.get(name, 0) + 1
-            setattr(here, DRAWN, counted)
-            return f"{name}/{counted[name]}"
+            counts = getattr(here, COUNTS, {})
+            counts[name] = counts.get(name, 0) + 1
+            setattr(here, COUNTS, counts)
+            return f"{name}/{counts[name]}"
         graph = getattr(graph, "outer_graph", None)
     return ""
 
 
-def _replaced(original: Callable[..., Any], stateless: str) -> Callable[..., Any]:
+def _with_counter(original: Callable[..., Any], stateless: str) -> Callable[..., Any]:
     @functools.wraps(original)
     def draw(shape: Any, dtype: Any, seed: int = 0, seed2: int = 0, name: Any = None) -> Any:
         import tensorflow
@@ -125,6 +132,7 @@ def _replaced(original: Callable[..., Any], stateless: str) -> Callable[..., Any
 
         counter = of(current[-1]).of(tensorflow, own)
         shape = tensorflow.convert_to_tensor(shape)
+        # Read, then advance: an identity with a control dependency keeps this order in the graph.
         here = tensorflow.identity(counter.read_value())
         with tensorflow.control_dependencies([here]):
             size = tensorflow.cast(

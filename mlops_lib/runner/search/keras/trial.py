@@ -504,7 +504,7 @@ class TrialCheckpoint:
 
         began = time.monotonic()
         # Optimizer and seed generators included: the resumed trial ends with the same weights.
-        arrays = {f"v{i}": value for i, value in enumerate(fit_state.take_variables(model))}
+        arrays = {f"v{i}": value for i, value in enumerate(fit_state.capture_variables(model))}
         arrays.update({f"b{i}": value for i, value in enumerate(run.weights or [])})
         history = getattr(model, "history", None)
         state = {
@@ -534,7 +534,7 @@ class TrialCheckpoint:
                 state = json.loads(stored["state"].tobytes().decode())
                 values = _arrays(stored, "v")
                 fit_state.build(model, None)
-                fit_state.put_variables(model, values)
+                fit_state.restore_variables(model, values)
                 run.weights = _arrays(stored, "b") or None
         except (OSError, ValueError, KeyError, EOFError):
             return 0
