@@ -1,5 +1,4 @@
-"""Keras around the script: every `fit` is checkpointed and resumed, every `evaluate` and `predict`
-is remembered.
+"""Keras hooks: checkpoint and resume every `fit`, record every evaluation.
 
 Patched once, on `keras.Model`: `tf.keras` is the same class since TensorFlow 2.16, and Sequential,
 functional and subclassed models inherit from it.
@@ -19,7 +18,7 @@ from mlops_lib.runner.state import rng
 
 
 def install(run: Context) -> Dict[str, Callable[[ModuleType], None]]:
-    """The import hooks for TensorFlow and Keras."""
+    """Return the import hooks for TensorFlow and Keras, by module."""
 
     def tensorflow(module: ModuleType) -> None:
         with run.journal.guard("seed tensorflow"):
@@ -27,8 +26,8 @@ def install(run: Context) -> Dict[str, Callable[[ModuleType], None]]:
 
     def model(module: ModuleType) -> None:
         with run.journal.guard("patch keras.Model"):
-            # Keras tells an overridden `compile` by comparing with this class's, so this is where
-            # it is replaced.
+            # Keras recognises an overridden `compile` by a comparison with Trainer's, so the method
+            # is replaced there.
             patch_model(module.Model, sys.modules["keras.src.trainers.trainer"].Trainer, run, Fit)
 
     def legacy_model(module: ModuleType) -> None:
@@ -92,27 +91,27 @@ def install(run: Context) -> Dict[str, Callable[[ModuleType], None]]:
 
 
 def _journal_exhausted_data(iterator_class: Any, run: Context) -> None:
-    """Journal that a generator or data set had fewer batches than it was asked for, once."""
-    plain = iterator_class._interrupted_warning
-    said: List[bool] = []
+    """Warn once if a generator or data set has fewer batches than requested."""
+    original = iterator_class._interrupted_warning
+    warned: List[bool] = []
 
-    @functools.wraps(plain)
+    @functools.wraps(original)
     def interrupted(self: Any) -> Any:
-        asked = self.steps_per_epoch
-        if (
-            asked and not said
-        ):  # Keras also warns at the end of data of unknown length, of which nothing was asked.
-            said.append(True)
-            # It counts over all epochs since the data was opened, and a batch of unknown data
-            # before it is read.
-            seen = self._steps_seen - (
+        requested = self.steps_per_epoch
+        # Keras also calls this at the end of data of unknown length, without a requested number.
+        if requested and not warned:
+            warned.append(True)
+            # `_steps_seen` counts over all epochs since the data was opened; for data of unknown
+            # length it includes the batch that could not be read.
+            steps = self._steps_seen - (
                 self.steps_per_execution if self.data_adapter.num_batches is None else 0
             )
             run.journal.warn(
-                f"the data ran out: {seen % asked} of the {asked} batches of an epoch were there;"
-                " what is measured is about these examples. Let the data repeat, or ask for fewer steps"
+                f"the data ran out: {steps % requested} of the {requested} batches of an epoch were"
+                " there; what is measured is about these examples. Let the data repeat, or ask for"
+                " fewer steps"
             )
-        return plain(self)
+        return original(self)
 
     iterator_class._interrupted_warning = interrupted
 
@@ -121,10 +120,10 @@ def patch_model(model_class: Any, trainer_class: Any, run: Context, fit_class: T
     """Replace the methods that train, evaluate and predict.
 
     Args:
-        model_class: where `fit`, `evaluate` and `predict` are replaced.
-        trainer_class: where `compile` is.
+        model_class: the class with `fit`, `evaluate` and `predict`.
+        trainer_class: the class with `compile`.
         run: the execution.
-        fit_class: what a call of `fit` becomes.
+        fit_class: the class that runs a call of `fit`.
     """
     fit = model_class.fit
     evaluate = model_class.evaluate
@@ -182,12 +181,11 @@ def patch_model(model_class: Any, trainer_class: Any, run: Context, fit_class: T
                 self.__dict__["_mlops_compile_site"] = call_sites.caller(run.work)
         return compile_(self, *args, **kwargs)
 
-    model_class.fit, model_class.evaluate, model_class.train_on_batch = (
-        fit_,
-        evaluate_,
-        train_on_batch,
-    )
-    model_class.predict, trainer_class.compile = predict_, compile__
+    model_class.fit = fit_
+    model_class.evaluate = evaluate_
+    model_class.predict = predict_
+    model_class.train_on_batch = train_on_batch
+    trainer_class.compile = compile__
 
 
 def _inner(
@@ -198,7 +196,7 @@ def _inner(
     here: bool = True,
     **kwargs: Any,
 ) -> Any:
-    """Call with `model` as the one whose steps run, and `fit` as the one whose data is read."""
+    """Call a function with `model` as the current model and `fit` as the active fit."""
     graph_random.current.append(model)
     ACTIVE_FITS.append(fit)
     try:
@@ -209,7 +207,7 @@ def _inner(
 
 
 def _seen_before(fit: Fit) -> "frozenset[bytes]":
-    """The examples that earlier fits trained this model on, or layers that are now in it."""
+    """Return the examples that earlier fits trained this model, or its layers, on."""
     run = fit.context
     own = _inner_layers(fit.model)
     hashes: "set[bytes]" = set()
@@ -224,7 +222,7 @@ def _inner_layers(model: Any) -> "set[int]":
 
 
 def search(fit: Fit, history: Any, folder: str) -> Any:
-    """Search around a judged fit that has just returned; gives the History that its caller gets."""
+    """Search around a judged fit that has just returned; return its History."""
     from mlops_lib.runner.search import judged_examples
     from mlops_lib.runner.search.keras.search import improve
     from mlops_lib.runner.search.request import FitCall, SearchRequest

@@ -1,4 +1,4 @@
-"""A Keras model as a file that was loaded again and gives the same number."""
+"""Save a Keras model as a file that loads again and gives the same number."""
 
 import functools
 import importlib
@@ -14,8 +14,9 @@ from mlops_lib.runner.state import atomic
 
 
 def save(run: Context, model: Any, fit: Optional[int]) -> Dict[str, Any]:
-    """Save the model into the run directory, load it again, and repeat its evaluations on what was
-    loaded.
+    """Save the model, load it again, and repeat its evaluations on the loaded one.
+
+    Returns the description of the artifact.
     """
     keras = keras_of(model)
     path = os.path.join(run.spec.inside, protocol.KERAS_MODEL)
@@ -53,8 +54,9 @@ def save(run: Context, model: Any, fit: Optional[int]) -> Dict[str, Any]:
 
 
 def load(run: Context, keras: Any, path: str, model: Any) -> Any:
-    """The model in a file, with the custom objects of `model` and, if it cannot be loaded
-    otherwise, its lambdas.
+    """Load the model from a file, with the custom objects of `model`.
+
+    If it cannot be loaded otherwise, its layers take over the lambdas of `model`.
     """
 
     def load() -> Any:
@@ -63,22 +65,21 @@ def load(run: Context, keras: Any, path: str, model: Any) -> Any:
     try:
         return load()
     except Exception:
-        held = lambdas.holders(_parts(model)) if keras.__name__ == "keras" else {}
-        if not held:
+        holders = lambdas.holders(_parts(model)) if keras.__name__ == "keras" else {}
+        if not holders:
             raise
-        with lambdas.lent(held):
+        with lambdas.lent(holders):
             loaded = load()
     run.journal.warn(
-        f"the saved model loads only where the script's own lambdas are at hand (layers {', '.join(sorted(held))}): give"
-        " them names with def, and it loads with custom_objects"
+        "the saved model loads only with the script's own lambdas at hand (layers"
+        f" {', '.join(sorted(holders))}): give them names with def, and it loads with"
+        " custom_objects"
     )
     return loaded
 
 
 def keras_of(model: Any) -> Any:
-    """The Keras (keras or tf_keras) that a model's class derives from; None for what is no Keras
-    model.
-    """
+    """Return the module (keras or tf_keras) of a model's class, or None."""
     for name, module in (
         ("keras", "keras.src.models.model"),
         ("tf_keras", "tf_keras.src.engine.training"),
@@ -95,13 +96,13 @@ def _parameters(model: Any) -> Optional[int]:
 def _save_weights(run: Context, model: Any, described: Dict[str, Any]) -> None:
     with run.journal.guard("save weights"):
         if not model.built:
-            return  # nobody called it: what it trains are models inside it
+            return  # the script never called it, and trains models inside it
         model.save_weights(os.path.join(run.spec.inside, "model.weights.h5"))
         described["weights"] = "model.weights.h5"
 
 
 def architecture(model: Any) -> List[str]:
-    """One line a layer, as a person would name it."""
+    """Return one line a layer: class, size and output shape."""
     lines = []
     for layer in getattr(model, "layers", []):
         try:
@@ -121,33 +122,33 @@ def architecture(model: Any) -> List[str]:
 
 
 def _custom_objects(model: Any) -> Dict[str, Any]:
-    """What the script defines itself and the saved model may name."""
-    found: Dict[str, Any] = {}
+    """Return the script's own objects that the saved model may name."""
+    objects: Dict[str, Any] = {}
     for name, value in list(vars(sys.modules["__main__"]).items()):
         if inspect.isclass(value) or inspect.isfunction(value):
-            found[name] = value
+            objects[name] = value
     for item in _parts(model):
-        found.setdefault(type(item).__name__, type(item))
+        objects.setdefault(type(item).__name__, type(item))
     compiled = model.__dict__.get("_mlops_compile", {})
     metrics = compiled.get("metrics")
     for value in (compiled.get("loss"), *(metrics if isinstance(metrics, (list, tuple)) else ())):
         if callable(value):
-            found.setdefault(getattr(value, "__name__", type(value).__name__), value)
-    return {name: _revivable(value) for name, value in found.items()}
+            objects.setdefault(getattr(value, "__name__", type(value).__name__), value)
+    return {name: _revivable(value) for name, value in objects.items()}
 
 
 def _parts(model: Any) -> List[Any]:
-    """The model and all layers in it."""
+    """Return the model and all layers in it."""
     flatten = getattr(model, "_flatten_layers", None)
     return list(flatten()) if flatten is not None else [model, *getattr(model, "layers", [])]
 
 
 def _revivable(value: Any) -> Any:
-    """A class of the script's own that can be made again although it has no `get_config`.
+    """Return a class that can be created from its saved configuration.
 
-    Keras saves what `Layer.get_config` gives, among it `trainable` and `dtype`, which a constructor
-    written as in Keras' own tutorials for subclassed models does not take. Such a class gets what
-    it takes.
+    Keras saves the values of `Layer.get_config`, among them `trainable` and `dtype`. A constructor
+    written as in Keras' own tutorials for subclassed models does not take these; it gets only the
+    values that it takes.
     """
     layer_class = sys.modules["keras.src.layers.layer"].Layer
     if (
@@ -166,5 +167,5 @@ def _from_config(original: Any, cls: Any, config: Dict[str, Any]) -> Any:
     try:
         return original.from_config(dict(config))
     except TypeError:
-        taken = inspect.signature(original.__init__).parameters
-        return original(**{name: value for name, value in config.items() if name in taken})
+        parameters = inspect.signature(original.__init__).parameters
+        return original(**{name: value for name, value in config.items() if name in parameters})

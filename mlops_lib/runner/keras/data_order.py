@@ -323,8 +323,7 @@ def _elements_to_cache(
     """Return the number of elements to read from an iterator that fills caches.
 
     The first iterator of a data set with `cache()` fills it, and later ones read the cached
-    elements;
-    so does the first one after a restart.
+    elements; so does the first one after a restart.
     """
     at = _saved_position(name, iterators)
     caches = [stage for stage in stages(dataset) if type(stage).__name__ == "CacheDataset"]

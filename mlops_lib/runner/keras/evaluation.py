@@ -1,4 +1,4 @@
-"""What Keras measures: `evaluate`, `predict`, and the validation of `fit`."""
+"""Record Keras' own measurements: `evaluate`, `predict`, and `fit`'s validation."""
 
 import inspect
 import re
@@ -15,7 +15,7 @@ from mlops_lib.runner.script.arguments import bind
 
 
 def evaluate(run: Context, model: Any, original: Callable[..., Any], args: Any, kwargs: Any) -> Any:
-    """The script's own `evaluate`, remembered."""
+    """Run the script's own `evaluate` and record it."""
     call = bind(original, model, args, kwargs)
     wants_dict = call["return_dict"]
     run.journal.progress("evaluate")
@@ -66,8 +66,9 @@ def _record(run: Context, model: Any, call: Dict[str, Any], logs: Dict[str, Any]
 
 
 def watch_metric(run: Context, metric_class: Any) -> None:
-    """Note what an accuracy object shows when a training loop of the script's own asks it; the last
-    answer of each counts.
+    """Record the results of accuracy objects in a training loop of the script.
+
+    The last result of each object counts.
     """
     result = metric_class.result
     records: Dict[int, Dict[str, Any]] = {}
@@ -89,11 +90,11 @@ def watch_metric(run: Context, metric_class: Any) -> None:
 def _record_metric(
     run: Context, records: Dict[int, Dict[str, Any]], metric: Any, value: float
 ) -> None:
-    known = records.get(id(metric))
-    if known is not None and known in run.evaluations.records:
-        known.update(value=value, examples=int(metric.count) or None, all={"accuracy": value})
-        run.evaluations.records.remove(known)
-        run.evaluations.records.append(known)
+    record = records.get(id(metric))
+    if record is not None and record in run.evaluations.records:
+        record.update(value=value, examples=int(metric.count) or None, all={"accuracy": value})
+        run.evaluations.records.remove(record)
+        run.evaluations.records.append(record)
         return
     run.evaluations.add(
         metric="accuracy",
@@ -118,7 +119,7 @@ def add_fit_metrics(
     left_out: FrozenSet[bytes] = NONE,
     names: Optional[List[bytes]] = None,
 ) -> None:
-    """What a fit measured by itself: on its training and on its validation examples.
+    """Record a fit's own metrics on its training and validation examples.
 
     Args:
         run: the execution.
@@ -126,10 +127,9 @@ def add_fit_metrics(
         fit: the fit's number.
         call: its arguments by name.
         logs: the last epoch's metrics.
-        validated: how many examples the last validation saw, None where that is not known.
-        left_out: the validation examples that were not measured, because a search had selected on
-            them.
-        names: the hashes of those that were, if they are known.
+        validated: the number of examples of the last validation, None if it is not known.
+        left_out: validation examples that were not measured, because a search had selected on them.
+        names: the hashes of those that were measured, if they are known.
     """
     training = {name: value for name, value in logs.items() if name[:4] != "val_"}
     validation = {name[4:]: value for name, value in logs.items() if name[:4] == "val_"}
@@ -189,15 +189,16 @@ def _is_dataset(x: Any) -> bool:
 
 
 def count(model: Any) -> Optional[int]:
-    """How many examples the evaluation that has just ended saw: Keras weighs each batch's loss by
-    its size.
+    """Return the number of examples of the last evaluation, or None.
+
+    Keras' loss tracker weighs each batch by its size, so its count is the number of examples.
     """
-    counted = getattr(getattr(model, "_loss_tracker", None), "count", None)
-    return int(float(counted)) or None if counted is not None else None
+    number = getattr(getattr(model, "_loss_tracker", None), "count", None)
+    return int(float(number)) or None if number is not None else None
 
 
 def is_number(value: Any) -> bool:
-    """Whether it can be taken as one number."""
+    """Return whether a value can be converted to one number."""
     try:
         float(value)
     except (TypeError, ValueError):
@@ -205,11 +206,9 @@ def is_number(value: Any) -> bool:
     return True
 
 
-def main_metric(found: Dict[str, Any]) -> Optional[str]:
-    """Of several metrics the one that a bar is most likely about."""
-    names = [
-        name for name in found if is_number(found[name]) and name not in ("lr", "learning_rate")
-    ]
+def main_metric(logs: Dict[str, Any]) -> Optional[str]:
+    """Return the metric that a bar is most likely about, or None."""
+    names = [name for name in logs if is_number(logs[name]) and name not in ("lr", "learning_rate")]
     accuracies = [
         name for name in names if name.endswith(("accuracy", "acc")) and not _TOP_K.search(name)
     ]
@@ -224,19 +223,20 @@ _TOP_K = re.compile(r"top[-_ ]?(k|\d)", re.IGNORECASE)
 """An accuracy that counts a hit among several guesses is another measure."""
 
 
-def named(metric: str, found: Dict[str, Any]) -> str:
-    """A metric by its usual name; the only accuracy of a model with several outputs is its
-    accuracy.
+def named(metric: str, logs: Dict[str, Any]) -> str:
+    """Return a metric's usual name.
+
+    The only accuracy of a model with several outputs is its accuracy.
     """
     alike = [
-        name for name in found if name.endswith(("_accuracy", "_acc")) and not _TOP_K.search(name)
+        name for name in logs if name.endswith(("_accuracy", "_acc")) and not _TOP_K.search(name)
     ]
     return "accuracy" if alike == [metric] else protocol.metric_name(metric)
 
 
-def task(found: Dict[str, Any]) -> str:
-    """What kind of problem has metrics of these names."""
-    names = " ".join(found).lower()
+def task(logs: Dict[str, Any]) -> str:
+    """Return the kind of problem that has metrics of these names."""
+    names = " ".join(logs).lower()
     if "acc" in names or "auc" in names:
         return "classification"
     regression = ("mae", "mse", "mean_squared", "mean_absolute", "r2")
@@ -244,9 +244,7 @@ def task(found: Dict[str, Any]) -> str:
 
 
 def bounded(x: Any, steps: Any) -> Any:
-    """The input itself; of a `tf.data` pipeline that may never end, the batches that were asked
-    for.
-    """
+    """Return the input, cut to `steps` batches if it may be endless."""
     if (
         steps is None
         or not (hasattr(x, "cardinality") and hasattr(x, "take"))
@@ -257,7 +255,7 @@ def bounded(x: Any, steps: Any) -> Any:
 
 
 def _repeat(source: Source, metric: str) -> Optional[Repeat]:
-    """The means to measure again; None if there is nothing to read, or no end to it."""
+    """Return a function that measures again, or None if the data has no end."""
     if source.x is None or not source.ends:
         return None
 
@@ -278,7 +276,10 @@ def _repeat(source: Source, metric: str) -> Optional[Repeat]:
 
 
 def _recipe(source: Source, metric: str) -> Any:
-    """How the number is made, as plain data; None if its examples cannot be read again."""
+    """Return, as plain data, how to compute the number again.
+
+    None if its examples cannot be read again.
+    """
     if source.x is None or not source.ends:
         return None
     size = int(source.batch_size) if isinstance(source.batch_size, int) else None
@@ -288,8 +289,9 @@ def _recipe(source: Source, metric: str) -> Any:
 
 
 def baseline(x: Any, y: Any, metric: str) -> Any:
-    """What a model that looks at no input reaches on these targets; None for a pipeline, whose are
-    read when it is measured.
+    """Return the score of a model that ignores its input, or None.
+
+    None for a pipeline: its targets are read when it is measured.
     """
     if not protocol.metric_name(metric).endswith(("accuracy", "_acc")):
         return targets.constant_baseline(y, metric)
@@ -302,7 +304,7 @@ def baseline(x: Any, y: Any, metric: str) -> Any:
 def remember_prediction(
     run: Context, model: Any, original: Any, args: Any, kwargs: Any, result: Any
 ) -> None:
-    """Note what the script's `predict` gave, for metrics that are computed from it."""
+    """Record the output of the script's `predict`, for metrics computed from it."""
     import numpy
 
     if not isinstance(result, numpy.ndarray):

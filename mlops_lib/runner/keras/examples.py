@@ -1,9 +1,9 @@
-"""The examples that a script gives to Keras, read so that each of them has a name.
+"""The examples that a script passes to Keras, each identified by its hash.
 
-Arrays are named as they are. What yields batches (tf.data, a PyDataset, an image generator over
-folders, a loader, a Python generator) is read through Keras' own adapter while it is evaluated, and
-the content of each example is hashed on the way: the number and the names come from the same
-reading, whatever order the examples come in.
+Arrays are hashed directly. Sources of batches (tf.data, a PyDataset, an image generator over
+folders, a loader, a Python generator) are read through Keras' own adapter while they are evaluated,
+and the content of each example is hashed on the way: the metric and the hashes come from the same
+reading, in whatever order the examples are read.
 """
 
 import inspect
@@ -16,41 +16,38 @@ from mlops_lib.runner.metrics import example_hashes
 from mlops_lib.runner.search import examples as rows_of
 
 HELD_BYTES = 256 << 20
-"""Judged examples of a pipeline are held in memory up to this size, so that two models can be
-compared on them.
+"""Judged examples of a pipeline are held in memory up to this size, to compare two models on them.
 """
 READ_BYTES = 4 << 30
-"""A training pipeline is read so far, to be compared with the judged examples."""
+"""A training pipeline is read up to this size, to compare it with the judged examples."""
 TARGET_BYTES = 64 << 20
 """Targets are kept up to this size, for the baseline."""
 CONFIRMED = 2000
-"""So many examples of a second reading tell whether a pipeline gives the same ones every time."""
+"""The number of examples of a second reading that show whether a pipeline repeats itself."""
 NONE: FrozenSet[bytes] = frozenset()
 
 Batch = Tuple[Any, ...]
 
 
 class Reading(NamedTuple):
-    """What one evaluation gave, and on which examples."""
+    """The result of one evaluation, and its examples."""
 
     logs: Dict[str, float]
     names: Optional[List[bytes]]
-    """The hash of each example, in the order in which they were measured; None if they cannot be
-    named.
-    """
+    """The hash of each example in the order of evaluation; None if they cannot be identified."""
     targets: Any
     """Their targets; None if there are too many, or the model has several outputs."""
 
 
 class Source:
-    """Examples with targets and weights: arrays, or something that yields batches of them.
+    """Examples with targets and weights: arrays, or a source of batches.
 
     Args:
-        x: the input, or what yields batches.
+        x: the input, or a source of batches.
         y: its targets.
         weight: its sample weights.
-        batch_size: of arrays.
-        steps: how many batches count.
+        batch_size: the batch size of arrays.
+        steps: the number of batches that count.
     """
 
     def __init__(
@@ -70,7 +67,7 @@ class Source:
 
     @property
     def is_arrays(self) -> bool:
-        """Whether single examples can be picked."""
+        """Whether single examples can be indexed."""
         return self.y is not None or rows_of.is_arrays(self.x)
 
     @property
@@ -85,9 +82,7 @@ class Source:
         )
 
     def batches(self) -> Iterator[Batch]:
-        """Read the examples of a pipeline as batches of arrays: inputs, targets and weights, as
-        many as it gives.
-        """
+        """Yield a pipeline's batches as arrays: inputs and, if given, targets and weights."""
         if isinstance(self.x, Rest):
             yield from self.x
             return
@@ -105,31 +100,31 @@ class Source:
             adapter.on_epoch_end()
 
     def names(self) -> Optional[List[bytes]]:
-        """The hash of every example of arrays, in order; None for a pipeline."""
+        """Return the hash of every example of arrays, in order; None for a pipeline."""
         if not self.is_arrays:
             return None
-        listed = example_hashes.hashes(self.x)
-        if listed is None or self.steps is None:
-            return listed
-        return listed[: self.steps * int(self.batch_size or 32)]
+        hashes = example_hashes.hashes(self.x)
+        if hashes is None or self.steps is None:
+            return hashes
+        return hashes[: self.steps * int(self.batch_size or 32)]
 
     def is_same_again(self, names: Optional[List[bytes]]) -> bool:
-        """Return whether another reading gives examples of the same set; of a long pipeline its
-        beginning is read.
+        """Return whether another reading gives examples of the same set.
 
-        What is augmented, drawn anew, or cut elsewhere each time gives others at once, and then no
-        name says which examples two readings have in common.
+        Only the beginning of a long pipeline is read. If examples are augmented, drawn anew or cut
+        elsewhere each time, their hashes differ at once; two readings then have no identifiable
+        examples in common.
         """
         if names is None or self.is_arrays:
             return names is not None
-        known = frozenset(names)
-        read = Rest(self, NONE)
-        for _ in read:
-            if not read.is_named or not known.issuperset(read.names):
+        first = frozenset(names)
+        second = Rest(self, NONE)
+        for _ in second:
+            if not second.is_named or not first.issuperset(second.names):
                 return False
-            if len(read.names) >= CONFIRMED:
+            if len(second.names) >= CONFIRMED:
                 return True
-        return bool(read.names)
+        return bool(second.names)
 
     def without(self, left_out: FrozenSet[bytes]) -> "Source":
         """Return the source of all other examples."""
@@ -137,28 +132,30 @@ class Source:
             return self
         if not self.is_arrays:
             return Source(Rest(self, left_out))
-        kept = [i for i, name in enumerate(self.names() or ()) if name not in left_out]
-        x, y, weight = (_rows(value, kept) for value in (self.x, self.y, self.weight))
+        index = [i for i, name in enumerate(self.names() or ()) if name not in left_out]
+        x, y, weight = (_rows(value, index) for value in (self.x, self.y, self.weight))
         return Source(x, y, weight, batch_size=self.batch_size)
 
     def in_memory(self) -> "Source":
-        """Return the examples of a pipeline as arrays in the order of one reading; as they are if
-        they are too many.
+        """Return a pipeline's examples as arrays, or the source itself if it is too large.
+
+        The arrays are in the order of one reading.
         """
         if self.is_arrays:
             return self
-        read = self.x if isinstance(self.x, Rest) else Rest(self, NONE)
+        batches = self.x if isinstance(self.x, Rest) else Rest(self, NONE)
         try:
-            x, y, weight = rows_of.in_memory(read, most=HELD_BYTES)
+            x, y, weight = rows_of.in_memory(batches, most=HELD_BYTES)
         except (rows_of.RefusedError, ImportError, AttributeError, TypeError, ValueError):
             return self
-        if y is None or not read.is_named:
+        if y is None or not batches.is_named:
             return self
-        return Source(x, y, weight, batch_size=read.batch_size)
+        return Source(x, y, weight, batch_size=batches.batch_size)
 
     def asked(self) -> Optional[Tuple[Any, Any]]:
-        """Return the examples and their targets, or what yields both and None; None if it has no
-        end.
+        """Return the examples and their targets, or None if the data has no end.
+
+        For a pipeline the first value yields both, and the second is None.
         """
         if not self.ends:
             return None
@@ -167,36 +164,40 @@ class Source:
         return Rest(self, NONE), None
 
     def evaluate(self, model: Any) -> Reading:
-        """Measure a model on all examples.
+        """Evaluate a model on all examples.
 
         Raises:
-            Exception: whatever the model or the data raises.
+            Exception: any error of the model or the data.
         """
         if self.is_arrays:
             return Reading(self._plain(model), self.names(), self.y)
-        read = self.x if isinstance(self.x, Rest) else Rest(self, NONE)
+        batches = self.x if isinstance(self.x, Rest) else Rest(self, NONE)
         try:
             with warnings.catch_warnings():
-                warnings.filterwarnings(
-                    "ignore", message="Your input ran out of data"
-                )  # it does not say how much it has
-                logs = model.evaluate(iter(read), verbose=0, return_dict=True)
-        # Keras takes no generator of such batches (of varying shape): as the script gave them, then
+                # A generator does not declare its length, so Keras warns at its end.
+                warnings.filterwarnings("ignore", message="Your input ran out of data")
+                logs = model.evaluate(iter(batches), verbose=0, return_dict=True)
+        # Keras takes no generator of batches of varying shape: evaluate the script's own data.
         except Exception:
-            if read.left_out:
+            if batches.left_out:
                 raise
             return Reading(self._plain(model), None, None)
-        return Reading(logs, read.names if read.is_named else None, read.targets())
+        return Reading(logs, batches.names if batches.is_named else None, batches.targets())
 
     def _plain(self, model: Any) -> Dict[str, float]:
-        more = {"steps": self.steps, "sample_weight": self.weight, "batch_size": self.batch_size}
-        given = {name: value for name, value in more.items() if value is not None}
-        return dict(model.evaluate(self.x, self.y, verbose=0, return_dict=True, **given))
+        optional = {
+            "steps": self.steps,
+            "sample_weight": self.weight,
+            "batch_size": self.batch_size,
+        }
+        arguments = {name: value for name, value in optional.items() if value is not None}
+        return dict(model.evaluate(self.x, self.y, verbose=0, return_dict=True, **arguments))
 
 
 class Rest:
-    """The batches of a pipeline without some examples, and after a reading the names of those that
-    it gave.
+    """The batches of a pipeline without some examples.
+
+    After a reading it has the hashes of the examples that it gave.
     """
 
     def __init__(self, source: Source, left_out: FrozenSet[bytes]) -> None:
@@ -205,7 +206,7 @@ class Rest:
         self.names: List[bytes] = []
         self.is_named = True
         self.batch_size: Optional[int] = None
-        """Of the first batch."""
+        """The size of the first batch."""
         self._targets: Optional[List[Any]] = []
         self._bytes = 0
 
@@ -215,18 +216,18 @@ class Rest:
         self._targets = []
         self._bytes = 0
         for batch in self.source.batches():
-            listed = example_hashes.hashes(batch[0])
-            if listed is None:
+            hashes = example_hashes.hashes(batch[0])
+            if hashes is None:
                 self.is_named = False
                 yield batch
                 continue
-            self.batch_size = self.batch_size or len(listed)
-            kept = [i for i, name in enumerate(listed) if name not in self.left_out]
-            if not kept:
+            self.batch_size = self.batch_size or len(hashes)
+            index = [i for i, name in enumerate(hashes) if name not in self.left_out]
+            if not index:
                 continue
-            self.names += [listed[i] for i in kept]
-            if len(kept) < len(listed):
-                batch = tuple(_rows(value, kept) for value in batch)
+            self.names += [hashes[i] for i in index]
+            if len(index) < len(hashes):
+                batch = tuple(_rows(value, index) for value in batch)
             self._keep_targets(batch)
             yield batch
 
@@ -240,7 +241,7 @@ class Rest:
             self._targets = None
 
     def targets(self) -> Any:
-        """The targets that the last reading gave, as one array; None if they were not kept."""
+        """Return the targets of the last reading as one array; None if not recorded."""
         import numpy
 
         if not self._targets or any(part.ndim != self._targets[0].ndim for part in self._targets):
@@ -252,8 +253,9 @@ class Rest:
 
 
 def read_names(x: Any) -> Optional[List[bytes]]:
-    """Return the hash of every example of an input in its order, reading a pipeline once; None if
-    they have no names.
+    """Return the hash of every example of an input, in order, or None.
+
+    A pipeline is read once. None if examples cannot be identified.
     """
     if x is None or inspect.isgenerator(x):
         return None
@@ -262,14 +264,17 @@ def read_names(x: Any) -> Optional[List[bytes]]:
         return source.names()
     if not source.ends or not (hasattr(x, "__iter__") or hasattr(x, "__getitem__")):
         return None
-    read = Rest(source, NONE)
-    for _ in read:
+    batches = Rest(source, NONE)
+    for _ in batches:
         pass
-    return read.names if read.is_named else None
+    return batches.names if batches.is_named else None
 
 
 def reader(x: Any, steps: Any) -> Optional[Callable[[], Optional[example_hashes.Examples]]]:
-    """Return what names the examples of one epoch of a training pipeline; None if nothing can."""
+    """Return a function that hashes the examples of an epoch, or None.
+
+    None if the data is arrays, or has no end.
+    """
     source = Source(x, steps=steps)
     if x is None or source.is_arrays or not source.ends:
         return None
@@ -287,16 +292,19 @@ def reader(x: Any, steps: Any) -> Optional[Callable[[], Optional[example_hashes.
 
 
 def of_validation(call: Dict[str, Any]) -> Optional[Source]:
-    """Return the validation examples of a `fit` with these arguments; None if it has none, or Keras
-    takes others.
+    """Return the validation examples of a `fit` with these arguments, or None.
+
+    None if it has none, or they cannot be identified.
     """
-    given = call.get("validation_data")
+    validation = call.get("validation_data")
     size = call.get("validation_batch_size") or call.get("batch_size")
     steps = call.get("validation_steps")
-    if isinstance(given, (tuple, list)):
-        return Source(*given[:3], batch_size=size, steps=steps) if len(given) in (2, 3) else None
-    if given is not None:
-        return Source(given, steps=steps)
+    if isinstance(validation, (tuple, list)):
+        if len(validation) not in (2, 3):
+            return None
+        return Source(*validation[:3], batch_size=size, steps=steps)
+    if validation is not None:
+        return Source(validation, steps=steps)
     x: Any = call.get("x")
     y: Any = call.get("y")
     share = call.get("validation_split") or 0.0
@@ -308,18 +316,19 @@ def of_validation(call: Dict[str, Any]) -> Optional[Source]:
 
 
 def first_validation_row(x: Any, share: float) -> int:
-    """Where Keras cuts an array for `validation_split`
-    (keras/src/trainers/data_adapters/array_slicing.py).
+    """Return the first row that `validation_split` takes from an array.
+
+    The rounding is Keras' (keras/src/trainers/data_adapters/array_slicing.py).
     """
     return int(len(x) * (1.0 - share))
 
 
-def _rows(value: Any, kept: List[int]) -> Any:
-    return None if value is None else rows_of.rows(rows_of.as_arrays(value), kept)
+def _rows(value: Any, index: List[int]) -> Any:
+    return None if value is None else rows_of.rows(rows_of.as_arrays(value), index)
 
 
 def _plain_batches(x: Any) -> Iterator[Any]:
-    """The batches of what legacy Keras reads."""
+    """Return the batches of data that only the legacy Keras reads."""
     if hasattr(x, "as_numpy_iterator"):
         return iter(x.as_numpy_iterator())
     if hasattr(x, "__getitem__") and hasattr(x, "__len__"):

@@ -35,10 +35,9 @@ class Fit:
 
     Checkpoints are written after epochs, and within an epoch after a step (long epochs) or when its
     validation has begun. A resumed fit first builds the model's variables. It then restores the
-    state
-    at once (after an epoch), or reads the data up to the step and restores it there
-    (`resume_point`).
-    The order matters: reading data may draw from random states, so they are restored last.
+    state at once (after an epoch), or reads the data up to the step and restores it there
+    (`resume_point`). The order matters: reading data may draw from random states, so they are
+    restored last.
 
     Args:
         run: the execution.

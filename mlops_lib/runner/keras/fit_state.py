@@ -111,8 +111,7 @@ def capture_inner(model: Any) -> Dict[int, Any]:
     """Return the values of small untrained variables, by their places.
 
     A validation may change them: seeds, states of a stateful RNN, counters. The optimizer's
-    variables
-    are not among them.
+    variables are not among them.
     """
     optimizer = getattr(model, "optimizer", None)
     trained = list(model.trainable_variables) + (

@@ -1,8 +1,8 @@
-"""A saved model's lambdas, as the script has them.
+"""Give the layers of a loaded model the script's own lambdas.
 
-Keras saves a lambda as byte code: what it takes from around it (`ops`, `K`, a variable) is not in
-there, and as an activation it cannot be loaded at all. Loaded beside the model that was saved, each
-layer can have the function itself.
+Keras saves a lambda as byte code. The names that it uses from its surroundings (`ops`, `K`, a
+variable) are not saved with it, and a lambda as an activation cannot be loaded at all. Loaded in
+the process that saved it, each layer can have the function itself.
 """
 
 import contextlib
@@ -12,16 +12,17 @@ from typing import Any, Callable, Dict, Iterator, List
 
 
 def holders(layers: List[Any]) -> Dict[str, Any]:
-    """The layers that hold functions without a name, by their own; none whose name another of them
-    has too.
+    """Return the layers that hold lambdas, by their names.
+
+    A layer is left out if another one of them has the same name.
     """
-    named: Dict[str, List[Any]] = {}
+    by_name: Dict[str, List[Any]] = {}
     for layer in layers:
         if type(layer).__name__ == "Lambda" or any(
             _is_lambda(value) for value in vars(layer).values()
         ):
-            named.setdefault(str(layer.name), []).append(layer)
-    return {name: found[0] for name, found in named.items() if len(found) == 1}
+            by_name.setdefault(str(layer.name), []).append(layer)
+    return {name: namesakes[0] for name, namesakes in by_name.items() if len(namesakes) == 1}
 
 
 def _is_lambda(value: Any) -> bool:
@@ -29,15 +30,14 @@ def _is_lambda(value: Any) -> bool:
 
 
 def functions(layer: Any, config: Dict[str, Any]) -> Dict[str, Any]:
-    """The settings of a layer that are lambdas, such as `activation=lambda x: …`, as the functions
-    they are.
-    """
+    """Return a layer's settings that are lambdas, such as `activation=lambda x: …`."""
     return {name: getattr(layer, name) for name in config if _is_lambda(getattr(layer, name, None))}
 
 
 def copied(layer: Any) -> Any:
-    """Another Lambda layer with the same function, closures included: its configuration is
-    marshalled code.
+    """Return another Lambda layer with the same function, closures included.
+
+    Its configuration would be marshalled code.
     """
     return type(layer)(
         layer.function,
@@ -49,27 +49,29 @@ def copied(layer: Any) -> Any:
 
 
 @contextlib.contextmanager
-def lent(held: Dict[str, Any]) -> Iterator[None]:
-    """While a model is loaded, its layers take their functions from those of the same name in
-    `held`.
+def lent(holders: Dict[str, Any]) -> Iterator[None]:
+    """Within the block, loaded layers take the functions of their namesakes.
+
+    Args:
+        holders: the layers by name, from `holders`.
     """
     classes = [
         sys.modules["keras.src.ops.operation"].Operation,
         sys.modules["keras.src.layers.core.lambda_layer"].Lambda,
     ]
-    originals = [vars(one)["from_config"] for one in classes]
+    originals = [vars(kind)["from_config"] for kind in classes]
     try:
-        for one, original in zip(classes, originals):
-            one.from_config = classmethod(_lending(original.__func__, held))
+        for kind, original in zip(classes, originals):
+            kind.from_config = classmethod(_lending(original.__func__, holders))
         yield
     finally:
-        for one, original in zip(classes, originals):
-            one.from_config = original
+        for kind, original in zip(classes, originals):
+            kind.from_config = original
 
 
-def _lending(original: Callable[..., Any], held: Dict[str, Any]) -> Callable[..., Any]:
+def _lending(original: Callable[..., Any], holders: Dict[str, Any]) -> Callable[..., Any]:
     def from_config(cls: Any, config: Dict[str, Any], *args: Any, **kwargs: Any) -> Any:
-        layer = held.get(config.get("name", ""))
+        layer = holders.get(config.get("name", ""))
         if layer is None or type(layer) is not cls:
             return original(cls, config, *args, **kwargs)
         if cls.__name__ == "Lambda":

@@ -43,7 +43,7 @@ class LegacyFit(Fit):
 
     @property
     def last_step(self) -> int:
-        """The first step of the epoch's last execution; an execution has one or more steps."""
+        """The first step of the epoch's last execution, which has one or more steps."""
         at_once = int(self.handler._steps_per_execution.numpy())
         return (self.steps_to_skip() - 1) // at_once * at_once
 
@@ -65,8 +65,7 @@ class LegacyFit(Fit):
         """Whether threads read the data and draw, in no determined order.
 
         Even one thread does, if an epoch takes fewer steps than the data has: it reads ahead while
-        the end
-        of the epoch shuffles.
+        the end of the epoch shuffles.
         """
         limited = self.call.get("steps_per_epoch") is not None and data_order.is_stateful(
             self.call.get("x")

@@ -1,10 +1,8 @@
-"""Which examples the search selects on, and which its trials train on.
+"""Choose the selection examples of a search, and the training data of its trials.
 
-The examples a trial is scored on are ones that no inherited weight has seen and that the gate does
-not judge, in this order: the fit's own validation data; half of it, where the gate judges it; else
-a split of the
-    training data, taken before
-trial 0 is trained again.
+A trial is scored on examples that no inherited weight has seen and that the gate does not judge.
+They are, in this order: the fit's own validation data; half of it, if the gate judges it; or a
+split of the training data, taken before trial 0 is trained again.
 """
 
 from __future__ import annotations
@@ -18,30 +16,31 @@ from mlops_lib.runner.search.request import FitCall, SearchRequest
 
 SPLIT_SHARE = 0.1
 SPLIT_LEAST = 200
-"""A split has at least so many examples, where that is no more than a quarter of them."""
+"""The smallest size of a split, as long as that is no more than a quarter of the examples."""
 SPLIT_MOST = 5000
 FEWEST = 20
-"""Fewer examples than this select nothing."""
+"""The smallest number of examples that can select."""
 LARGEST_BYTES = 1 << 30
 """A pipeline larger than this is not copied into memory."""
 
 
 class RefusedError(Exception):
-    """The search cannot be honest, or cannot be done, on this data; the message says why."""
+    """The search cannot be honest, or cannot be done, on this data.
+
+    The message gives the reason.
+    """
 
 
 @dataclass
 class Selected:
-    """The examples of a search."""
+    """The selection examples and the training data of a search."""
 
     kind: str
     """disjoint, half, split or contaminated."""
     x: Any
     y: Any
     weight: Any
-    """What the score is measured on, as arrays (or a structure of them); `y` and `weight` may be
-    None.
-    """
+    """The selection examples as arrays, or structures of them; `y` and `weight` may be None."""
     training: Dict[str, Any]
     """The data arguments of a trial's `fit`."""
     everything: Optional[Dict[str, Any]] = None
@@ -57,7 +56,7 @@ class Selected:
 
 
 def choose(call: FitCall, request: SearchRequest) -> Selected:
-    """The examples to search with.
+    """Return the examples to search with.
 
     Raises:
         RefusedError: the data can be read only once, or none of it can be held back.
@@ -78,7 +77,8 @@ def choose(call: FitCall, request: SearchRequest) -> Selected:
         if chosen is not None:
             if one_shot:
                 chosen.notes.append(
-                    "the training data is a generator: each trial reads on where the last one stopped"
+                    "the training data is a generator: each trial reads on from where the last one"
+                    " stopped"
                 )
             return chosen
     if one_shot:
@@ -89,20 +89,22 @@ def choose(call: FitCall, request: SearchRequest) -> Selected:
     if chosen.hashes & call.seen:
         chosen.kind = "contaminated"
         chosen.notes.append(
-            "an earlier fit trained this model on the selection examples: no score of a trial is honest"
+            "an earlier fit trained this model on the selection examples: no score of a trial is"
+            " honest"
         )
     return chosen
 
 
 def read_once(x: Any) -> bool:
-    """Whether the data is gone when it was read: a generator or an iterator that cannot be indexed."""
+    """Return whether the data can be read only once, as a generator can."""
     indexed = hasattr(x, "__getitem__") and hasattr(x, "__len__")
     return inspect.isgenerator(x) or (hasattr(x, "__next__") and not indexed)
 
 
 def _held_out(given: Dict[str, Any], training: Dict[str, Any]) -> Optional[Tuple[Any, Any, Any]]:
-    """The fit's validation examples as arrays; takes the tail that `validation_split` names out of
-    `training`.
+    """Return the fit's validation examples as arrays, or None.
+
+    The rows that `validation_split` takes are removed from `training`.
     """
     data = given.get("validation_data")
     if data is not None:
@@ -113,18 +115,18 @@ def _held_out(given: Dict[str, Any], training: Dict[str, Any]) -> Optional[Tuple
     share = given.get("validation_split") or 0.0
     if not share:
         return None
-    whole = {name: as_arrays(value) for name, value in training.items()}
-    count = length(whole["x"])
+    arrays = {name: as_arrays(value) for name, value in training.items()}
+    count = length(arrays["x"])
     edge = int(count * (1.0 - float(share)))  # as Keras rounds
     head = range(edge)
     tail = range(edge, count)
-    training.update({name: rows(value, head) for name, value in whole.items()})
-    parts = {name: rows(value, tail) for name, value in whole.items()}
+    training.update({name: rows(value, head) for name, value in arrays.items()})
+    parts = {name: rows(value, tail) for name, value in arrays.items()}
     return parts["x"], parts.get("y"), parts.get("sample_weight")
 
 
 def _identified(data: Any, steps: Optional[int]) -> Optional[Tuple[Any, Any, Any]]:
-    """The examples of a validation pipeline; None if two readings of it do not give the same ones."""
+    """Return the examples of a validation pipeline, or None if they vary."""
     from mlops_lib.runner.keras.examples import Source
 
     try:
@@ -140,16 +142,17 @@ def _from_validation(
     request: SearchRequest,
     before: FrozenSet[bytes],
 ) -> Optional[Selected]:
-    """The validation examples, or the half of them that the gate leaves to the search; None where
-    they will not do.
+    """Return the validation examples that may select, or None if too few may.
+
+    If the gate judges on the validation data, only half of it may.
     """
     if not request.judged_digest:
-        return None  # They may be the very examples that the gate judged: nobody knows.
+        return None  # they may be the very examples that the gate judged
     hashes = example_hashes.hashes(held[0])
     if hashes is None:
         return None
-    seen = before.union(example_hashes.hashes(training["x"]) or [])
-    usable = [i for i, one in enumerate(hashes) if one not in seen]
+    trained_on = before.union(example_hashes.hashes(training["x"]) or [])
+    usable = [i for i, name in enumerate(hashes) if name not in trained_on]
     notes = (
         []
         if len(usable) == len(hashes)
@@ -167,24 +170,25 @@ def _from_validation(
     if len(usable) < FEWEST:
         return None
     x, y, weight = (value if value is None else rows(value, usable) for value in held)
-    kept = frozenset(hashes[i] for i in usable)
-    return Selected(kind, x, y, weight, training, hashes=kept, count=len(usable), notes=notes)
+    names = frozenset(hashes[i] for i in usable)
+    return Selected(kind, x, y, weight, training, hashes=names, count=len(usable), notes=notes)
 
 
 def _half(hashes: List[bytes], usable: List[int]) -> List[int]:
-    """The same half every time: examples by content, equal ones together."""
+    """Return the same half every time: by content, equal examples together."""
     order = sorted({hashes[i] for i in usable})
     first = set(order[: len(order) // 2])
     return [i for i in usable if hashes[i] in first]
 
 
 def _split(training: Dict[str, Any], given: Dict[str, Any], request: SearchRequest) -> Selected:
-    """A part of the training examples, held back from trial 0 and all others."""
+    """Return a split of the training examples, held back from all trials."""
     notes = []
     if not is_arrays(training["x"]):
         x, y, weight = in_memory(training["x"])
         notes.append(
-            "the input pipeline was copied into memory: what it does at random is frozen in the trials"
+            "the input pipeline was copied into memory: what it does at random is frozen in the"
+            " trials"
         )
         training = {"x": x, "y": y, "sample_weight": weight}
     training = {name: as_arrays(value) for name, value in training.items() if value is not None}
@@ -194,16 +198,18 @@ def _split(training: Dict[str, Any], given: Dict[str, Any], request: SearchReque
         raise RefusedError(
             f"{count} training examples are too few to hold some back for the selection"
         )
-    held, kept = _draw(training, count, size, request.seed, in_order=given.get("shuffle") is False)
-    part = {name: rows(value, held) for name, value in training.items()}
-    rest = {name: rows(value, kept) for name, value in training.items()}
+    selecting, rest = _draw(
+        training, count, size, request.seed, in_order=given.get("shuffle") is False
+    )
+    part = {name: rows(value, selecting) for name, value in training.items()}
+    trained = {name: rows(value, rest) for name, value in training.items()}
     hashes = frozenset(example_hashes.hashes(part["x"]) or [])
     return Selected(
         "split",
         part["x"],
         part.get("y"),
         part.get("sample_weight"),
-        rest,
+        trained,
         everything=training,
         hashes=hashes,
         count=size,
@@ -214,8 +220,9 @@ def _split(training: Dict[str, Any], given: Dict[str, Any], request: SearchReque
 def _draw(
     data: Dict[str, Any], count: int, size: int, seed: int, *, in_order: bool
 ) -> Tuple[Any, Any]:
-    """Rows to hold back and rows to keep; equal examples stay on one side, classes keep their
-    shares.
+    """Return the rows to hold back and the rows to train on.
+
+    Equal examples stay on one side, and classes keep their shares.
     """
     import numpy
 
@@ -227,19 +234,20 @@ def _draw(
         # Deal each class out evenly: sort by the place within the class, in units of the class's
         # size.
         place = numpy.zeros(count)
-        for one in numpy.unique(labels):
-            members = order[labels[order] == one]
+        for label in numpy.unique(labels):
+            members = order[labels[order] == label]
             place[members] = (numpy.arange(len(members)) + 0.5) / len(members)
         order = order[numpy.argsort(place[order], kind="stable")]
     hashes = example_hashes.hashes(data["x"]) or [str(i).encode() for i in range(count)]
-    held = order[:size]
-    twins = {hashes[i] for i in held}
-    kept = [i for i in sorted(order[size:]) if hashes[i] not in twins]
-    return numpy.sort(held), numpy.asarray(kept, dtype=int)
+    selecting = order[:size]
+    # A copy of a selecting example must not be trained on either.
+    twins = {hashes[i] for i in selecting}
+    rest = [i for i in sorted(order[size:]) if hashes[i] not in twins]
+    return numpy.sort(selecting), numpy.asarray(rest, dtype=int)
 
 
 def classes(y: Any) -> Any:
-    """Class numbers of the targets, None where they are no classes."""
+    """Return class numbers of the targets, or None if they are no classes."""
     import numpy
 
     if not hasattr(y, "shape") and not isinstance(y, (list, tuple)):
@@ -268,16 +276,15 @@ def classes(y: Any) -> Any:
 def in_memory(
     data: Any, steps: Optional[int] = None, *, most: int = LARGEST_BYTES
 ) -> Tuple[Any, Any, Any]:
-    """The examples of a finite pipeline (tf.data, PyDataset, a loader) as arrays: inputs, targets,
-    weights.
+    """Return the examples of a finite pipeline as arrays: inputs, targets, weights.
 
     Args:
-        data: what yields batches.
-        steps: how many of them count; all that there are if not given.
-        most: how many bytes are too many.
+        data: a source of batches (tf.data, PyDataset, a loader).
+        steps: the number of batches that count; all if not given.
+        most: the largest size in bytes.
 
     Raises:
-        RefusedError: it has no end, or is too large.
+        RefusedError: the data has no end, or is too large.
     """
     import keras
     import numpy
@@ -298,17 +305,20 @@ def in_memory(
     if not parts:
         raise RefusedError("the data pipeline is empty")
     try:
-        whole = keras.tree.map_structure(lambda *leaves: numpy.concatenate(leaves), *parts)
+        joined = keras.tree.map_structure(lambda *leaves: numpy.concatenate(leaves), *parts)
     except ValueError as error:
         raise RefusedError(
             f"the batches of the data pipeline do not fit together: {error}"
         ) from None
-    x, y, weight = (*keras.tree.map_structure(_as_text, whole), None, None)[:3]
+    x, y, weight = (*keras.tree.map_structure(_as_text, joined), None, None)[:3]
     return x, y, weight
 
 
 def _is_text(value: Any) -> bool:
-    """A tensor of strings: as an array of objects, Keras would not take it."""
+    """Return whether this is a tensor of strings.
+
+    Keras does not accept it as an array of objects.
+    """
     return str(getattr(value, "dtype", "")) == "<dtype: 'string'>"
 
 
@@ -321,7 +331,7 @@ def _as_text(array: Any) -> Any:
 
 
 def is_arrays(x: Any) -> bool:
-    """Whether these are rows that can be picked: an array, a data frame, or a structure of them."""
+    """Return whether rows can be indexed: an array, a data frame, or a structure."""
     if isinstance(x, dict):
         return all(is_arrays(value) for value in x.values())
     if isinstance(x, (list, tuple)):
@@ -330,7 +340,7 @@ def is_arrays(x: Any) -> bool:
 
 
 def as_arrays(value: Any) -> Any:
-    """A structure of arrays that can be indexed by rows."""
+    """Return a structure of arrays that can be indexed by rows."""
     import numpy
 
     if (
@@ -341,20 +351,20 @@ def as_arrays(value: Any) -> Any:
     ):
         return value
     if isinstance(value, dict):
-        return {name: as_arrays(one) for name, one in value.items()}
+        return {name: as_arrays(part) for name, part in value.items()}
     if isinstance(value, (list, tuple)) and value and hasattr(value[0], "shape"):
-        return type(value)(as_arrays(one) for one in value)
+        return type(value)(as_arrays(part) for part in value)
     return numpy.asarray(value)
 
 
 def rows(value: Any, index: Any) -> Any:
-    """The examples `index` of an array, a data frame, or a structure of them."""
+    """Return the examples `index` of an array, a data frame, or a structure of them."""
     import numpy
 
     if isinstance(value, dict):
-        return {name: rows(one, index) for name, one in value.items()}
+        return {name: rows(part, index) for name, part in value.items()}
     if isinstance(value, (list, tuple)):
-        return type(value)(rows(one, index) for one in value)
+        return type(value)(rows(part, index) for part in value)
     if _is_text(value):
         import tensorflow
 
@@ -368,7 +378,7 @@ def rows(value: Any, index: Any) -> Any:
 
 
 def length(x: Any) -> int:
-    """The number of examples."""
+    """Return the number of examples."""
     if isinstance(x, dict):
         return length(next(iter(x.values())))
     if isinstance(x, (list, tuple)):

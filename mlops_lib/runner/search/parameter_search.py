@@ -1,16 +1,16 @@
-"""Estimators that tune themselves: grid, random and halving searches, alone or as a pipeline's last
-step.
+"""Estimators that search their own parameters, as GridSearchCV does.
 
-A trial that changed the estimator inside a `GridSearchCV` and kept its grid would ask the new
-estimator for parameters it does not have. So trials vary the estimator that the grid chose, and the
-winner is put back into the grid search object that the script holds.
+They may stand alone or as a pipeline's last step. A trial that changed the estimator inside a
+`GridSearchCV` and kept its grid would set parameters that the new estimator does not have. Trials
+therefore vary the estimator that the grid has chosen, and the winner is put back into the grid
+search object that the script holds.
 """
 
 import copy
 from typing import Any, Dict, Optional
 
 GRIDS = ("param_grid", "param_distributions", "search_spaces")
-"""How searches (scikit-learn's, scikit-optimize's) call the values they try."""
+"""The parameters by which searches (scikit-learn's, scikit-optimize's) take the values to try."""
 
 
 def is_parameter_search(estimator: Any) -> bool:
@@ -19,15 +19,15 @@ def is_parameter_search(estimator: Any) -> bool:
 
 
 def contains_parameter_search(estimator: Any) -> bool:
-    """Return whether the estimator, or the last step of the pipeline, is a fitted parameter search."""
+    """Return whether an estimator, or its last step, is a fitted parameter search."""
     steps = getattr(estimator, "steps", None)
     return contains_parameter_search(steps[-1][1]) if steps else is_parameter_search(estimator)
 
 
 def chosen(estimator: Any) -> Any:
-    """Return the estimator with a parameter search replaced by what it chose.
+    """Return the estimator with a parameter search replaced by its choice.
 
-    Anything else is returned as it is.
+    Other estimators are returned unchanged.
 
     Example:
         >>> from sklearn.datasets import load_iris
@@ -54,9 +54,9 @@ def chosen(estimator: Any) -> Any:
 
 
 def pinned(estimator: Any, winner: Any) -> Any:
-    """Return an unfitted copy of a parameter search that tries nothing but the winner.
+    """Return an unfitted parameter search whose only candidate is the winner.
 
-    It is what the script has to say to get the winner, and what `suggested.patch` writes.
+    A script with it gets the winner; `suggested.patch` writes it.
     """
     from sklearn.base import clone
 
@@ -74,16 +74,15 @@ def pinned(estimator: Any, winner: Any) -> Any:
 
 
 def adopt(estimator: Any, winner: Any, score: Optional[float] = None) -> None:
-    """Make the script's parameter search hold the fitted winner, as if it had found it.
+    """Make the script's parameter search hold the winner as its own result.
 
     `best_params_` keeps the names of the script's grid, because scripts pass them on to a
     constructor; their values are the winner's if it is of the same class.
 
     Args:
-        estimator: the script's own, or a pipeline with it as the last step; changed in place.
+        estimator: the script's search, or a pipeline with it as the last step; changed in place.
         winner: the fitted winner.
-        score: what the winner's cross-validation gave by the search's own measure, if that is
-            known.
+        score: the winner's cross-validation score by the search's own measure, if it is known.
     """
     steps = getattr(estimator, "steps", None)
     if steps:
