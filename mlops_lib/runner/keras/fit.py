@@ -466,8 +466,7 @@ class Fit:
 
         Args:
             python: whether Python code reads the data; others cannot.
-            passed_over: whether steps were skipped, from which it can be seen; else the checkpoint
-                tells.
+            passed_over: whether steps were skipped, which shows it; else the checkpoint does.
         """
         assert self.resume_point is not None
         now = rng.capture_python() if passed_over else self.resume_point["random"]
@@ -477,9 +476,8 @@ class Fit:
         """Restore the state of the checkpoint, after its steps were skipped.
 
         Args:
-            consumes_rng: whether reading the data advances the process RNG. It then is where the
-                data left
-                it, which is right for the next step.
+            consumes_rng: whether reading the data advances the process RNG. The data has then left
+                it at the right position for the next step.
         """
         state = self.resume_point
         assert state is not None

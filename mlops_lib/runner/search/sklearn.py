@@ -1,15 +1,14 @@
-"""The search for scikit-learn: hyperparameters of the developer's estimator first, then other
-estimators.
+"""The search for scikit-learn.
 
-Selection is by cross-validation on the examples the script trained on, which the gate never judges.
-Values are proposed by Optuna's tree-structured Parzen estimator (Bergstra et al. 2011) where the
-image has it, else at random. The sequence is a function of the seed and of the scores told, so a
-search that was killed repeats its finished trials from their records and goes on.
+Hyperparameters of the developer's estimator come first, then other estimators. Selection is by
+cross-validation on the examples that the script trained on, which the gate never judges. Values are
+proposed by Optuna's tree-structured Parzen estimator (Bergstra et al. 2011) if the image has it,
+else at random. The sequence is a function of the seed and of the scores so far: a search that was
+killed reads its finished trials from their records and continues with the same candidates.
 """
 
 import inspect
 import os
-import random
 import time
 import warnings
 from typing import Any, Dict, List, Optional, Tuple
@@ -18,199 +17,26 @@ from mlops_lib.runner import protocol
 from mlops_lib.runner.journal import Journal, plain
 from mlops_lib.runner.metrics import example_hashes
 from mlops_lib.runner.search import failures, parameter_search
+from mlops_lib.runner.search.estimator_spaces import (
+    CLASSIFIERS,
+    REGRESSORS,
+    SCALERS,
+    SPACES,
+    STEPS,
+    WANTS_SCALED,
+    Proposals,
+    Space,
+)
 from mlops_lib.runner.search.examples import rows
 from mlops_lib.runner.state import atomic
 
-Space = Dict[str, Tuple[Any, ...]]
-"""Parameter to ("log", low, high), ("real", low, high), ("int", low, high) or ("choice", value, …).
-"""
-
-_TREES: Space = {
-    "n_estimators": ("int", 100, 500),
-    "max_depth": ("choice", None, 8, 16, 32),
-    "min_samples_leaf": ("int", 1, 8),
-    "max_features": ("choice", "sqrt", 0.3, 0.6, None),
-}
-_TREE: Space = {
-    "max_depth": ("choice", None, 4, 8, 16, 32),
-    "min_samples_leaf": ("int", 1, 20),
-    "min_samples_split": ("int", 2, 20),
-    "ccp_alpha": ("choice", 0.0, 1e-4, 1e-3),
-    "max_features": ("choice", None, "sqrt", 0.5),
-    "max_leaf_nodes": ("choice", None, 64, 256),
-}
-_HISTOGRAM: Space = {
-    "learning_rate": ("log", 0.02, 0.3),
-    "max_iter": ("int", 100, 400),
-    "max_leaf_nodes": ("int", 15, 63),
-    "min_samples_leaf": ("int", 5, 40),
-    "l2_regularization": ("log", 1e-6, 1.0),
-}
-_BOOSTED: Space = {
-    "learning_rate": ("log", 0.02, 0.3),
-    "n_estimators": ("int", 100, 500),
-    "max_depth": ("int", 2, 8),
-    "subsample": ("real", 0.6, 1.0),
-}
-_XGB: Space = {
-    **_BOOSTED,
-    "min_child_weight": ("log", 0.5, 20.0),
-    "colsample_bytree": ("real", 0.5, 1.0),
-    "reg_lambda": ("log", 0.1, 10.0),
-}
-_LGBM: Space = {
-    "learning_rate": ("log", 0.02, 0.3),
-    "n_estimators": ("int", 100, 500),
-    "num_leaves": ("int", 15, 63),
-    "min_child_samples": ("int", 5, 40),
-    "colsample_bytree": ("real", 0.5, 1.0),
-    "reg_lambda": ("log", 1e-3, 10.0),
-}
-_SVM: Space = {
-    "C": ("log", 0.1, 100.0),
-    "gamma": ("choice", "scale", "auto", 0.001, 0.01, 0.1),
-    "kernel": ("choice", "rbf", "poly"),
-}
-_LINEAR_SVM: Space = {"C": ("log", 0.01, 100.0), "max_iter": ("choice", 5000)}
-_NEIGHBORS: Space = {
-    "n_neighbors": ("int", 1, 25),
-    "weights": ("choice", "uniform", "distance"),
-    "p": ("choice", 1, 2),
-}
-_NETWORK: Space = {
-    "hidden_layer_sizes": ("choice", (100,), (200,), (100, 50), (200, 100)),
-    "alpha": ("log", 1e-5, 0.1),
-    "learning_rate_init": ("log", 3e-4, 1e-2),
-    "max_iter": ("choice", 400),
-    "early_stopping": ("choice", False, True),
-}
-
-SPACES: Dict[str, Space] = {
-    "LogisticRegression": {"C": ("log", 1e-3, 100.0), "max_iter": ("choice", 1000)},
-    "RidgeClassifier": {"alpha": ("log", 1e-3, 100.0)},
-    "SGDClassifier": {
-        "alpha": ("log", 1e-6, 0.1),
-        "loss": ("choice", "hinge", "log_loss", "modified_huber"),
-        "max_iter": ("choice", 2000),
-        "penalty": ("choice", "l2", "l1", "elasticnet"),
-    },
-    "Perceptron": {
-        "alpha": ("log", 1e-6, 0.1),
-        "penalty": ("choice", None, "l2", "l1"),
-        "max_iter": ("choice", 2000),
-    },
-    "DecisionTreeClassifier": {**_TREE, "criterion": ("choice", "gini", "entropy")},
-    "DecisionTreeRegressor": _TREE,
-    "RandomForestClassifier": _TREES,
-    "RandomForestRegressor": _TREES,
-    "ExtraTreesClassifier": _TREES,
-    "ExtraTreesRegressor": _TREES,
-    "GradientBoostingClassifier": _BOOSTED,
-    "GradientBoostingRegressor": _BOOSTED,
-    "XGBClassifier": _XGB,
-    "XGBRegressor": _XGB,
-    "LGBMClassifier": _LGBM,
-    "LGBMRegressor": _LGBM,
-    "HistGradientBoostingClassifier": _HISTOGRAM,
-    "HistGradientBoostingRegressor": _HISTOGRAM,
-    "AdaBoostClassifier": {"n_estimators": ("int", 50, 400), "learning_rate": ("log", 0.05, 2.0)},
-    "AdaBoostRegressor": {"n_estimators": ("int", 50, 400), "learning_rate": ("log", 0.05, 2.0)},
-    "BaggingClassifier": {"n_estimators": ("int", 10, 200), "max_samples": ("real", 0.4, 1.0)},
-    "SVC": _SVM,
-    "SVR": {**_SVM, "epsilon": ("log", 0.01, 1.0)},
-    "LinearSVC": _LINEAR_SVM,
-    "LinearSVR": _LINEAR_SVM,
-    "KNeighborsClassifier": _NEIGHBORS,
-    "KNeighborsRegressor": _NEIGHBORS,
-    "GaussianNB": {"var_smoothing": ("log", 1e-10, 1e-1)},
-    "MultinomialNB": {"alpha": ("log", 1e-3, 10.0)},
-    "ComplementNB": {"alpha": ("log", 1e-3, 10.0)},
-    "BernoulliNB": {"alpha": ("log", 1e-3, 10.0)},
-    "MLPClassifier": _NETWORK,
-    "MLPRegressor": _NETWORK,
-    "Ridge": {"alpha": ("log", 1e-3, 1000.0)},
-    "Lasso": {"alpha": ("log", 1e-4, 10.0)},
-    "ElasticNet": {"alpha": ("log", 1e-4, 10.0), "l1_ratio": ("real", 0.05, 0.95)},
-    "SGDRegressor": {
-        "alpha": ("log", 1e-6, 0.1),
-        "penalty": ("choice", "l2", "l1", "elasticnet"),
-        "max_iter": ("choice", 2000),
-    },
-    "HuberRegressor": {
-        "alpha": ("log", 1e-5, 1.0),
-        "epsilon": ("real", 1.05, 2.5),
-        "max_iter": ("choice", 1000),
-    },
-    "KernelRidge": {"alpha": ("log", 1e-3, 10.0), "kernel": ("choice", "linear", "rbf", "poly")},
-    "NuSVC": {"nu": ("real", 0.1, 0.6), "gamma": ("choice", "scale", "auto", 0.01, 0.1)},
-    "LinearDiscriminantAnalysis": {
-        "solver": ("choice", "lsqr"),
-        "shrinkage": ("choice", None, "auto", 0.1, 0.5),
-    },
-    "QuadraticDiscriminantAnalysis": {"reg_param": ("real", 0.0, 1.0)},
-}
-
-STEPS: Dict[str, Space] = {
-    "TfidfVectorizer": {
-        "ngram_range": ("choice", (1, 1), (1, 2)),
-        "sublinear_tf": ("choice", False, True),
-        "min_df": ("choice", 1, 2),
-    },
-    "CountVectorizer": {
-        "ngram_range": ("choice", (1, 1), (1, 2)),
-        "binary": ("choice", False, True),
-        "min_df": ("choice", 1, 2),
-    },
-    "PCA": {"n_components": ("choice", None, 0.9, 0.95, 0.99)},
-    "PolynomialFeatures": {"degree": ("choice", 1, 2), "interaction_only": ("choice", False, True)},
-    "SimpleImputer": {"strategy": ("choice", "mean", "median", "most_frequent")},
-    "SelectKBest": {"k": ("choice", "all", 10, 20)},
-}
-"""Spaces of the steps before the estimator in a pipeline."""
-SCALERS = ("StandardScaler", "MinMaxScaler", "RobustScaler", "MaxAbsScaler")
-"""Scalers that stand in for each other."""
-WANTS_SCALED = (
-    "SVC",
-    "SVR",
-    "NuSVC",
-    "LinearSVC",
-    "LinearSVR",
-    "KNeighborsClassifier",
-    "KNeighborsRegressor",
-    "MLPClassifier",
-    "MLPRegressor",
-    "LogisticRegression",
-    "SGDClassifier",
-    "SGDRegressor",
-    "Perceptron",
-    "Ridge",
-    "Lasso",
-    "ElasticNet",
-    "RidgeClassifier",
-    "KernelRidge",
-)
-
-CLASSIFIERS = (
-    ("sklearn.ensemble", "HistGradientBoostingClassifier", False),
-    ("sklearn.ensemble", "ExtraTreesClassifier", False),
-    ("sklearn.svm", "SVC", True),
-    ("sklearn.linear_model", "LogisticRegression", True),
-    ("sklearn.neighbors", "KNeighborsClassifier", True),
-)
-"""Module, class, whether it wants its inputs scaled; the order in which others are tried."""
-REGRESSORS = (
-    ("sklearn.ensemble", "HistGradientBoostingRegressor", False),
-    ("sklearn.ensemble", "ExtraTreesRegressor", False),
-    ("sklearn.linear_model", "Ridge", True),
-    ("sklearn.svm", "SVR", True),
-)
 JUDGED_SHARE = 0.2
 FEWEST_JUDGED = 20
 OWN_TRIALS = 4
-"""Trials of the developer's own estimator before others are tried."""
+"""The number of trials of the developer's own estimator before others are tried."""
 
 RARE_COUNTS = ("balanced_accuracy", "f1", "recall", "precision")
-"""Metrics that a rare class counts in as much as a frequent one."""
+"""Metrics in which a rare class counts as much as a frequent one."""
 SCORERS = {
     "accuracy": "accuracy",
     "balanced_accuracy": "balanced_accuracy",
@@ -226,64 +52,8 @@ SCORERS = {
 }
 
 
-class Proposals:
-    """Values for one space: asked one set at a time, told each one's score."""
-
-    def __init__(self, space: Space, seed: int) -> None:
-        self.space = space
-        self._random = random.Random(seed)
-        try:
-            import optuna
-        except ImportError:
-            self._study: Any = None
-        else:
-            optuna.logging.set_verbosity(optuna.logging.ERROR)
-            self._study = optuna.create_study(
-                direction="maximize", sampler=optuna.samplers.TPESampler(seed=seed)
-            )
-        self._asked: Any = None
-
-    def ask(self) -> Dict[str, Any]:
-        """The next values to try."""
-        if self._study is None:
-            return {name: self._draw(spec) for name, spec in self.space.items()}
-        self._asked = self._study.ask()
-        return {name: self._suggest(name, spec) for name, spec in self.space.items()}
-
-    def tell(self, score: Optional[float]) -> None:
-        """How good the values asked last were; None when they failed."""
-        if self._study is not None and self._asked is not None:
-            from optuna.trial import TrialState
-
-            if score is None:
-                self._study.tell(self._asked, state=TrialState.FAIL)
-            else:
-                self._study.tell(self._asked, score)
-
-    def _suggest(self, name: str, spec: Tuple[Any, ...]) -> Any:
-        kind = spec[0]
-        values = spec[1:]
-        if kind == "choice":
-            # Optuna stores plain scalars only, so a tuple is chosen by its place.
-            return values[self._asked.suggest_categorical(name, list(range(len(values))))]
-        if kind == "int":
-            return self._asked.suggest_int(name, *values)
-        return self._asked.suggest_float(name, *values, log=kind == "log")
-
-    def _draw(self, spec: Tuple[Any, ...]) -> Any:
-        kind = spec[0]
-        values = spec[1:]
-        if kind == "choice":
-            return self._random.choice(values)
-        if kind == "int":
-            return self._random.randint(*values)
-        if kind == "log":
-            return float(values[0] * (values[1] / values[0]) ** self._random.random())
-        return self._random.uniform(*values)
-
-
 class Candidate:
-    """An estimator to try, with the words for what is different about it."""
+    """An estimator to try, and its difference from the developer's in words."""
 
     def __init__(self, family: str, estimator: Any, parameters: Dict[str, Any], words: str) -> None:
         self.family = family
@@ -293,7 +63,15 @@ class Candidate:
 
 
 class Search:
-    """One search around one judged fit."""
+    """One search around one judged fit.
+
+    Args:
+        fit: the judged fit (mlops_lib.runner.sklearn.adapter).
+        request: the `search` object of docs/run-directory.md.
+        journal: gets `trial` events and progress.
+        folder: the directory of the search's state.
+        seed: the run's seed.
+    """
 
     def __init__(
         self, fit: Any, request: Dict[str, Any], journal: Journal, *, folder: str, seed: int
@@ -304,24 +82,23 @@ class Search:
         self.folder = folder
         self.seed = seed
         self.base = parameter_search.chosen(fit.estimator)
-        """The developer's estimator as trials vary it; of a grid search what it chose."""
+        """The developer's estimator that trials vary; for a grid search its choice."""
         self.run_seed = seed
         self.seed = int(request.get("search_seed") or seed)
-        """What candidates and folds are drawn from: that of the run whose winner is followed."""
+        """The seed of candidates and folds; that of the followed run, if there is one."""
         self._followed = {
-            int(one["number"]): one
-            for one in request.get("followed") or ()
-            if isinstance(one, dict)
+            int(record["number"]): record
+            for record in request.get("followed") or ()
+            if isinstance(record, dict)
         }
-        """Trials of that run, whose scores are taken as they are: nothing is chosen anew."""
+        """Records of a followed run's trials; their scores are used, so the choice is the same."""
         self.notes: List[str] = []
-        self.x, self.y = fit.x, fit.y
-        """What trials are cross-validated on, and the winner is fitted on."""
+        self.x = fit.x
+        self.y = fit.y
+        """The examples on which trials are cross-validated and the winner is fitted."""
         self.selection = "disjoint"
         self.judged: Optional[Tuple[Any, Any]] = None
-        """Examples and targets that are kept from the trials and the winner, if the gate had none
-        of its own.
-        """
+        """Examples and targets kept from trials and winner, if the gate had none of its own."""
         self._keep_some_back()
         self.metric = str(request.get("metric", "accuracy"))
         self.mode = str(request.get("mode", "max"))
@@ -332,7 +109,7 @@ class Search:
         os.makedirs(os.path.join(folder, "trials"), exist_ok=True)
 
     def run(self) -> Dict[str, Any]:
-        """Search, give the script's estimator the winner, and return the result's record."""
+        """Search, turn the script's estimator into the winner, and return the result."""
         before = repr(self.fit.estimator).splitlines()
         stopped = "exhausted"
         try:
@@ -379,10 +156,10 @@ class Search:
         return result
 
     def _keep_some_back(self) -> None:
-        """Keep a fifth of the examples for the gate, if all it had was the cross-validation that
-        the script trained by.
+        """Keep a fifth of the examples for the gate, if it had only a cross-validation.
 
-        A grid search's `best_score_` is a mean over other models than the one kept, on the examples
+        A grid search's `best_score_` is a mean over other models than the one it keeps, on the
+        examples
         that chose it.
         """
         names = example_hashes.hashes(self.fit.x)
@@ -392,18 +169,20 @@ class Search:
             or example_hashes.Examples(names).digest != self.request.get("judged_digest")
         ):
             return
+        # Chosen by content, so that every attempt and every seed keeps the same examples.
         order = sorted(set(names))
-        kept_back = set(order[: int(len(order) * JUDGED_SHARE)])
-        if len(kept_back) < FEWEST_JUDGED:
+        judged_names = set(order[: int(len(order) * JUDGED_SHARE)])
+        if len(judged_names) < FEWEST_JUDGED:
             self.selection = "contaminated"
             return
-        judged = [i for i, name in enumerate(names) if name in kept_back]
-        rest = [i for i, name in enumerate(names) if name not in kept_back]
+        judged = [i for i, name in enumerate(names) if name in judged_names]
+        rest = [i for i, name in enumerate(names) if name not in judged_names]
         self.judged = picked(self.fit.x, judged), picked(self.fit.y, judged)
-        self.x, self.y = picked(self.fit.x, rest), picked(self.fit.y, rest)
+        self.x = picked(self.fit.x, rest)
+        self.y = picked(self.fit.y, rest)
         self.notes.append(
-            f"the script's own number is a cross-validation's: {len(judged)} examples are kept from the search and its winner,"
-            " which is judged on them"
+            f"the script's own number is a cross-validation's: {len(judged)} examples are kept"
+            " from the search and its winner, which is judged on them"
         )
 
     def _signed(self, score: float) -> float:
@@ -417,8 +196,8 @@ class Search:
         limit = int(self.request.get("trials", 12))
         budget_s = 60.0 * float(self.request.get("minutes", 30))
         self._try(Candidate("own", unfitted(self.base), {}, ""), 0)
-        # Trial 0 passing here says the script's own test found it wanting: the bar must be cleared
-        # by a margin.
+        # Trial 0 may clear the bar here although the gate has rejected it: cross-validation judges
+        # other examples. A winner has to beat trial 0, and the bar by a margin.
         for number in range(1, limit + 1):
             if self.seconds > budget_s:
                 return "minutes"
@@ -454,16 +233,21 @@ class Search:
         return bool(self._signed(trial["score"]) - 2 * spread >= self._signed(float(target)))
 
     def _next(self, number: int) -> Optional[Candidate]:
-        """The developer's estimator with other values, then other estimators, then the best of all
+        """Return the next candidate, or None if there is none.
+
+        They are the developer's estimator with other values, then other estimators, then the best
+        of all
         with other values.
         """
         own_only = bool(self.request.get("own_only"))
         others = [] if own_only else self._others()
-        first = len(others) > 0 and others[0].family == "scaled" and not _is_scaled(self.x)
-        if first and number == 1:
+        # For an estimator that is sensitive to scales, scaled inputs are tried before other values.
+        scaled_first = len(others) > 0 and others[0].family == "scaled" and not _is_scaled(self.x)
+        if scaled_first and number == 1:
             return others[0]
-        if number <= OWN_TRIALS + first or own_only:
-            own = self._varied("own", self.candidates[self._best_of(2 if first else 1)].estimator)
+        if number <= OWN_TRIALS + scaled_first or own_only:
+            best_first = self._best_of(2 if scaled_first else 1)
+            own = self._varied("own", self.candidates[best_first].estimator)
             if own is not None or own_only:
                 return own
         place = number - OWN_TRIALS - 1 if "own" in self._proposals else number - 1
@@ -480,7 +264,7 @@ class Search:
         return self._varied(leader.family, leader.estimator)
 
     def _best_of(self, count: int) -> int:
-        """The number of the best of the first trials."""
+        """Return the number of the best of the first trials."""
         scored = [t for t in self.trials[:count] if t["score"] is not None]
         return max(scored, key=lambda t: self._signed(t["score"]), default={"number": 0})["number"]
 
@@ -495,49 +279,45 @@ class Search:
                     f"{type(last).__name__} has no space of its own: other estimators are tried"
                 )
             return None
-        known = last.get_params()
-        space = {prefix + name: spec for name, spec in space.items() if name in known}
-        if self.metric in RARE_COUNTS and "class_weight" in known:
+        parameters = last.get_params()
+        space = {prefix + name: spec for name, spec in space.items() if name in parameters}
+        if self.metric in RARE_COUNTS and "class_weight" in parameters:
             space[f"{prefix}class_weight"] = ("choice", "balanced", None)
         if family not in self._proposals:
             self._proposals[family] = Proposals({**space, **step_spaces(estimator)}, self.seed)
         values = self._proposals[family].ask()
         varied = clone(estimator).set_params(
-            **{name: made(value) for name, value in values.items()}
+            **{name: as_parameter(value) for name, value in values.items()}
         )
-        said = ", ".join(
+        settings = ", ".join(
             f"{n[len(prefix) :] if n.startswith(prefix) else n}={_short(v)}"
             for n, v in values.items()
         )
-        return Candidate(family, varied, values, f"{type(last).__name__} with {said}")
+        return Candidate(family, varied, values, f"{type(last).__name__} with {settings}")
 
     def _with_threshold(self) -> List[Candidate]:
-        """Return the estimator with a threshold of its own, if that can raise the metric: half is
-        best for accuracy alone.
+        """Return the estimator with a tuned threshold, if that can raise the metric.
+
+        The default of one half is best for accuracy alone.
         """
         from sklearn import model_selection
         from sklearn.base import clone, is_classifier
 
-        tuned = getattr(
-            model_selection, "TunedThresholdClassifierCV", None
-        )  # since scikit-learn 1.5
+        # Since scikit-learn 1.5.
+        tuned_class = getattr(model_selection, "TunedThresholdClassifierCV", None)
         is_binary = is_classifier(self.base) and len(set(getattr(self.base, "classes_", ()))) == 2
         if (
-            tuned is None
+            tuned_class is None
             or self.metric not in RARE_COUNTS
             or not is_binary
             or not hasattr(self.base, "predict_proba")
         ):
             return []
-        made = tuned(clone(self.base), scoring=SCORERS[self.metric], random_state=self.seed)
-        return [
-            Candidate(
-                "threshold",
-                made,
-                {},
-                f"{type(self.base).__name__} with the threshold that is best for {self.metric}",
-            )
-        ]
+        estimator = tuned_class(
+            clone(self.base), scoring=SCORERS[self.metric], random_state=self.seed
+        )
+        words = f"{type(self.base).__name__} with the threshold that is best for {self.metric}"
+        return [Candidate("threshold", estimator, {}, words)]
 
     def _others(self) -> List[Candidate]:
         from importlib import import_module
@@ -547,45 +327,46 @@ class Search:
         from sklearn.preprocessing import StandardScaler
 
         prefix, last = last_step(self.base)
-        found = []
+        candidates = []
         if not prefix and type(last).__name__ in WANTS_SCALED:
             words = f"{type(last).__name__} on scaled inputs"
-            found.append(
+            candidates.append(
                 Candidate("scaled", make_pipeline(StandardScaler(), clone(last)), {}, words)
             )
-        found += self._with_threshold()
+        candidates += self._with_threshold()
         for module, name, scaled in CLASSIFIERS if is_classifier(self.base) else REGRESSORS:
             if name == type(last).__name__:
                 continue
-            made = getattr(import_module(module), name)()
-            if hasattr(last, "predict_proba") and not hasattr(made, "predict_proba"):
-                continue  # the script may ask for it
-            if "random_state" in made.get_params():
-                made.set_params(random_state=self.run_seed)
+            other = getattr(import_module(module), name)()
+            if hasattr(last, "predict_proba") and not hasattr(other, "predict_proba"):
+                continue  # the script may call it
+            if "random_state" in other.get_params():
+                other.set_params(random_state=self.run_seed)
             if prefix:
-                whole = clone(self.base).set_params(**{prefix[:-2]: made})
+                estimator = clone(self.base).set_params(**{prefix[:-2]: other})
             else:
-                whole = make_pipeline(StandardScaler(), made) if scaled else made
-            found.append(Candidate(name, whole, {}, f"{name} instead of {type(last).__name__}"))
-        return found
+                estimator = make_pipeline(StandardScaler(), other) if scaled else other
+            words = f"{name} instead of {type(last).__name__}"
+            candidates.append(Candidate(name, estimator, {}, words))
+        return candidates
 
     def _try(self, candidate: Candidate, number: int) -> Dict[str, Any]:
-        """Cross-validate a candidate, or take its record from before."""
+        """Cross-validate a candidate, or read its record of an earlier attempt."""
         path = os.path.join(self.folder, "trials", f"{number}.json")
         self.candidates[number] = candidate
-        kept = self._followed.get(number) or atomic.read_json(path)
-        if isinstance(kept, dict) and kept.get("edits") == (
-            [candidate.words] if candidate.words else []
-        ):
-            self.trials.append(kept)
-            self.seconds += float(kept.get("seconds", 0.0))
-            return kept
+        record = self._followed.get(number) or atomic.read_json(path)
+        edits = [candidate.words] if candidate.words else []
+        # A record with other words belongs to an earlier search with other settings.
+        if isinstance(record, dict) and record.get("edits") == edits:
+            self.trials.append(record)
+            self.seconds += float(record.get("seconds", 0.0))
+            return record
         self.journal.progress("search", trial=number)
         began = time.monotonic()
         trial: Dict[str, Any] = {
             "number": number,
             "parent": None if number == 0 else 0,
-            "edits": [candidate.words] if candidate.words else [],
+            "edits": edits,
             "hyperparameters": {**{k: _plain(v) for k, v in candidate.parameters.items()}},
             "inherited": "",
             "state": "finished",
@@ -620,7 +401,7 @@ class Search:
         folds = splitter(5, shuffle=True, random_state=self.seed)
         scorer = SCORERS.get(self.metric, "accuracy" if is_classifier(estimator) else "r2")
         if scorer.endswith("_macro") and _is_binary(self.y):
-            scorer = scorer[: -len("_macro")]  # as the metric's function does without being told
+            scorer = scorer[: -len("_macro")]  # the default of scikit-learn's metric functions
         with warnings.catch_warnings():
             warnings.simplefilter("ignore")
             scores = cross_val_score(
@@ -630,8 +411,9 @@ class Search:
         return [sign * float(score) for score in scores]
 
     def _own_score(self, candidate: Candidate) -> Optional[float]:
-        """What the script's parameter search would call the candidate's score; None if it measures
-        something else.
+        """Return the candidate's score by the script's own parameter search, or None.
+
+        None if that search measures another metric.
         """
         from sklearn.base import is_classifier
 
@@ -639,12 +421,12 @@ class Search:
         scorer = SCORERS.get(self.metric, usual)
         if scorer != (getattr(_last_search(self.fit.estimator), "scoring", None) or usual):
             return None
-        number = next(number for number, one in self.candidates.items() if one is candidate)
-        score = next((one["score"] for one in self.trials if one["number"] == number), None)
+        number = next(n for n, known in self.candidates.items() if known is candidate)
+        score = next((trial["score"] for trial in self.trials if trial["number"] == number), None)
         return -score if score is not None and scorer.startswith("neg_") else score
 
     def _graft(self, candidate: Candidate) -> None:
-        """Fit the winner on everything the script trained on, and make the script's estimator it."""
+        """Fit the winner on all selected examples; turn the script's estimator into it."""
         from mlops_lib.runner.sklearn.adapter import graft
 
         estimator = self.fit.estimator
@@ -667,20 +449,21 @@ class Search:
 
 
 def _last_search(estimator: Any) -> Any:
-    """The parameter search itself: a pipeline's is its last step."""
+    """Return the parameter search itself, which may be a pipeline's last step."""
     steps = getattr(estimator, "steps", None)
     return _last_search(steps[-1][1]) if steps else estimator
 
 
-def picked(values: Any, kept: List[int]) -> Any:
+def picked(values: Any, index: List[int]) -> Any:
     """Return some examples of an array, a data frame, a sparse matrix or a list."""
     is_plain = isinstance(values, list) and not (values and hasattr(values[0], "shape"))
-    return [values[i] for i in kept] if is_plain else rows(values, kept)
+    return [values[i] for i in index] if is_plain else rows(values, index)
 
 
 def unfitted(estimator: Any) -> Any:
-    """A fresh copy that can be fitted on examples alone: early stopping is the number of rounds
-    that it came to.
+    """Return a fresh copy that can be fitted without an evaluation set.
+
+    Early stopping needs one, so it is replaced by the number of rounds at which it stopped.
     """
     from sklearn.base import clone
 
@@ -695,27 +478,29 @@ def unfitted(estimator: Any) -> Any:
 
 
 def step_spaces(estimator: Any) -> Space:
-    """The space of what stands before the estimator in a pipeline: its settings, and which scaler
-    it is.
+    """Return the space of the steps before the estimator in a pipeline.
+
+    It holds their settings, and the choice of the scaler.
     """
-    found: Space = {}
+    space: Space = {}
     for name, step in getattr(estimator, "steps", [])[:-1]:
         kind = type(step).__name__
         if kind in SCALERS:
-            found[name] = ("choice", *[_SCALER + one for one in SCALERS])
-        known = step.get_params() if hasattr(step, "get_params") else {}
-        found.update(
-            {f"{name}__{n}": spec for n, spec in STEPS.get(kind, {}).items() if n in known}
-        )
-    return found
+            space[name] = ("choice", *[_SCALER + scaler for scaler in SCALERS])
+        parameters = step.get_params() if hasattr(step, "get_params") else {}
+        for parameter, spec in STEPS.get(kind, {}).items():
+            if parameter in parameters:
+                space[f"{name}__{parameter}"] = spec
+    return space
 
 
 _SCALER = "scaler:"
 
 
-def made(value: Any) -> Any:
-    """A proposed value as the estimator takes it: a scaler is named in the space, so that values
-    stay plain.
+def as_parameter(value: Any) -> Any:
+    """Return a proposed value as a parameter of the estimator.
+
+    A scaler is represented by its name in the space, so that values stay plain data.
     """
     if isinstance(value, str) and value.startswith(_SCALER):
         from sklearn import preprocessing
@@ -725,7 +510,7 @@ def made(value: Any) -> Any:
 
 
 def _is_scaled(x: Any) -> bool:
-    """Whether the inputs are on one scale, near 1, or nothing that can be scaled."""
+    """Return whether the inputs are on one scale near 1, or not numeric at all."""
     import numpy
 
     try:
@@ -743,21 +528,28 @@ def _is_binary(y: Any) -> bool:
 
 
 def describe(estimator: Any) -> Dict[str, Any]:
-    """An estimator as JSON: its class, the parameters that are not its defaults, its steps, and
-    estimators it is given.
+    """Return an estimator as JSON.
+
+    It has the class, the parameters that differ from their defaults, the steps of a pipeline, and
+    estimators among the parameters.
     """
     kind = type(estimator)
     module = public_module(kind.__module__)
-    steps = [[name, describe(one)] for name, one in getattr(estimator, "steps", [])]
-    known = inspect.signature(kind.__init__).parameters
-    given = {} if steps else estimator.get_params(deep=False)
-    inner = {name: describe(value) for name, value in given.items() if _is_estimator(value)}
+    steps = [[name, describe(step)] for name, step in getattr(estimator, "steps", [])]
+    signature = inspect.signature(kind.__init__).parameters
+    values = {} if steps else estimator.get_params(deep=False)
+    inner = {name: describe(value) for name, value in values.items() if _is_estimator(value)}
     changed = {
         name: plain(value)
-        for name, value in given.items()
-        if name not in inner and (name not in known or not _is_same(known[name].default, value))
+        for name, value in values.items()
+        if name not in inner
+        and (name not in signature or not _is_same(signature[name].default, value))
     }
-    order = [one.name for one in known.values() if one.kind is one.POSITIONAL_OR_KEYWORD][1:]
+    order = [
+        parameter.name
+        for parameter in signature.values()
+        if parameter.kind is parameter.POSITIONAL_OR_KEYWORD
+    ][1:]
     return {
         "class": kind.__name__,
         "module": module,
@@ -789,7 +581,7 @@ def _is_same(usual: Any, value: Any) -> bool:
 
 
 def last_step(estimator: Any) -> Tuple[str, Any]:
-    """The estimator whose parameters are searched, with the prefix that reaches them."""
+    """Return the estimator whose parameters are searched, after their prefix."""
     steps = getattr(estimator, "steps", None)
     if steps:
         name, last = steps[-1]
