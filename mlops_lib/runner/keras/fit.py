@@ -156,10 +156,14 @@ class Fit:
             x = self.call.get("x")
             steps = self.call.get("steps_per_epoch")
             reader = examples.reader(x, steps) if seen is None else None
-            run.evaluations.trained(self.model, x, seen, *(() if reader is None else (reader,)))
-            run.leaks.trained(self.model, self._training_rows(), self._training_rows("y"), source=x)
+            run.evaluations.record_training(
+                self.model, x, seen, *(() if reader is None else (reader,))
+            )
+            run.leaks.record_training(
+                self.model, self._training_rows(), self._training_rows("y"), source=x
+            )
             if seen is not None:
-                run.seen[self.number] = seen
+                run.fit_examples[self.number] = seen
         self._record_metrics(history)
         run.models[self.number] = self.model
         if self.is_searched and run.search is not None:
