@@ -61,38 +61,42 @@ def choose(call: FitCall, request: SearchRequest) -> Selected:
     Raises:
         RefusedError: the data can be read only once, or none of it can be held back.
     """
-    given = call.arguments
-    x = given.get("x")
+    arguments = call.arguments
+    x = arguments.get("x")
     one_shot = read_once(x)
-    if one_shot and not (given.get("steps_per_epoch") and given.get("validation_data") is not None):
+    if one_shot and not (
+        arguments.get("steps_per_epoch") and arguments.get("validation_data") is not None
+    ):
         raise RefusedError(
             "the training data can be read only once: a trial would have nothing to train on"
         )
     training = {
-        name: given[name] for name in ("x", "y", "sample_weight") if given.get(name) is not None
+        name: arguments[name]
+        for name in ("x", "y", "sample_weight")
+        if arguments.get(name) is not None
     }
-    held = _held_out(given, training)
-    if held is not None:
-        chosen = _from_validation(held, training, request, call.seen)
-        if chosen is not None:
+    validation = _held_out(arguments, training)
+    if validation is not None:
+        selected = _from_validation(validation, training, request, call.seen)
+        if selected is not None:
             if one_shot:
-                chosen.notes.append(
+                selected.notes.append(
                     "the training data is a generator: each trial reads on from where the last one"
                     " stopped"
                 )
-            return chosen
+            return selected
     if one_shot:
         raise RefusedError(
             "the training data can be read only once, and nothing else can be held back"
         )
-    chosen = _split(training, given, request)
-    if chosen.hashes & call.seen:
-        chosen.kind = "contaminated"
-        chosen.notes.append(
+    selected = _split(training, arguments, request)
+    if selected.hashes & call.seen:
+        selected.kind = "contaminated"
+        selected.notes.append(
             "an earlier fit trained this model on the selection examples: no score of a trial is"
             " honest"
         )
-    return chosen
+    return selected
 
 
 def read_once(x: Any) -> bool:
@@ -101,18 +105,20 @@ def read_once(x: Any) -> bool:
     return inspect.isgenerator(x) or (hasattr(x, "__next__") and not indexed)
 
 
-def _held_out(given: Dict[str, Any], training: Dict[str, Any]) -> Optional[Tuple[Any, Any, Any]]:
+def _held_out(
+    arguments: Dict[str, Any], training: Dict[str, Any]
+) -> Optional[Tuple[Any, Any, Any]]:
     """Return the fit's validation examples as arrays, or None.
 
     The rows that `validation_split` takes are removed from `training`.
     """
-    data = given.get("validation_data")
+    data = arguments.get("validation_data")
     if data is not None:
         if isinstance(data, (tuple, list)):
             x, y, *rest = (*data, None) if len(data) == 2 else data
             return as_arrays(x), as_arrays(y), as_arrays(rest[0]) if rest else None
-        return _identified(data, given.get("validation_steps"))
-    share = given.get("validation_split") or 0.0
+        return _identified(data, arguments.get("validation_steps"))
+    share = arguments.get("validation_split") or 0.0
     if not share:
         return None
     arrays = {name: as_arrays(value) for name, value in training.items()}
@@ -130,14 +136,18 @@ def _identified(data: Any, steps: Optional[int]) -> Optional[Tuple[Any, Any, Any
     from mlops_lib.runner.keras.examples import Source
 
     try:
-        held = in_memory(data, steps)
+        arrays = in_memory(data, steps)
     except RefusedError:
         return None
-    return held if Source(data, steps=steps).is_same_again(example_hashes.hashes(held[0])) else None
+    return (
+        arrays
+        if Source(data, steps=steps).is_same_again(example_hashes.hashes(arrays[0]))
+        else None
+    )
 
 
 def _from_validation(
-    held: Tuple[Any, Any, Any],
+    validation: Tuple[Any, Any, Any],
     training: Dict[str, Any],
     request: SearchRequest,
     before: FrozenSet[bytes],
@@ -148,7 +158,7 @@ def _from_validation(
     """
     if not request.judged_digest:
         return None  # they may be the very examples that the gate judged
-    hashes = example_hashes.hashes(held[0])
+    hashes = example_hashes.hashes(validation[0])
     if hashes is None:
         return None
     trained_on = before.union(example_hashes.hashes(training["x"]) or [])
@@ -169,7 +179,7 @@ def _from_validation(
         usable = apart
     if len(usable) < FEWEST:
         return None
-    x, y, weight = (value if value is None else rows(value, usable) for value in held)
+    x, y, weight = (value if value is None else rows(value, usable) for value in validation)
     names = frozenset(hashes[i] for i in usable)
     return Selected(kind, x, y, weight, training, hashes=names, count=len(usable), notes=notes)
 
@@ -181,7 +191,7 @@ def _half(hashes: List[bytes], usable: List[int]) -> List[int]:
     return [i for i in usable if hashes[i] in first]
 
 
-def _split(training: Dict[str, Any], given: Dict[str, Any], request: SearchRequest) -> Selected:
+def _split(training: Dict[str, Any], arguments: Dict[str, Any], request: SearchRequest) -> Selected:
     """Return a split of the training examples, held back from all trials."""
     notes = []
     if not is_arrays(training["x"]):
@@ -199,7 +209,7 @@ def _split(training: Dict[str, Any], given: Dict[str, Any], request: SearchReque
             f"{count} training examples are too few to hold some back for the selection"
         )
     selecting, rest = _draw(
-        training, count, size, request.seed, in_order=given.get("shuffle") is False
+        training, count, size, request.seed, in_order=arguments.get("shuffle") is False
     )
     part = {name: rows(value, selecting) for name, value in training.items()}
     trained = {name: rows(value, rest) for name, value in training.items()}

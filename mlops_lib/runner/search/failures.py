@@ -23,9 +23,13 @@ def common_failure(trials: Iterable[Mapping[str, Any]]) -> str:
         3))
         'no 3'
     """
-    tried: List[Mapping[str, Any]] = [one for one in trials if one.get("number") != 0]
-    messages = [str(one.get("message", "")) for one in tried if one.get("state") == "failed"]
-    if len(messages) < SAME_FAILURES or len(messages) < len(tried):
+    changed_trials: List[Mapping[str, Any]] = [
+        trial for trial in trials if trial.get("number") != 0
+    ]
+    messages = [
+        str(trial.get("message", "")) for trial in changed_trials if trial.get("state") == "failed"
+    ]
+    if len(messages) < SAME_FAILURES or len(messages) < len(changed_trials):
         return ""
     return messages[-1] if len({_VARIABLE.sub("…", message) for message in messages}) == 1 else ""
 

@@ -19,16 +19,16 @@ NAME = "held_back.json"
 
 def note(directory: str, fit: int, hashes: FrozenSet[bytes]) -> None:
     """Hold these examples back from the fits before `fit` in the next execution."""
-    content = {"schema": 1, "fit": fit, "examples": sorted(one.hex() for one in hashes)}
+    content = {"schema": 1, "fit": fit, "examples": sorted(name.hex() for name in hashes)}
     atomic.write_json(os.path.join(directory, NAME), content)
 
 
 def noted(directory: str, fit: int) -> FrozenSet[bytes]:
     """Return the hashes of examples that the fits before `fit` have to leave out."""
-    found = atomic.read_json(os.path.join(directory, NAME))
-    if not isinstance(found, dict) or found.get("fit") != fit:
+    content = atomic.read_json(os.path.join(directory, NAME))
+    if not isinstance(content, dict) or content.get("fit") != fit:
         return frozenset()
-    return frozenset(bytes.fromhex(one) for one in found.get("examples") or ())
+    return frozenset(bytes.fromhex(text) for text in content.get("examples") or ())
 
 
 def without(arguments: Mapping[str, Any], hashes: FrozenSet[bytes]) -> Optional[Dict[str, Any]]:
@@ -37,13 +37,13 @@ def without(arguments: Mapping[str, Any], hashes: FrozenSet[bytes]) -> Optional[
     None if the fit has none of them, or its examples cannot be identified.
     """
     x = arguments.get("x")
-    listed = example_hashes.hashes(x) if x is not None and is_arrays(x) else None
-    kept = [i for i, one in enumerate(listed or ()) if one not in hashes]
-    if listed is None or not kept or len(kept) == len(listed):
+    names = example_hashes.hashes(x) if x is not None and is_arrays(x) else None
+    index = [i for i, name in enumerate(names or ()) if name not in hashes]
+    if names is None or not index or len(index) == len(names):
         return None
     parts = {
         name: arguments[name]
         for name in ("x", "y", "sample_weight")
         if arguments.get(name) is not None
     }
-    return {**arguments, **{name: rows(value, kept) for name, value in parts.items()}}
+    return {**arguments, **{name: rows(value, index) for name, value in parts.items()}}

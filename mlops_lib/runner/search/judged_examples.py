@@ -21,11 +21,11 @@ def known(directory: str, inside: str) -> FrozenSet[bytes]:
     """
     place = os.path.join(directory, JUDGED)
     hashes = _read(place)
-    found = hashes | _read(os.path.join(inside, JUDGED))
-    if found != hashes:
+    judged = hashes | _read(os.path.join(inside, JUDGED))
+    if judged != hashes:
         os.makedirs(directory, exist_ok=True)
-        atomic.write_json(place, {"schema": 1, "examples": sorted(one.hex() for one in found)})
-    return found
+        atomic.write_json(place, {"schema": 1, "examples": sorted(name.hex() for name in judged)})
+    return judged
 
 
 def _read(path: str) -> FrozenSet[bytes]:

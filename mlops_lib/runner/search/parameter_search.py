@@ -66,9 +66,9 @@ def pinned(estimator: Any, winner: Any) -> Any:
         replaced = copy.copy(estimator)
         replaced.steps = [*winner.steps[:-1], (steps[-1][0], inner)]
         return replaced
-    known = estimator.get_params(deep=False)
-    changes: Dict[str, Any] = {name: {} for name in GRIDS if name in known}
-    if "n_iter" in known:
+    parameters = estimator.get_params(deep=False)
+    changes: Dict[str, Any] = {name: {} for name in GRIDS if name in parameters}
+    if "n_iter" in parameters:
         changes["n_iter"] = 1  # it warns if there is less to try
     return copy.copy(estimator).set_params(estimator=clone(winner), **changes)
 
@@ -92,9 +92,11 @@ def adopt(estimator: Any, winner: Any, score: Optional[float] = None) -> None:
     if score is not None and hasattr(estimator, "best_score_"):
         estimator.best_score_ = score
     names = dict(estimator.best_params_)
-    known: Dict[str, Any] = winner.get_params()
+    parameters: Dict[str, Any] = winner.get_params()
     if type(winner) is type(chosen(estimator)):
-        estimator.best_params_ = {name: known.get(name, value) for name, value in names.items()}
+        estimator.best_params_ = {
+            name: parameters.get(name, value) for name, value in names.items()
+        }
     estimator.set_params(**pinned(estimator, winner).get_params(deep=False))
     if hasattr(estimator, "best_estimator_"):
         estimator.best_estimator_ = winner

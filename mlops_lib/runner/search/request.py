@@ -131,7 +131,9 @@ class SearchRequest:
             limits=dict(asked.get("limits") or {}),
             failed_with=str(asked.get("failed_with") or "") if asked.get("own_only") else "",
             rejected=tuple(float(score) for score in asked.get("rejected") or ()),
-            follow=tuple(one for one in asked.get("follow") or () if isinstance(one, dict)),
+            follow=tuple(
+                record for record in asked.get("follow") or () if isinstance(record, dict)
+            ),
         )
 
     @property

@@ -12,8 +12,8 @@ from mlops_lib.runner.search.examples import classes
 def in_logs(metric: str, logs: Mapping[str, Any]) -> Optional[str]:
     """Return the key of `logs` with the metric's validation value, or None."""
     names = {name[4:]: name for name in logs if name.startswith("val_")}
-    found = protocol.find_metric(metric, list(names))
-    return None if found is None else names[found]
+    metric_name = protocol.find_metric(metric, list(names))
+    return None if metric_name is None else names[metric_name]
 
 
 def margin(
@@ -72,11 +72,11 @@ def _by_class(y: Any, output: Any) -> Any:
     truth, guess = _labels(y, output)
     return [
         (
-            int(((truth == one) & (guess == one)).sum()),
-            int((truth == one).sum()),
-            int((guess == one).sum()),
+            int(((truth == label) & (guess == label)).sum()),
+            int((truth == label).sum()),
+            int((guess == label).sum()),
         )
-        for one in numpy.unique(truth)
+        for label in numpy.unique(truth)
     ]
 
 
@@ -84,7 +84,7 @@ def _average(y: Any, output: Any, of: Callable[[int, int, int], float]) -> float
     counts = _by_class(y, output)
     if len(counts) == 2:  # as scikit-learn: the positive class alone
         return float(of(*counts[1]))
-    return float(sum(of(*one) for one in counts) / max(len(counts), 1))
+    return float(sum(of(*class_counts) for class_counts in counts) / max(len(counts), 1))
 
 
 def _balanced(y: Any, output: Any) -> float:

@@ -124,7 +124,7 @@ class TrialDispatcher:
         """
         self._epochs: Dict[int, int] = {}
         self._last_check = clock()
-        self._training_s = sum(float(known["seconds"]) for known in records.values())
+        self._training_s = sum(float(ended["seconds"]) for ended in records.values())
         self._resume()
         if not self.stopped and reached():
             trials.stop("bar")

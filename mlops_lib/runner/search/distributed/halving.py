@@ -53,12 +53,12 @@ class Rungs:
     def _passes(
         self, number: int, curve: List[float], epochs: int, rung: Tuple[Hashable, float]
     ) -> bool:
-        needed = max(1, round(rung[1] * epochs))
-        if len(curve) < needed or needed >= epochs:
+        rung_epoch = max(1, round(rung[1] * epochs))
+        if len(curve) < rung_epoch or rung_epoch >= epochs:
             return True
         scores = self._scores.setdefault(rung, {})
         if number in scores:
             return True  # it passed this rung when it was compared
-        scores[number] = max(self._sign * value for value in curve[:needed])
+        scores[number] = max(self._sign * value for value in curve[:rung_epoch])
         better = sum(score > scores[number] for score in scores.values())
         return len(scores) < FEWEST or better < len(scores) // REDUCTION

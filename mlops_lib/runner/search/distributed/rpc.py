@@ -58,8 +58,8 @@ def channel(request: SearchRequest) -> Any:
         return grpc.insecure_channel(socket(request), options=OPTIONS)
     authority, certificate, key = _certificates(request)
     credentials = grpc.ssl_channel_credentials(authority, key, certificate)
-    named = ("grpc.ssl_target_name_override", CHIEF)
-    return grpc.secure_channel(request.chief, credentials, options=[*OPTIONS, named])
+    override = ("grpc.ssl_target_name_override", CHIEF)
+    return grpc.secure_channel(request.chief, credentials, options=[*OPTIONS, override])
 
 
 def listen(server: Any, request: SearchRequest) -> None:
@@ -135,9 +135,9 @@ def proof(token: str, side: str, *parts: str) -> str:
     return hmac.new(token.encode(), json.dumps([side, *parts]).encode(), hashlib.sha256).hexdigest()
 
 
-def is_proof(given: Any, expected: str) -> bool:
+def is_proof(proof_text: Any, expected: str) -> bool:
     """Return whether a proof is the expected one, in constant time."""
-    return hmac.compare_digest(str(given or "").encode(), expected.encode())
+    return hmac.compare_digest(str(proof_text or "").encode(), expected.encode())
 
 
 def proto(trial_id: str, status: str, **content: Any) -> Any:

@@ -30,7 +30,7 @@ def blueprint(model: Any) -> List[Dict[str, Any]]:
 def one_layer(layer: Any) -> Dict[str, Any]:
     """Return a layer without its place in the graph."""
     kind = type(layer)
-    written = {
+    description = {
         "class": kind.__name__,
         "module": kind.__module__.split(".")[0],
         "name": layer.name,
@@ -40,27 +40,32 @@ def one_layer(layer: Any) -> Dict[str, Any]:
         "known": True,
     }
     if kind.__name__ == "InputLayer":
-        written["arguments"] = {"shape": plain(layer.batch_shape[1:]), "dtype": str(layer.dtype)}
+        description["arguments"] = {
+            "shape": plain(layer.batch_shape[1:]),
+            "dtype": str(layer.dtype),
+        }
     elif kind.__name__ == "Bidirectional":
-        written["arguments"] = {"layer": one_layer(layer.forward_layer)}
+        description["arguments"] = {"layer": one_layer(layer.forward_layer)}
     elif hasattr(layer, "layers"):
-        written["known"] = False
+        description["known"] = False
         with contextlib.suppress(graph.UnclonableError):
-            written["layers"] = blueprint(layer)
-    elif kind.__name__ == "Lambda" or written["module"] != "keras":
-        written["known"] = False
+            description["layers"] = blueprint(layer)
+    elif kind.__name__ == "Lambda" or description["module"] != "keras":
+        description["known"] = False
     else:
-        written["arguments"] = _arguments(layer)
-        written["known"] = all(
-            len(str(value)) < LONGEST * 20 for value in written["arguments"].values()
+        description["arguments"] = _arguments(layer)
+        description["known"] = all(
+            len(str(value)) < LONGEST * 20 for value in description["arguments"].values()
         )
-    return written
+    return description
 
 
 def _parameters(kind: Any) -> List[str]:
     names = list(inspect.signature(kind.__init__).parameters.values())[1:]
     return [
-        one.name for one in names if one.kind in (one.POSITIONAL_OR_KEYWORD, one.POSITIONAL_ONLY)
+        parameter.name
+        for parameter in names
+        if parameter.kind in (parameter.POSITIONAL_OR_KEYWORD, parameter.POSITIONAL_ONLY)
     ]
 
 
@@ -69,21 +74,21 @@ def _arguments(layer: Any) -> Dict[str, Any]:
     config = {
         k: v for k, v in layer.get_config().items() if k not in ("name", "trainable", "dtype")
     }
-    needed = {
-        one.name: config[one.name]
-        for one in inspect.signature(type(layer).__init__).parameters.values()
-        if one.default is one.empty and one.name in config
+    required = {
+        parameter.name: config[parameter.name]
+        for parameter in inspect.signature(type(layer).__init__).parameters.values()
+        if parameter.default is parameter.empty and parameter.name in config
     }
     try:
-        usual = type(layer)(**needed).get_config()
+        usual = type(layer)(**required).get_config()
     except (TypeError, ValueError):
         usual = {}
     return {
         name: plain(value)
         for name, value in config.items()
-        if name in needed or name not in usual or plain(usual[name]) != plain(value)
+        if name in required or name not in usual or plain(usual[name]) != plain(value)
     }
 
 
 def _inputs(model: Any, layer: Any) -> List[str]:
-    return [one.name for one in graph.producers(model, layer)]
+    return [producer.name for producer in graph.producers(model, layer)]

@@ -27,16 +27,16 @@ class Ties:
     narrowest: float = math.inf
     """The largest width that the narrowest layer of an autoencoder may have."""
 
-    def allow(self, made: Any) -> bool:
+    def allow(self, edited: Any) -> bool:
         """Return whether an edited model keeps these properties."""
         if not self.layers and self.narrowest == math.inf:
             return True
-        own = {layer.name: layer for layer in made.layers}
-        kept = all(
-            name in own and _seen_from_outside(made, own[name]) == tie
+        own = {layer.name: layer for layer in edited.layers}
+        layers_match = all(
+            name in own and _seen_from_outside(edited, own[name]) == tie
             for name, tie in self.layers.items()
         )
-        return kept and _narrowest(made) <= self.narrowest
+        return layers_match and _narrowest(edited) <= self.narrowest
 
 
 def find(model: Any, *, inputs_are_targets: bool) -> Ties:
@@ -49,10 +49,10 @@ def find(model: Any, *, inputs_are_targets: bool) -> Ties:
     Raises:
         UnclonableError: its architecture is code.
     """
-    found = Ties(narrowest=_narrowest(model) if inputs_are_targets else math.inf)
+    ties = Ties(narrowest=_narrowest(model) if inputs_are_targets else math.inf)
     for layer in _entered(model):
-        found.layers[layer.name] = _seen_from_outside(model, layer)
-    return found
+        ties.layers[layer.name] = _seen_from_outside(model, layer)
+    return ties
 
 
 def _entered(model: Any) -> Iterator[Any]:
@@ -78,7 +78,9 @@ def _entered(model: Any) -> Iterator[Any]:
 
 
 def _reads_inputs(model: Any, layer: Any) -> bool:
-    return any(type(one).__name__ == "InputLayer" for one in graph.producers(model, layer))
+    return any(
+        type(producer).__name__ == "InputLayer" for producer in graph.producers(model, layer)
+    )
 
 
 def _seen_from_outside(model: Any, layer: Any) -> Tuple[Shapes, List[str]]:
@@ -100,5 +102,7 @@ def _narrowest(model: Any) -> float:
     nodes = [node for level in graph.graph_of(model)._nodes_by_depth.values() for node in level]
     # A pooling may be what makes the code; what has one number an example is a loss that the model
     # adds.
-    made = [tensor.shape[1:] for node in nodes for tensor in node.outputs if len(tensor.shape) > 1]
-    return float(min((math.prod(int(n or 1) for n in shape) for shape in made), default=math.inf))
+    shapes = [
+        tensor.shape[1:] for node in nodes for tensor in node.outputs if len(tensor.shape) > 1
+    ]
+    return float(min((math.prod(int(n or 1) for n in shape) for shape in shapes), default=math.inf))

@@ -47,17 +47,21 @@ def diagnose(
         return Diagnosis(("unstable",))
     training = _curve(curves, metric, "")
     validation = _curve(curves, metric, "val_")
-    seen = training[-1] if training else None
-    unseen = validation[-1] if validation else held_out
+    trained_value = training[-1] if training else None
+    held_out_value = validation[-1] if validation else held_out
     sign = 1.0 if mode == "max" else -1.0
     findings = []
     if len(loss) > 1 and loss[-1] > 1.1 * min(loss) + 1e-9:
         findings.append("unstable")
     if len(loss) > 2 and loss[0] - min(loss) < 0.02 * abs(loss[0]):
         findings.append("not_learning")
-    if seen is not None and unseen is not None and sign * (seen - unseen) > _gap(metric, target):
+    if (
+        trained_value is not None
+        and held_out_value is not None
+        and sign * (trained_value - held_out_value) > _gap(metric, target)
+    ):
         findings.append("overfitting")
-    if seen is not None and sign * (seen - target) < _gap(metric, target):
+    if trained_value is not None and sign * (trained_value - target) < _gap(metric, target):
         findings.append("underfitting")
     if _still_falling(loss):
         findings.append("unfinished")

@@ -159,18 +159,18 @@ def _growing(model: Any, facts: Facts) -> Iterator[List[Edit]]:
 def _regularising(model: Any, facts: Facts) -> Iterator[List[Edit]]:
     """Yield edits for a model that learns its examples by heart."""
     for name in facts.images:
-        added = {layer.name.rsplit("_", 2)[0] for layer in model.layers}
-        if facts.mirrored and "random_flip" not in added:
+        prefixes = {layer.name.rsplit("_", 2)[0] for layer in model.layers}
+        if facts.mirrored and "random_flip" not in prefixes:
             yield [{"kind": "augment", "at": name, "flip": True}]
-        if "random_shift" not in added:
+        if "random_shift" not in prefixes:
             yield [{"kind": "augment", "at": name, "shift": 0.08}]
     dropouts = of_kind(model, "Dropout")
     if not dropouts:
         yield before_output(model, 0.4)
     yield [
-        {"kind": "set_dropout", "at": one.name, "size": round(min(0.6, one.rate + 0.2), 2)}
-        for one in dropouts
-        if one.rate < 0.55
+        {"kind": "set_dropout", "at": dropout.name, "size": round(min(0.6, dropout.rate + 0.2), 2)}
+        for dropout in dropouts
+        if dropout.rate < 0.55
     ]
     heavy = [*hidden_dense(model), *convolutions(model)]
     yield [
@@ -181,8 +181,8 @@ def _regularising(model: Any, facts: Facts) -> Iterator[List[Edit]]:
     for layer in of_kind(model, "Flatten"):
         yield [{"kind": "global_pool", "at": layer.name}]
     yield [
-        {"kind": "set_dropout", "at": one.name, "size": round(max(0.05, one.rate / 2), 2)}
-        for one in dropouts
+        {"kind": "set_dropout", "at": dropout.name, "size": round(max(0.05, dropout.rate / 2), 2)}
+        for dropout in dropouts
     ]
     for layer in hidden_dense(model):
         if layer.units >= 32:
@@ -224,7 +224,7 @@ def next_candidate(
     best: int,
     model_of: Callable[[int], Any],
     diagnosis_of: Callable[[int], Diagnosis],
-    tried: List[Mapping[str, Any]],
+    tried_values: List[Mapping[str, Any]],
     *,
     polished: bool = False,
 ) -> Optional[Candidate]:
@@ -237,17 +237,17 @@ def next_candidate(
         best: the number of the best trial.
         model_of: returns the architecture of a trial.
         diagnosis_of: returns the diagnosis of a trial.
-        tried: the values of all candidates so far.
+        tried_values: the values of all candidates so far.
         polished: see `Space.around`.
     """
-    known = [json.dumps(dict(values), sort_keys=True) for values in tried]
+    tried_keys = [json.dumps(dict(values), sort_keys=True) for values in tried_values]
 
     def is_new(candidate: Candidate) -> bool:
-        return json.dumps(candidate.values(), sort_keys=True) not in known
+        return json.dumps(candidate.values(), sort_keys=True) not in tried_keys
 
-    for one in (space.first, space.second):
-        if one is not None and is_new(one):
-            return one
+    for prepared in (space.first, space.second):
+        if prepared is not None and is_new(prepared):
+            return prepared
     for candidate in space.around(
         best, model_of(best), diagnosis_of(best), polished=polished, is_new=is_new
     ):

@@ -62,7 +62,7 @@ def gather(model: Any, call: FitCall, request: SearchRequest, selected: Selected
         accelerated=_has_accelerator(),
         limits=Limits.read(request.limits),
     )
-    facts.inner = [one.name for one in _inner(model) if is_untrained([one], model, call)]
+    facts.inner = [inner.name for inner in _inner(model) if is_untrained([inner], model, call)]
     facts.most_cost = most_cost(model, accelerated=facts.accelerated)
     with contextlib.suppress(graph.UnclonableError):
         facts.ties = constraints.find(
@@ -117,23 +117,23 @@ def _inputs(model: Any, x: Any) -> List[Tuple[str, Any, Any]]:
     parts = list(parts) if isinstance(parts, (list, tuple)) else [parts]
     if len(parts) != len(tensors):
         return []
-    found = []
+    inputs = []
     for tensor, part in zip(tensors, parts):
         if part is not None and hasattr(part, "shape"):
             values = numpy.asarray(
                 part[:SAMPLE] if not hasattr(part, "iloc") else part.iloc[:SAMPLE]
             )
             if values.dtype.kind in "fiub" and len(tensor.shape) == values.ndim:
-                found.append((graph.input_name(tensor), tensor, values))
-    return found
+                inputs.append((graph.input_name(tensor), tensor, values))
+    return inputs
 
 
 def _inner(model: Any) -> List[Any]:
     """Return the models inside a model that are being trained."""
     return [
-        one
-        for one in getattr(model, "layers", [])
-        if hasattr(one, "layers") and one.trainable_weights
+        layer
+        for layer in getattr(model, "layers", [])
+        if hasattr(layer, "layers") and layer.trainable_weights
     ]
 
 
@@ -145,11 +145,11 @@ def _is_pretrained(model: Any, call: FitCall) -> bool:
     layers = list(getattr(model, "layers", []))
     inner = _inner(model)
     kernels = [
-        one
-        for one in layers
-        if type(one).__name__ in ("Conv2D", "DepthwiseConv2D", "SeparableConv2D")
+        layer
+        for layer in layers
+        if type(layer).__name__ in ("Conv2D", "DepthwiseConv2D", "SeparableConv2D")
     ]
-    kernels = [one for one in kernels if one.trainable]
+    kernels = [layer for layer in kernels if layer.trainable]
     suspect = [*inner, *(kernels if len(kernels) > MANY_LAYERS else [])]
     return bool(suspect) and not is_untrained(suspect, model, call)
 
@@ -177,7 +177,7 @@ def _has_accelerator() -> bool:
 def _is_padded(model: Any, tensor: Any, values: Any) -> bool:
     """Return whether many sequences of an embedding begin or end in zeros."""
     first = graph.consumers(model, tensor._keras_history.operation)
-    if not any(type(one).__name__ == "Embedding" for one in first):
+    if not any(type(consumer).__name__ == "Embedding" for consumer in first):
         return False
     return bool(max((values[:, 0] == 0).mean(), (values[:, -1] == 0).mean()) > PADDED)
 
@@ -199,7 +199,7 @@ def _scaled_by_model(model: Any, tensor: Any) -> bool:
         "Embedding",
         "CategoryEncoding",
     )
-    return any(type(one).__name__ in scaling for one in first)
+    return any(type(consumer).__name__ in scaling for consumer in first)
 
 
 def far_from_standard(values: Any) -> "Tuple[List[float], List[float]] | None":
@@ -291,21 +291,21 @@ def keeps_labels_mirrored(images: Any, labels: Any) -> bool:
     labels = labels[: len(small)]
     plain = small[:, :: step[0], :: step[1]].reshape(len(small), -1)
     mirrored = small[:, :, ::-1][:, :: step[0], :: step[1]].reshape(len(small), -1)
-    asked = min(len(plain), 600)
-    if len(numpy.unique(labels)) < 2 or asked < 50:
+    count = min(len(plain), 600)
+    if len(numpy.unique(labels)) < 2 or count < 50:
         return False
-    itself = _agreement(plain[:asked], plain, labels, asked)
-    flipped = _agreement(mirrored[:asked], plain, labels, asked)
+    itself = _agreement(plain[:count], plain, labels, count)
+    flipped = _agreement(mirrored[:count], plain, labels, count)
     return bool(flipped >= NEIGHBOURS_KEPT * itself)
 
 
-def _agreement(queries: Any, known: Any, labels: Any, asked: int) -> float:
+def _agreement(queries: Any, examples: Any, labels: Any, count: int) -> float:
     """Return how often the nearest other example has the same label."""
     import numpy
 
-    distances = (known**2).sum(axis=1)[None, :] - 2.0 * queries @ known.T
-    distances[numpy.arange(asked), numpy.arange(asked)] = numpy.inf
-    return float((labels[distances.argmin(axis=1)] == labels[:asked]).mean())
+    distances = (examples**2).sum(axis=1)[None, :] - 2.0 * queries @ examples.T
+    distances[numpy.arange(count), numpy.arange(count)] = numpy.inf
+    return float((labels[distances.argmin(axis=1)] == labels[:count]).mean())
 
 
 def as_picture(values: Any) -> "List[int]":
@@ -328,7 +328,12 @@ def as_picture(values: Any) -> "List[int]":
             [side, side, channels] for side, channels in sides if side * side * channels == shape[0]
         ]
     return next(
-        (one for one in shapes if min(one[:2]) >= SMALLEST_PICTURE and _is_smooth(values, one)), []
+        (
+            candidate
+            for candidate in shapes
+            if min(candidate[:2]) >= SMALLEST_PICTURE and _is_smooth(values, candidate)
+        ),
+        [],
     )
 
 
@@ -342,10 +347,10 @@ def _is_smooth(values: Any, shape: List[int]) -> bool:
     down = float((maps[:, 1:] * maps[:, :-1]).mean())
     far = float((maps[:, shape[0] // 2 :] * maps[:, : shape[0] - shape[0] // 2]).mean())
     if values.ndim == 2:  # a signal of one dimension goes on where a row ends
-        left = maps[:, 1:, 0]
-        right = maps[:, :-1, -1]
-        edge = float(((left**2).mean() * (right**2).mean()) ** 0.5)
-        if float((left * right).mean()) * power > 0.8 * edge * across > 0.0:
+        row_starts = maps[:, 1:, 0]
+        row_ends = maps[:, :-1, -1]
+        edge = float(((row_starts**2).mean() * (row_ends**2).mean()) ** 0.5)
+        if float((row_starts * row_ends).mean()) * power > 0.8 * edge * across > 0.0:
             return False
     return min(across, down) > ALIKE * power and min(across, down) > far + ALIKE / 2 * power
 

@@ -320,21 +320,21 @@ def _follow(
     return []
 
 
-def _is_affected(other: Any, moved: Dict[int, Any], changed: Set[int]) -> bool:
+def _is_affected(dependent: Any, moved: Dict[int, Any], changed: Set[int]) -> bool:
     """Return whether a model uses a changed layer or a moved tensor."""
-    if any(id(layer) in changed for layer in other.layers):
+    if any(id(layer) in changed for layer in dependent.layers):
         return True
-    nodes = [node for level in other._nodes_by_depth.values() for node in level]
+    nodes = [node for level in dependent._nodes_by_depth.values() for node in level]
     tensors = [tensor for node in nodes for tensor in node.outputs]
     return any(moved.get(id(tensor), tensor) is not tensor for tensor in tensors)
 
 
-def _recomputed(other: Any, moved: Dict[int, Any]) -> List[Any]:
+def _recomputed(dependent: Any, moved: Dict[int, Any]) -> List[Any]:
     """Return a model's outputs, computed from the new tensors."""
     import keras
 
-    tensors = {id(tensor): tensor for tensor in other._inputs}
-    nodes = other._nodes_by_depth
+    tensors = {id(tensor): tensor for tensor in dependent._inputs}
+    nodes = dependent._nodes_by_depth
     old = {id(node) for level in nodes.values() for node in level}
     for depth in sorted(nodes, reverse=True):
         for node in nodes[depth]:
@@ -347,11 +347,11 @@ def _recomputed(other: Any, moved: Dict[int, Any]) -> List[Any]:
                 outputs = keras.tree.flatten(node.operation(*args, **kwargs))
                 _replace_calls(node.operation, 0, old)
             tensors.update({id(before): after for before, after in zip(node.outputs, outputs)})
-    return [tensors[id(tensor)] for tensor in other._outputs]
+    return [tensors[id(tensor)] for tensor in dependent._outputs]
 
 
 def _follow_sequential(
-    other: Any, layers: List[Any], model: Any, own: Dict[str, Any], changed: Set[int]
+    dependent: Any, layers: List[Any], model: Any, own: Dict[str, Any], changed: Set[int]
 ) -> List[str]:
     """Give a Sequential of the first layers the winner's layers in their place."""
     old = list(own.values())
@@ -361,14 +361,14 @@ def _follow_sequential(
         if not any(id(layer) in changed for layer in layers):
             return []  # the layers it shares with this model are unchanged
         return [
-            f"model {other.name} was built on layers of this one in a way that cannot follow:"
+            f"model {dependent.name} was built on layers of this one in a way that cannot follow:"
             " build it again"
         ]
     end = next(i for i, layer in enumerate(model.layers) if layer is layers[-1])
-    first = [layer for layer in other._layers if type(layer).__name__ == "InputLayer"]
-    other._layers = [*first, *model.layers[: end + 1]]
-    other._maybe_rebuild()
-    _forget(other)
+    first = [layer for layer in dependent._layers if type(layer).__name__ == "InputLayer"]
+    dependent._layers = [*first, *model.layers[: end + 1]]
+    dependent._maybe_rebuild()
+    _forget(dependent)
     return []
 
 

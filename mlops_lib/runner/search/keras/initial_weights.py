@@ -30,6 +30,8 @@ def is_untrained(layers: List[Any], model: Any, call: FitCall) -> bool:
     values = initial(model, call)
     if values is None:
         return False
-    known: Dict[int, Any] = {id(v): value for v, value in zip(model.weights, values)}
+    initial_by_id: Dict[int, Any] = {id(v): value for v, value in zip(model.weights, values)}
     offsets = [v for layer in layers for v in layer.weights if v.path.rsplit("/", 1)[-1] in OFFSETS]
-    return bool(offsets) and all(id(v) in known and not known[id(v)].any() for v in offsets)
+    return bool(offsets) and all(
+        id(v) in initial_by_id and not initial_by_id[id(v)].any() for v in offsets
+    )

@@ -27,34 +27,34 @@ def forgotten_gradients() -> Iterator[None]:
     try:
         yield
     finally:
-        known = _gradients()
-        for name in [
-            one for one in known if one not in before and one.startswith("CustomGradient-")
+        registry = _gradients()
+        for key in [
+            key for key in registry if key not in before and key.startswith("CustomGradient-")
         ]:
-            del known[name]
+            del registry[key]
 
 
 def _gradients() -> Dict[str, Any]:
     ops = sys.modules.get("tensorflow.python.framework.ops")
     registry = getattr(ops, "gradient_registry", None) or getattr(ops, "_gradient_registry", None)
-    found = getattr(registry, "_registry", None)
-    return found if isinstance(found, dict) else {}
+    gradients = getattr(registry, "_registry", None)
+    return gradients if isinstance(gradients, dict) else {}
 
 
 class Growth:
     """The growth of the process, trial by trial."""
 
     def __init__(self) -> None:
-        self._held = [resident_bytes()]
+        self._sizes = [resident_bytes()]
 
     def weigh(self) -> None:
         """Measure the process after a trial."""
-        self._held.append(resident_bytes())
+        self._sizes.append(resident_bytes())
 
     @property
     def is_too_large(self) -> bool:
         """Whether the process has grown by more than a tenth since it had settled."""
-        if len(self._held) <= SETTLED:
+        if len(self._sizes) <= SETTLED:
             return False
-        grown = self._held[-1] - self._held[SETTLED]
-        return grown > max(GROWTH * self._held[SETTLED], LEAST_BYTES)
+        grown = self._sizes[-1] - self._sizes[SETTLED]
+        return grown > max(GROWTH * self._sizes[SETTLED], LEAST_BYTES)

@@ -78,7 +78,7 @@ def convolutions(model: Any) -> List[Any]:
     return [
         layer
         for layer in of_kind(model, "Conv2D", "Conv1D")
-        if not any(layer is one for one in last)
+        if not any(layer is output for output in last)
     ]
 
 
@@ -90,7 +90,9 @@ def recurrents(model: Any) -> List[Any]:
 def hidden_dense(model: Any) -> List[Any]:
     """Return the Dense layers that are not outputs."""
     last = graph.output_operations(model)
-    return [layer for layer in of_kind(model, "Dense") if not any(layer is one for one in last)]
+    return [
+        layer for layer in of_kind(model, "Dense") if not any(layer is output for output in last)
+    ]
 
 
 def normalised(model: Any, layer: Any) -> bool:
@@ -104,48 +106,48 @@ def normalised(model: Any, layer: Any) -> bool:
 
 def modernised(model: Any, facts: Facts, diagnosis: Diagnosis) -> List[Edit]:
     """Return the edits of the portfolio's candidate that fit and are allowed."""
-    wanted: List[Edit] = []
+    edits: List[Edit] = []
     for name, (mean, variance) in facts.unscaled.items():
-        wanted.append({"kind": "normalise_input", "at": name, "mean": mean, "variance": variance})
+        edits.append({"kind": "normalise_input", "at": name, "mean": mean, "variance": variance})
     rate = 0.3
     backbone = len(
         of_kind(model, "Conv2D", "DepthwiseConv2D", "SeparableConv2D")
     ) > MANY_LAYERS or has_backbone(model)
     if facts.mirrored and not facts.pretrained:
-        wanted += [{"kind": "augment", "at": name, "flip": True} for name in facts.images]
-    wanted += [
+        edits += [{"kind": "augment", "at": name, "flip": True} for name in facts.images]
+    edits += [
         {"kind": "inside", "at": name, "edit": edit}
         for name in facts.inner
         for edit in _within(model.get_layer(name), facts, diagnosis)
     ]
     if backbone:
-        wanted += [
-            {"kind": "resize", "at": one.name, "size": 2 * NARROW}
-            for one in hidden_dense(model)
-            if one.units < NARROW
+        edits += [
+            {"kind": "resize", "at": layer.name, "size": 2 * NARROW}
+            for layer in hidden_dense(model)
+            if layer.units < NARROW
         ]
     elif convolutions(model):
-        wanted += _convolutional(model, facts)
+        edits += _convolutional(model, facts)
     elif recurrents(model):
-        wanted += _recurrent(model, facts)
+        edits += _recurrent(model, facts)
     else:
         # Where the output reads the input, a hidden layer comes behind what is put there.
-        wanted += _dense(fitting(model, wanted, facts)[0], diagnosis)
+        edits += _dense(fitting(model, edits, facts)[0], diagnosis)
         if (
             facts.ties.narrowest < math.inf
         ):  # an autoencoder: more of a decoder, and all of its code is needed
-            wanted += _before_outputs(model, _wide(model))
-            return fitting(model, wanted, facts)[1]
+            edits += _before_outputs(model, _wide(model))
+            return fitting(model, edits, facts)[1]
         rate = 0.3 if diagnosis.has("overfitting") or _wide(model) >= MOST_HIDDEN else 0.1
     if facts.targets is not None:
         middle, deviation = facts.targets
-        wanted += [
-            {"kind": "scale_output", "at": one.name, "mean": middle, "size": deviation}
-            for one in graph.output_layers(model)[:1]
+        edits += [
+            {"kind": "scale_output", "at": layer.name, "mean": middle, "size": deviation}
+            for layer in graph.output_layers(model)[:1]
         ]
-    model, kept = fitting(model, wanted, facts)
+    model, fitting_edits = fitting(model, edits, facts)
     # What stands before the output is known only now.
-    return kept + fitting(model, before_output(model, rate), facts)[1]
+    return fitting_edits + fitting(model, before_output(model, rate), facts)[1]
 
 
 def _within(inner: Any, facts: Facts, diagnosis: Diagnosis) -> List[Edit]:
@@ -203,24 +205,26 @@ def multiplications(model: Any) -> float:
 
 def fitting(model: Any, wanted: List[Edit], facts: Facts) -> Tuple[Any, List[Edit]]:
     """Apply the edits that fit and are allowed; return the model and these edits."""
-    kept: List[Edit] = []
+    fitting_edits: List[Edit] = []
     most = facts.limits.parameters
     for edit in wanted:
         if not facts.limits.allow(edit):
             continue
         try:
-            made, _ = apply(model, edit)
+            edited, _ = apply(model, edit)
         except (NotApplicableError, UnclonableError, ValueError, KeyError):
             continue
-        if most and made.count_params() > max(most, model.count_params()):
+        if most and edited.count_params() > max(most, model.count_params()):
             continue
-        if facts.most_cost and multiplications(made) > max(facts.most_cost, multiplications(model)):
+        if facts.most_cost and multiplications(edited) > max(
+            facts.most_cost, multiplications(model)
+        ):
             continue
-        if not facts.ties.allow(made):
+        if not facts.ties.allow(edited):
             continue
-        model = made
-        kept.append(edit)
-    return model, kept
+        model = edited
+        fitting_edits.append(edit)
+    return model, fitting_edits
 
 
 def _convolutional(model: Any, facts: Facts) -> List[Edit]:
@@ -237,17 +241,17 @@ def _convolutional(model: Any, facts: Facts) -> List[Edit]:
     ]
     budget = COST * (ACCELERATED if facts.accelerated else 1)
     for base in WIDTHS:
-        grown, added, cost, features = _planned(model, base)
+        wider, blocks, cost, features = _planned(model, base)
         if cost <= budget:
             break
-    edits += grown + added
+    edits += wider + blocks
     if features > LARGE_MAP:
         edits += [{"kind": "global_pool", "at": one.name} for one in of_kind(model, "Flatten")]
     for layer in hidden_dense(model):
         if layer.units <= NARROW:
             narrow = {"kind": "resize", "at": layer.name, "size": 2 * NARROW}
             edits.append(
-                {"kind": "remove", "at": layer.name} if added and features <= LARGE_MAP else narrow
+                {"kind": "remove", "at": layer.name} if blocks and features <= LARGE_MAP else narrow
             )
     return edits
 
@@ -262,7 +266,7 @@ def _planned(model: Any, base: int) -> Tuple[List[Edit], List[Edit], float, floa
     """
     own = convolutions(model)
     side = max(_side(graph.producers(model, own[0])[0]), _side(own[0]))
-    grown: List[Edit] = []
+    wider: List[Edit] = []
     cost = 0.0
     channels = int(own[0].input.shape[-1])
 
@@ -276,17 +280,17 @@ def _planned(model: Any, base: int) -> Tuple[List[Edit], List[Edit], float, floa
     for layer in own:
         filters = wanted(_side(layer), int(layer.filters))
         if filters > layer.filters:
-            grown.append({"kind": "resize", "at": layer.name, "size": filters})
+            wider.append({"kind": "resize", "at": layer.name, "size": filters})
         cost += price(_side(layer), filters, layer.kernel_size)
         channels = filters
-    added = more_blocks(model, wanted=wanted)
+    blocks = more_blocks(model, wanted=wanted)
     end = _side(own[-1])
-    for edit, at_side in added:
+    for edit, at_side in blocks:
         cost += price(at_side, edit["size"], (3,) * own[-1].rank)
         channels = edit["size"]
         end = at_side
     end = (end + 1) // 2
-    return grown, [edit for edit, _ in added], cost, float(channels * end ** own[-1].rank)
+    return wider, [edit for edit, _ in blocks], cost, float(channels * end ** own[-1].rank)
 
 
 def _side(layer: Any) -> int:
@@ -309,9 +313,9 @@ def more_blocks(
     """
     own = convolutions(model)
     heads = [
-        one
-        for one in model.layers
-        if type(one).__name__.startswith(("Flatten", "GlobalAverage", "GlobalMax"))
+        layer
+        for layer in model.layers
+        if type(layer).__name__.startswith(("Flatten", "GlobalAverage", "GlobalMax"))
     ]
     if (
         not own
@@ -352,7 +356,9 @@ def more_blocks(
         ):
             add(before[0].name, _side(before[0]), pool=False)
     before = graph.producers(model, heads[0])[0]
-    reads_words = like.rank == 1 and any(type(one).__name__ == "Embedding" for one in model.layers)
+    reads_words = like.rank == 1 and any(
+        type(layer).__name__ == "Embedding" for layer in model.layers
+    )
     if _rank(before) != like.rank or (
         reads_words and not type(heads[0]).__name__.startswith("Flatten")
     ):
@@ -399,8 +405,8 @@ def _rank(layer: Any) -> int:
 
 
 def _free_numbers(model: Any) -> Any:
-    taken = {layer.name for layer in model.layers}
-    return (n for n in range(1, 1000) if f"conv_added_{n}" not in taken)
+    names = {layer.name for layer in model.layers}
+    return (n for n in range(1, 1000) if f"conv_added_{n}" not in names)
 
 
 def before_output(model: Any, rate: float) -> List[Edit]:
@@ -423,11 +429,15 @@ def _recurrent(model: Any, facts: Facts) -> List[Edit]:
     edits: List[Edit] = []
     embeddings = of_kind(model, "Embedding")
     if facts.padded:
-        edits += [{"kind": "mask", "at": one.name} for one in embeddings if not one.mask_zero]
+        edits += [
+            {"kind": "mask", "at": embedding.name}
+            for embedding in embeddings
+            if not embedding.mask_zero
+        ]
     edits += [
-        {"kind": "resize", "at": one.name, "size": 2 * SMALL_EMBEDDING}
-        for one in embeddings
-        if one.output_dim < SMALL_EMBEDDING
+        {"kind": "resize", "at": embedding.name, "size": 2 * SMALL_EMBEDDING}
+        for embedding in embeddings
+        if embedding.output_dim < SMALL_EMBEDDING
     ]
     for layer in recurrents(model):
         inner = getattr(layer, "forward_layer", layer)
@@ -443,17 +453,19 @@ def _dense(model: Any, diagnosis: Diagnosis) -> List[Edit]:
     edits: List[Edit] = []
     if not diagnosis.has("overfitting"):
         edits += [
-            {"kind": "resize", "at": one.name, "size": width}
-            for one in hidden
-            if one.units < width / 2
+            {"kind": "resize", "at": layer.name, "size": width}
+            for layer in hidden
+            if layer.units < width / 2
         ]
         edits += [] if hidden else _before_outputs(model, width)
     return edits
 
 
 def _before_outputs(model: Any, width: int) -> List[Edit]:
-    places = [one for last in graph.output_layers(model) for one in graph.producers(model, last)]
-    return [{"kind": "dense", "at": one.name, "size": width} for one in places]
+    places = [
+        producer for last in graph.output_layers(model) for producer in graph.producers(model, last)
+    ]
+    return [{"kind": "dense", "at": producer.name, "size": width} for producer in places]
 
 
 def _wide(model: Any) -> int:
@@ -471,24 +483,26 @@ def convolved(model: Any, facts: Facts) -> List[Edit]:
     """
     if convolutions(model) or recurrents(model) or has_backbone(model) or not facts.pictures:
         return []
-    wanted: List[Edit] = []
+    edits: List[Edit] = []
     for name, (mean, variance) in facts.unscaled.items():
-        wanted.append({"kind": "normalise_input", "at": name, "mean": mean, "variance": variance})
+        edits.append({"kind": "normalise_input", "at": name, "mean": mean, "variance": variance})
     if facts.mirrored:
-        wanted += [{"kind": "augment", "at": name, "flip": True} for name in facts.images]
+        edits += [{"kind": "augment", "at": name, "flip": True} for name in facts.images]
     for name, shape in facts.pictures.items():
         at = _before_flattening(model, name)
         if at:
-            wanted.append(
+            edits.append(
                 {"kind": "convolve", "at": at, "shape": shape, "sizes": _stages(shape, facts)}
             )
-    wanted += [
-        {"kind": "remove", "at": one.name} for one in hidden_dense(model) if one.units <= NARROW
+    edits += [
+        {"kind": "remove", "at": layer.name}
+        for layer in hidden_dense(model)
+        if layer.units <= NARROW
     ]
-    made, kept = fitting(model, wanted, facts)
-    if not any(edit["kind"] == "convolve" for edit in kept):
+    edited, fitting_edits = fitting(model, edits, facts)
+    if not any(edit["kind"] == "convolve" for edit in fitting_edits):
         return []
-    return kept + fitting(made, before_output(made, 0.3), facts)[1]
+    return fitting_edits + fitting(edited, before_output(edited, 0.3), facts)[1]
 
 
 def _before_flattening(model: Any, name: str) -> str:

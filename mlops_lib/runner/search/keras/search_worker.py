@@ -44,8 +44,8 @@ class SearchWorker:
             record = self._runner.run(assignment.number, candidate)
         if self._request.mirrored and self._store.has_weights(assignment.number):
             # The chief may build on a trial as soon as it knows its end: its weights go first.
-            given = self._store.path("given", f"{assignment.number}.npz")
-            self._wait_until(lambda: os.path.exists(given))
+            mirrored_weights = self._store.path("given", f"{assignment.number}.npz")
+            self._wait_until(lambda: os.path.exists(mirrored_weights))
         return record
 
     def _is_parent_ready(self, candidate: Candidate) -> bool:

@@ -209,9 +209,9 @@ def batch_size(call: FitCall) -> int:
 
 def steps_an_epoch(call: FitCall, x: Any, batch: int) -> int:
     """Return the number of steps in an epoch of the training data."""
-    given = call.arguments.get("steps_per_epoch")
-    if given:
-        return int(given)
+    steps = call.arguments.get("steps_per_epoch")
+    if steps:
+        return int(steps)
     if is_pipeline(x):
         count = int(x.cardinality()) if hasattr(x, "cardinality") else len(x)
         return max(count, 1)
@@ -229,19 +229,21 @@ def passed_on(call: FitCall, x: Any, batch: int) -> Dict[str, Any]:
     """Return the arguments of the developer's `fit` that apply to trials too."""
     names = ["class_weight", "validation_batch_size"]
     names += ["steps_per_epoch"] if is_pipeline(x) else ["shuffle"]
-    given = {name: call.arguments[name] for name in names if call.arguments.get(name) is not None}
+    arguments = {
+        name: call.arguments[name] for name in names if call.arguments.get(name) is not None
+    }
     if not is_pipeline(x):
-        given["batch_size"] = batch
-        given.setdefault("validation_batch_size", max(batch, min(8 * batch, SCORED_AT_ONCE)))
+        arguments["batch_size"] = batch
+        arguments.setdefault("validation_batch_size", max(batch, min(8 * batch, SCORED_AT_ONCE)))
     elif not hasattr(x, "__getitem__"):
-        given["shuffle"] = False  # Keras cannot shuffle a stream, and would warn
-    return given
+        arguments["shuffle"] = False  # Keras cannot shuffle a stream, and would warn
+    return arguments
 
 
 def compile_as_given(model: Any, call: FitCall, optimizer: Any) -> None:
     """Compile with the developer's own loss and metric objects, and this optimizer."""
-    given = {name: value for name, value in call.compiled.items() if name != "optimizer"}
-    model.compile(optimizer=optimizer, **given)
+    arguments = {name: value for name, value in call.compiled.items() if name != "optimizer"}
+    model.compile(optimizer=optimizer, **arguments)
 
 
 def optimizer_for(own: Any, recipe: Recipe, steps: int) -> Any:

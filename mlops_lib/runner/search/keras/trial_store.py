@@ -89,17 +89,17 @@ class TrialStore:
         if self._is_tidy:
             return
         self._is_tidy = True
-        needed = {0, self.winner(), *self.followed, *parents()}
-        self._delete_superseded("weights", ".npz", needed)
+        retained = {0, self.winner(), *self.followed, *parents()}
+        self._delete_superseded("weights", ".npz", retained)
         self._delete_superseded("trials", TrialCheckpoint.ENDING, {0})
 
-    def _delete_superseded(self, folder: str, ending: str, needed: Set[int]) -> None:
+    def _delete_superseded(self, folder: str, ending: str, retained: Set[int]) -> None:
         """Delete the files of recorded trials; one without a record may still be running."""
         for name in os.listdir(self.path(folder)):
             number = name[: -len(ending)]
             if not name.endswith(ending) or not number.isdigit():
                 continue
-            if int(number) in self.records.keys() - needed:
+            if int(number) in self.records.keys() - retained:
                 os.unlink(self.path(folder, name))
 
     def candidate(self, number: int) -> Candidate:

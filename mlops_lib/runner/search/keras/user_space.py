@@ -44,9 +44,9 @@ def known(hypermodel: Any) -> Any:
     """Return the HyperParameters that a HyperModel's build declares."""
     import keras_tuner
 
-    asked = keras_tuner.HyperParameters()
-    hypermodel.build(asked)
-    return asked
+    hyperparameters = keras_tuner.HyperParameters()
+    hypermodel.build(hyperparameters)
+    return hyperparameters
 
 
 def candidate(values: Mapping[str, Any], *, epochs: int) -> Candidate:
@@ -60,7 +60,7 @@ def built(hypermodel: Any, own: str) -> Any:
     """Return the model for a candidate's values, compiled by the HyperModel."""
     import keras_tuner
 
-    asked = keras_tuner.HyperParameters()
+    hyperparameters = keras_tuner.HyperParameters()
     values: Dict[str, Any] = json.loads(own)
-    asked.values = values
-    return hypermodel.build(asked)
+    hyperparameters.values = values
+    return hypermodel.build(hyperparameters)

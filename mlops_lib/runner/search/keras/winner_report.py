@@ -82,7 +82,7 @@ def patch_facts(
     recipe = replace(chain[0].recipe, epochs=epochs)
     x = selected.everything["x"] if selected.everything else selected.training["x"]
     batch = recipe.batch_size or trial.batch_size(call)
-    given = call.arguments
+    arguments = call.arguments
     has_root = lineage.root is not None
     return {
         "schema": 1,
@@ -92,9 +92,9 @@ def patch_facts(
         "recipe": asdict(recipe),
         "learning_rate": recipe.learning_rate or facts.learning_rate,
         "batch_size": batch,
-        "given": {"epochs": given.get("epochs"), "batch_size": given.get("batch_size")},
+        "given": {"epochs": arguments.get("epochs"), "batch_size": arguments.get("batch_size")},
         "steps": trial.steps_an_epoch(call, x, batch),
         "sites": call.sites,
-        "class_weight": trial.rarity(given.get("y")) if recipe.balanced else None,
+        "class_weight": trial.rarity(arguments.get("y")) if recipe.balanced else None,
         "sequential": type(model).__name__ == "Sequential",
     }
