@@ -42,7 +42,7 @@ TOKEN = "bench"
 PARTS = ("protocol", "overhead", "efficiency", "faults", "simulation")
 
 
-class Diary:
+class Journal:
     """Nobody reads it."""
 
     def write(self, event: str, **keys: Any) -> None:
@@ -104,12 +104,12 @@ def be_chief(folder: str, trials: int) -> None:
         make_trials(asked, ledger),
         asked,
         records,
-        begun=lambda one: None,
+        on_start=lambda one: None,
         record=record,
         winner=lambda: 0,
-        reached=lambda: False,
+        is_bar_reached=lambda: False,
     )
-    coordinator.serve(dispatcher, asked, Diary(), commit=ledger.commit)
+    coordinator.serve(dispatcher, asked, Journal(), commit=ledger.commit)
 
 
 def be_worker(folder: str, trials: int, name: int, sleep_s: float) -> list[float]:
@@ -117,7 +117,7 @@ def be_worker(folder: str, trials: int, name: int, sleep_s: float) -> list[float
     from mlops_lib.runner.search.distributed import worker
     from mlops_lib.runner.search.request import trial_record
 
-    client, waited = worker.ChiefClient(request(folder, trials, str(name)), Diary()), []
+    client, waited = worker.ChiefClient(request(folder, trials, str(name)), Journal()), []
     while True:
         began = time.monotonic()
         assignment = client.next_assignment()

@@ -43,7 +43,7 @@ from mlops_lib.tuning.options import Execution
 TOKEN = "0123456789abcdef"
 
 
-class Diary:
+class Journal:
     def write(self, event: str, **keys: Any) -> None:
         pass
 
@@ -86,10 +86,10 @@ class Books:
             self.trials,
             self.request,
             self.records,
-            begun=lambda record: None,
+            on_start=lambda record: None,
             record=self._record,
             winner=self._winner,
-            reached=lambda: any(
+            is_bar_reached=lambda: any(
                 (one["score"] or 0.0) >= self.request.target for one in self.records.values()
             ),
             clock=lambda: self.now,
@@ -288,12 +288,14 @@ class Served:
         self.stopped = coordinator.serve(
             self.books.dispatcher,
             self.books.request,
-            Diary(),
+            Journal(),
             commit=lambda: self.books.ledger.commit(),
         )
 
     def client(self, name: int, **changed: Any) -> worker.ChiefClient:
-        return worker.ChiefClient(replace(self.books.request, worker=str(name), **changed), Diary())
+        return worker.ChiefClient(
+            replace(self.books.request, worker=str(name), **changed), Journal()
+        )
 
 
 def listening() -> set[Any]:
@@ -416,7 +418,7 @@ def test_a_worker_refuses_a_chief_that_does_not_know_the_token(tmp_path: Path) -
     server.start()
     try:
         with pytest.raises(worker.RefusedError, match="does not know the search's token"):
-            worker.ChiefClient(replace(books.request, worker="1"), Diary()).next_assignment()
+            worker.ChiefClient(replace(books.request, worker="1"), Journal()).next_assignment()
     finally:
         server.stop(None).wait()
 
@@ -497,7 +499,7 @@ def test_a_worker_does_not_pass_for_the_chief(tmp_path: Path) -> None:
     server.start()
     try:
         with pytest.raises(worker.RefusedError, match="does not show the certificate"):
-            worker.ChiefClient(replace(asked, worker="1", chief=at), Diary()).next_assignment()
+            worker.ChiefClient(replace(asked, worker="1", chief=at), Journal()).next_assignment()
     finally:
         server.stop(None).wait()
 
@@ -508,7 +510,7 @@ def test_a_chief_that_nothing_lets_listen_says_so(tmp_path: Path) -> None:
         books = Books(tmp_path)
         asked = replace(books.request, listen=at, tls=mutual_tls.of(tmp_path).chief)
         with pytest.raises(OSError, match=f"cannot listen at {at}"):
-            coordinator.serve(books.dispatcher, asked, Diary(), commit=books.ledger.commit)
+            coordinator.serve(books.dispatcher, asked, Journal(), commit=books.ledger.commit)
 
 
 @pytest.fixture

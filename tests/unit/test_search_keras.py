@@ -29,7 +29,7 @@ pytestmark = [
 ]
 
 
-class Diary:
+class Journal:
     def __init__(self):
         self.events, self.steps = [], 0
 
@@ -66,7 +66,16 @@ def weak(units=2, rate=1e-3):
 
 
 def searched(
-    tmp_path, model, fit, *, compiled=None, diary=None, target=0.95, trials=3, leave=None, **request
+    tmp_path,
+    model,
+    fit,
+    *,
+    compiled=None,
+    journal=None,
+    target=0.95,
+    trials=3,
+    leave=None,
+    **request,
 ):
     """Fit a model as a script would, then search."""
     compiled = compiled or {
@@ -83,7 +92,11 @@ def searched(
         fit=1, directory=str(tmp_path / "search"), target=target, trials=trials, **request
     )
     outcome = improve(
-        model, FitCall(dict(fit), compiled, history, initial), asked, diary or Diary(), leave=leave
+        model,
+        FitCall(dict(fit), compiled, history, initial),
+        asked,
+        journal or Journal(),
+        leave=leave,
     )
     SearchResult.from_json(outcome.result)
     assert json.loads((tmp_path / "search" / "result.json").read_text()) == json.loads(
@@ -97,9 +110,9 @@ def accuracy(model):
 
 
 def test_the_bar_ends_the_search_and_the_script_holds_the_winner(tmp_path):
-    model, diary, epochs = weak(), Diary(), 3
+    model, journal, epochs = weak(), Journal(), 3
     outcome = searched(
-        tmp_path, model, {"x": X, "y": Y, "epochs": epochs}, diary=diary, target=0.85, limits={}
+        tmp_path, model, {"x": X, "y": Y, "epochs": epochs}, journal=journal, target=0.85, limits={}
     )
     assert outcome.changed
     assert outcome.result["stopped"] == "bar"
@@ -108,10 +121,10 @@ def test_the_bar_ends_the_search_and_the_script_holds_the_winner(tmp_path):
     assert {"loss", "accuracy"} == set(outcome.history.history)
     assert all(len(values) == epochs for values in outcome.history.history.values())
     assert model.history is outcome.history
-    states = [keys["trial"]["state"] for event, keys in diary.events if event == "trial"]
+    states = [keys["trial"]["state"] for event, keys in journal.events if event == "trial"]
     assert states[0] == "finished"
     assert "running" in states
-    assert diary.steps > 0
+    assert journal.steps > 0
     for path in (tmp_path / "search" / "trials").glob("[0-9].json"):
         Trial.from_json(json.loads(path.read_text()))
 
@@ -406,18 +419,18 @@ def test_out_of_memory_halves_the_batch(tmp_path):
             kl.Dense(3, activation="softmax"),
         ]
     )
-    diary = Diary()
+    journal = Journal()
     outcome = searched(
         tmp_path,
         model,
         {"x": X, "y": Y, "epochs": 1, "batch_size": 64},
         trials=1,
         target=2.0,
-        diary=diary,
+        journal=journal,
     )
     assert outcome.result["trials"][1]["state"] == "finished"
     assert fits[1] == 2 * fits[2] == 4 * fits[3]
-    assert sum(event == "warning" for event, _ in diary.events) == 2
+    assert sum(event == "warning" for event, _ in journal.events) == 2
 
 
 def test_minutes_end_a_trial_under_way(tmp_path):
@@ -460,7 +473,7 @@ def test_a_process_that_grows_is_left_between_trials(tmp_path):
 
     held = []
 
-    class Hoarder(Diary):
+    class Hoarder(Journal):
         def write(self, event, **keys):
             super().write(event, **keys)
             if event == "trial" and keys["trial"]["state"] != "running":
@@ -470,7 +483,7 @@ def test_a_process_that_grows_is_left_between_trials(tmp_path):
         assert "grown" in why
         raise Left
 
-    diary = Hoarder()
+    journal = Hoarder()
     with pytest.raises(Left):
         searched(
             tmp_path,
@@ -478,13 +491,13 @@ def test_a_process_that_grows_is_left_between_trials(tmp_path):
             {"x": X, "y": Y, "epochs": 1},
             trials=20,
             target=2.0,
-            diary=diary,
+            journal=journal,
             leave=leave,
         )
     held.clear()
     ended = [
         keys["trial"]["number"]
-        for event, keys in diary.events
+        for event, keys in journal.events
         if keys["trial"]["state"] != "running"
     ]
     assert SETTLED < ended[-1] < 20
@@ -507,7 +520,7 @@ def test_minutes_count_over_attempts(tmp_path):
 
 
 def test_interrupted_keeps_the_best_so_far(tmp_path):
-    class Impatient(Diary):
+    class Impatient(Journal):
         def write(self, event, **keys):
             super().write(event, **keys)
             if event == "trial" and keys["trial"]["number"] == 2:
@@ -515,7 +528,7 @@ def test_interrupted_keeps_the_best_so_far(tmp_path):
 
     model = weak()
     with pytest.raises(KeyboardInterrupt):
-        searched(tmp_path, model, {"x": X, "y": Y, "epochs": 2}, target=2.0, diary=Impatient())
+        searched(tmp_path, model, {"x": X, "y": Y, "epochs": 2}, target=2.0, journal=Impatient())
     result = json.loads((tmp_path / "search" / "result.json").read_text())
     assert result["stopped"] == "interrupted"
     assert result["winner"] == 1
@@ -549,14 +562,14 @@ SCRIPT = Path(__file__)
 def _search_in_child(folder):
     """What the killed process runs; prints a line when a trial begins."""
 
-    class Loud(Diary):
+    class Loud(Journal):
         def progress(self, phase=None, **keys):
             if "epoch" in keys:
                 sys.stdout.write(f"{keys['trial']} {keys['epoch']}\n")
                 sys.stdout.flush()
 
     outcome = searched(
-        Path(folder), weak(), {"x": X, "y": Y, "epochs": 4}, trials=3, target=2.0, diary=Loud()
+        Path(folder), weak(), {"x": X, "y": Y, "epochs": 4}, trials=3, target=2.0, journal=Loud()
     )
     sys.stdout.write(
         "winner "

@@ -84,11 +84,11 @@ class TrialDispatcher:
         trials: the oracle.
         request: the search.
         records: the records of finished trials, by number; `record` adds to them.
-        begun: called with the record of each trial that starts.
+        on_start: called with the record of each trial that starts.
         record: stores the record of a finished trial.
         winner: returns the number of the best trial so far.
-        reached: returns whether the bar is reached.
-        owes_own: returns whether trial 0 has yet to be trained without the selection examples.
+        is_bar_reached: returns whether the bar is reached.
+        is_own_training_due: returns whether trial 0 has yet to be trained without the selection examples.
         clock: returns monotonic seconds.
     """
 
@@ -98,21 +98,21 @@ class TrialDispatcher:
         request: SearchRequest,
         records: Mapping[int, Mapping[str, Any]],
         *,
-        begun: Callable[[Dict[str, Any]], None],
+        on_start: Callable[[Dict[str, Any]], None],
         record: Callable[[Dict[str, Any]], None],
         winner: Callable[[], int],
-        reached: Callable[[], bool],
-        owes_own: Callable[[], bool] = lambda: False,
+        is_bar_reached: Callable[[], bool],
+        is_own_training_due: Callable[[], bool] = lambda: False,
         clock: Callable[[], float] = time.monotonic,
     ) -> None:
         self._trials = trials
         self._request = request
         self._records = records
-        self._begun = begun
+        self._on_start = on_start
         self._record = record
         self._winner = winner
-        self._reached = reached
-        self._owes_own = owes_own
+        self._is_bar_reached = is_bar_reached
+        self._is_own_training_due = is_own_training_due
         self._clock = clock
         self.leases: Dict[int, Lease] = {}
         self.active_workers: Set[str] = set()
@@ -126,7 +126,7 @@ class TrialDispatcher:
         self._last_check = clock()
         self._training_s = sum(float(ended["seconds"]) for ended in records.values())
         self._resume()
-        if not self.stopped and reached():
+        if not self.stopped and is_bar_reached():
             trials.stop("bar")
 
     def _resume(self) -> None:
@@ -192,7 +192,7 @@ class TrialDispatcher:
         if self.stopped:
             return self._dismiss(worker)
         leased = next((n for n, lease in self.leases.items() if lease.worker == worker), None)
-        if leased == 0 or (leased is None and self._owes_own() and 0 not in self.leases):
+        if leased == 0 or (leased is None and self._is_own_training_due() and 0 not in self.leases):
             self._start(worker, 0, None)
             return Assignment("try")
         if failures.common_failure(self._records.values()):
@@ -240,7 +240,7 @@ class TrialDispatcher:
         if worker in self._workers:
             self._workers[worker].trials_started += 1
         self._lease(worker, number, candidate)
-        self._begun({**_initial_record(number, candidate), "worker": worker})
+        self._on_start({**_initial_record(number, candidate), "worker": worker})
 
     def report_progress(
         self, worker: str, number: int, *, curve: List[float], seconds: float
@@ -279,7 +279,12 @@ class TrialDispatcher:
         """Return the worker's lease on a trial, or None if it has none."""
         # The oracle does not number trial 0, so a chief that was restarted has no lease on it: the
         # worker that reports on it must have had one.
-        if number == 0 and 0 not in self.leases and self._owes_own() and not self.stopped:
+        if (
+            number == 0
+            and 0 not in self.leases
+            and self._is_own_training_due()
+            and not self.stopped
+        ):
             self._lease(worker, 0, None)
         lease = self.leases.get(number)
         return lease if lease is not None and lease.worker == worker else None
@@ -293,7 +298,7 @@ class TrialDispatcher:
         if self._lease_of(worker, number) is None:
             return
         self._finish({**record, "worker": worker})
-        if not self.stopped and self._reached():
+        if not self.stopped and self._is_bar_reached():
             self._trials.stop("bar")
 
     def _finish(self, record: Dict[str, Any]) -> None:

@@ -22,7 +22,7 @@ ALONE = "mlops"
 """The worker's name in a search that has only one."""
 Propose = Callable[[List[Mapping[str, Any]]], Optional[Candidate]]
 """Return the next candidate from the values of all trials so far, or None if none is left."""
-Own = Tuple[Any, Callable[[Mapping[str, Any]], Candidate]]
+OwnSpace = Tuple[Any, Callable[[Mapping[str, Any]], Candidate]]
 Refine = Callable[[float, int], Candidate]
 """Return a candidate on the best model from a learning rate and a number of epochs."""
 
@@ -71,7 +71,7 @@ class Trials:
         base_rate: float,
         propose: Propose,
         refine: Refine,
-        own: Optional[Own] = None,
+        own: Optional[OwnSpace] = None,
     ) -> None:
         self._ledger = ledger
         self._own = own
@@ -83,11 +83,11 @@ class Trials:
             self._oracle.verbose = 0
             for line in ledger.lines():
                 if "trial" in line:
-                    self._repeat(line)
+                    self._replay(line)
                 elif line.get("over") == request.number_of_pass:
                     self.stopped = str(line["why"])
 
-    def _repeat(self, line: Mapping[str, Any]) -> None:
+    def _replay(self, line: Mapping[str, Any]) -> None:
         """Replay a line of the ledger.
 
         The oracle then draws the same values as it would have without a restart.
@@ -101,11 +101,11 @@ class Trials:
         if number not in oracle.trials:  # a power failure took the line that began it
             return
         if "worker" in line:
-            self._hand(number, str(line["worker"]))
+            self._assign(number, str(line["worker"]))
         elif "score" in line:
             self._end(oracle.trials[number], line["score"], line["message"])
 
-    def _hand(self, number: str, worker: str) -> None:
+    def _assign(self, number: str, worker: str) -> None:
         """Assign a trial to a worker; "" puts it back for the next worker that asks."""
         oracle = self._oracle
         oracle.ongoing_trials = {
@@ -169,7 +169,7 @@ class Trials:
         trial = self._oracle.ongoing_trials.get(worker)
         if trial is not None:
             self._ledger.add(trial=trial.trial_id, worker="")
-            self._hand(trial.trial_id, "")
+            self._assign(trial.trial_id, "")
 
     @staticmethod
     def number(trial: Any) -> int:
@@ -201,7 +201,11 @@ class Trials:
 
 
 def _edit_oracle(
-    request: SearchRequest, base_rate: float, propose: Propose, refine: Refine, own: Optional[Own]
+    request: SearchRequest,
+    base_rate: float,
+    propose: Propose,
+    refine: Refine,
+    own: Optional[OwnSpace],
 ) -> Any:
     import keras_tuner
     import numpy

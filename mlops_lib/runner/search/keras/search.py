@@ -25,7 +25,7 @@ from mlops_lib.runner.search.keras.candidates import Candidate
 from mlops_lib.runner.search.keras.edit_space import Space
 from mlops_lib.runner.search.keras.lineage import Lineage
 from mlops_lib.runner.search.keras.memory_growth import Growth
-from mlops_lib.runner.search.keras.oracle import ALONE, Own, Trials
+from mlops_lib.runner.search.keras.oracle import ALONE, OwnSpace, Trials
 from mlops_lib.runner.search.keras.proposer import Proposer, diagnosis_of
 from mlops_lib.runner.search.keras.search_worker import SearchWorker
 from mlops_lib.runner.search.keras.trial_runner import TrialRunner
@@ -332,7 +332,7 @@ class Search:
         # With a search space of the project's own, the oracle draws all candidates from it.
         return None if self.hypermodel is not None else self.proposer.next_edit(tried)
 
-    def _own_space(self) -> Optional[Own]:
+    def _own_space(self) -> Optional[OwnSpace]:
         if self.hypermodel is None:
             return None
         epochs = min(self.facts.epochs, self.facts.limits.epochs or self.facts.epochs)
@@ -398,12 +398,14 @@ class Search:
             trials,
             self.request,
             store.records,
-            begun=lambda record: self.journal.write("trial", trial=record),
+            on_start=lambda record: self.journal.write("trial", trial=record),
             record=self.runner.record,
             winner=store.winner,
-            reached=self._is_bar_reached,
+            is_bar_reached=self._is_bar_reached,
             # A record that a worker has sent carries the worker's name.
-            owes_own=lambda: self.selected.is_split and not store.records[0].get("worker"),
+            is_own_training_due=lambda: (
+                self.selected.is_split and not store.records[0].get("worker")
+            ),
         )
 
         def commit() -> None:
