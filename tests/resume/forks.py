@@ -1,9 +1,8 @@
-"""Forks runners from a process that has imported their framework already, which takes longer than
-most of what they do.
+"""Fork runners from a process that has imported their framework already.
 
-Orders come as lines of JSON on stdin; the answers are the child's process id, then its exit code
-(negative: the signal). The child is a runner like any other: `python -m mlops_lib.runner` with what
-is in its environment.
+The import takes longer than most scripts. Orders are lines of JSON on stdin; the answers are the
+child's process id, then its exit code (negative: the signal). The child is a runner like any other:
+`python -m mlops_lib.runner` with its own environment.
 """
 
 import importlib
@@ -27,13 +26,13 @@ def main() -> None:
 
 
 def answer(value: object) -> None:
-    """One line of JSON."""
+    """Write one line of JSON."""
     sys.stdout.write(json.dumps(value) + "\n")
     sys.stdout.flush()
 
 
 def run(order: dict) -> None:
-    """Be the runner."""
+    """Run as the runner."""
     log = os.open(order["log"], os.O_WRONLY | os.O_CREAT | os.O_APPEND, 0o644)
     os.dup2(os.open(os.devnull, os.O_RDONLY), 0)
     os.dup2(log, 1)

@@ -1,8 +1,8 @@
-"""Asked to end by SIGTERM at any moment, a run keeps its state at once, ends in time, and goes on
-to the same result.
+"""A run that receives SIGTERM saves its state, ends in time, and resumes.
 
-The scripts in tests/cases/resume again, asked to end at random moments. `MLOPS_GRACE_GROUPS=all`
-takes every group of them, `MLOPS_GRACE_SIGNALS=30` so many moments in each.
+The scripts are those of tests/cases/resume, with signals at random moments.
+`MLOPS_GRACE_GROUPS=all` includes every group, `MLOPS_GRACE_SIGNALS=30` sets the number of moments
+in each.
 """
 
 from __future__ import annotations
@@ -23,7 +23,7 @@ from mlops_lib.runner import protocol
 GROUPS = os.environ.get("MLOPS_GRACE_GROUPS", "epochs")
 SIGNALS = int(os.environ.get("MLOPS_GRACE_SIGNALS", "6"))
 END_S = 8.0
-"""Within this the process has to have ended: engines kill after ten."""
+"""Time limit for the end of the process; engines kill after ten seconds."""
 COUNTING = """
 import os, sys
 def _count(module):
@@ -38,7 +38,7 @@ for _name in ("keras.src.callbacks.callback_list", "tf_keras.src.callbacks"):
     if _name in sys.modules:
         _count(sys.modules[_name])
 """
-"""Counts the steps that are made, where no restart puts them back."""
+"""Count the executed steps in a place that no restart restores."""
 
 
 @pytest.fixture
@@ -63,7 +63,7 @@ def started(forks: matrix.Forks, project: Path, inside: Path, attempt: int) -> i
 
 @pytest.mark.slow
 @pytest.mark.parametrize("forks", groups(), indirect=True)
-def test_asked_to_end_at_any_moment_a_run_keeps_its_state(
+def test_run_stopped_at_any_moment_saves_its_state(
     forks: matrix.Forks, tmp_path: Path
 ) -> None:
     project = tmp_path / "project"

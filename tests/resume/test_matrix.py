@@ -1,13 +1,10 @@
-"""Killed anywhere, it ends the same: the scripts in tests/cases/resume, killed with SIGKILL again
-and again.
+"""Scripts that are killed again and again end with identical results.
 
-Each folder is one script: its `begin.py`, or the one beside the folders, then every other file in
-it. It runs once alone, and once killed several times over its life: after an epoch, within an
-epoch, while a checkpoint is
-    being written. What both wrote
-must be the same to the bit. `MLOPS_RESUME_KILLS=all` kills within every fit.
-`MLOPS_RESUME_BACKEND=torch` lets the group `jax` compute with PyTorch, and with
-`MLOPS_RESUME_GPUS=0` it does so on a GPU.
+Each folder of tests/cases/resume is one script: its `begin.py`, or the one beside the folders, then
+every other file in it. It runs once undisturbed, and once with several SIGKILLs over its life:
+after an epoch, within an epoch, while a checkpoint is being written. The output of both must be the
+same to the bit. `MLOPS_RESUME_KILLS=all` kills within every fit. `MLOPS_RESUME_BACKEND=torch` lets
+the group `jax` compute with PyTorch, and with `MLOPS_RESUME_GPUS=0` it does so on a GPU.
 """
 
 from __future__ import annotations
@@ -39,16 +36,17 @@ VARIABLES = {
     "jax": {"KERAS_BACKEND": os.environ.get("MLOPS_RESUME_BACKEND", "jax")},
 }
 SPEC = {"epochs": {"mid_epoch_s": 0.0}, "jax": {"mid_epoch_s": 0.0}}
-SAID = {
+EXPECTED_OUTPUT = {
     "models": "a loop of its own (GradientTape)",
     "data": "the data ran out: 8 of the 10 batches",
     "jax": "the data ran out: 6 of the 7 batches",
 }
-"""What a run of the group has to say."""
+"""Expected output of the runs of a group."""
 DEADLINE_S = 240
-NEVER_THE_SAME = (".keras", ".v2")
-"""Suffixes of files with the time in them; what is in a saved model is compared by loading it (case
-`callbacks`).
+TIME_DEPENDENT_SUFFIXES = (".keras", ".v2")
+"""Suffixes of files that contain the time.
+
+The content of a saved model is compared by loading it (case `callbacks`).
 """
 
 
@@ -135,17 +133,17 @@ Moment = Callable[[Path], bool]
 
 
 def after_checkpoint(fit: int, epoch: int, step: int) -> Moment:
-    """When the fit has a durable checkpoint from there or later."""
+    """Return a condition: the fit has a durable checkpoint from there or later."""
 
     def reached(inside: Path) -> bool:
-        found = (e for e in events(inside) if e["event"] == "checkpoint" and e["fit"] == fit)
-        return any((e["epoch"], e.get("step", 0)) >= (epoch, step) for e in found)
+        checkpoints = (e for e in events(inside) if e["event"] == "checkpoint" and e["fit"] == fit)
+        return any((e["epoch"], e.get("step", 0)) >= (epoch, step) for e in checkpoints)
 
     return reached
 
 
 def while_writing(fit: int, epoch: int) -> Moment:
-    """When a checkpoint after that epoch is being written."""
+    """Return a condition: a checkpoint after that epoch is being written."""
     later = after_checkpoint(fit, epoch, 0)
 
     def reached(inside: Path) -> bool:
@@ -158,37 +156,44 @@ def while_writing(fit: int, epoch: int) -> Moment:
 
 
 def after_candidates(count: int) -> Moment:
-    """When a search has so many candidates' results on disk."""
+    """Return a condition: results of `count` candidates are on disk."""
     return lambda inside: len(list(inside.glob("fits/**/candidates-*/[0-9]*"))) >= count
 
 
 def moments(alone: Path, group: str) -> list[Moment]:
-    """Where to kill: spread over the fits of the run left alone."""
-    chosen = random.Random(7)
+    """Return the conditions for kills, spread over the fits of the undisturbed run."""
+    generator = random.Random(7)
     epochs: dict[int, list[int]] = {}
     for event in events(alone):
         if event["event"] == "epoch":
             epochs.setdefault(event["fit"], []).append(event["epoch"])
     fits = sorted(fit for fit, of in epochs.items() if len(of) > 1)
     if KILLS != "all":
-        fits = sorted(chosen.sample(fits, min(int(KILLS), len(fits))))
-    found: list[Moment] = []
+        fits = sorted(generator.sample(fits, min(int(KILLS), len(fits))))
+    conditions: list[Moment] = []
     for i, fit in enumerate(fits):
-        epoch = chosen.choice(epochs[fit][:-1])
+        epoch = generator.choice(epochs[fit][:-1])
         if SPEC.get(group):
-            found += [
+            conditions += [
                 after_checkpoint(fit, epochs[fit][0] - 1, 4),
                 after_checkpoint(fit, epochs[fit][0], 9),
             ]
         else:
-            found.append(
+            conditions.append(
                 while_writing(fit, epochs[fit][0]) if i % 2 else after_checkpoint(fit, epoch, 0)
             )
-    return [*found, after_candidates(6), after_candidates(20)] if group == "estimators" else found
+    return (
+        [*conditions, after_candidates(6), after_candidates(20)]
+        if group == "estimators"
+        else conditions
+    )
 
 
 def kill(forks: Forks, pid: int, inside: Path, moment: Moment) -> int:
-    """SIGKILL the runner at that moment; its exit code, which is another where it had ended before."""
+    """Kill the runner once the condition holds; return its exit code.
+
+    The code is another one if the runner ended before.
+    """
     deadline = time.monotonic() + DEADLINE_S
     while not moment(inside) and _runs(pid):
         assert time.monotonic() < deadline, (inside.parent / "log.txt").read_text()[-3000:]
@@ -213,13 +218,15 @@ def script(group: str) -> str:
 
 def outputs(inside: Path) -> dict[str, bytes]:
     folder = inside / "outputs"
-    found = {
+    files = {
         path.relative_to(folder): path.read_bytes()
         for path in sorted(folder.rglob("*"))
         if path.is_file()
     }
     return {
-        str(path): content for path, content in found.items() if path.suffix not in NEVER_THE_SAME
+        str(path): content
+        for path, content in files.items()
+        if path.suffix not in TIME_DEPENDENT_SUFFIXES
     }
 
 
@@ -235,7 +242,7 @@ def epochs(inside: Path) -> list[tuple[int, int, str]]:
 @pytest.mark.parametrize(
     "forks", sorted(path.name for path in CASES.iterdir() if path.is_dir()), indirect=True
 )
-def test_a_killed_run_ends_as_if_left_alone(forks: Forks, tmp_path: Path) -> None:
+def test_killed_run_ends_like_an_undisturbed_one(forks: Forks, tmp_path: Path) -> None:
     project = tmp_path / "project"
     project.mkdir()
     (project / "train.py").write_text(script(forks.group))
@@ -259,4 +266,4 @@ def test_a_killed_run_ends_as_if_left_alone(forks: Forks, tmp_path: Path) -> Non
     assert epochs(killed) == epochs(alone), "one history: every epoch exactly once"
     assert any(event["event"] == "fit" and event["state"] == "resumed" for event in events(killed))
     said = [event["message"] for event in events(alone) if event["event"] == "warning"]
-    assert [one for one in said if SAID.get(forks.group, "nothing") in one] == said
+    assert [one for one in said if EXPECTED_OUTPUT.get(forks.group, "nothing") in one] == said
