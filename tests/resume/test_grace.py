@@ -63,9 +63,7 @@ def started(forks: matrix.Forks, project: Path, inside: Path, attempt: int) -> i
 
 @pytest.mark.slow
 @pytest.mark.parametrize("forks", groups(), indirect=True)
-def test_run_stopped_at_any_moment_saves_its_state(
-    forks: matrix.Forks, tmp_path: Path
-) -> None:
+def test_run_stopped_at_any_moment_saves_its_state(forks: matrix.Forks, tmp_path: Path) -> None:
     project = tmp_path / "project"
     project.mkdir()
     (project / "train.py").write_text(COUNTING + matrix.script(forks.group))
