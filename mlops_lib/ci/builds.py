@@ -228,6 +228,7 @@ def remember_branch(
     None if the build failed, or is not the build of a branch.
     """
     branch = environ.get("BRANCH_NAME")
+    # A pull request's build has a BRANCH_NAME too ("PR-12"); it is no branch to compare with.
     if (
         not branch
         or "CHANGE_ID" in environ

@@ -24,7 +24,7 @@ _HUNK = re.compile(r"@@ -(\d+)(?:,(\d+))? \+\d+(?:,\d+)? @@.*")
 
 
 def check(run_dir: Path, *, against: builds.Branch | None) -> dict[str, Any]:
-    """Return the check of a run: its number, the target branch's, the report, the patch.
+    """Return the check of a run: its number, the target branch's, report and patch.
 
     Args:
         run_dir: the run directory.

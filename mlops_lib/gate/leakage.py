@@ -41,6 +41,7 @@ def reasons(evaluation: Mapping[str, Any], *, metric: str, target: float, mode: 
     notes, doubts = _copies(claimed, evaluation, metric)
     repeat_notes, repeat_doubts = _repeats(claimed, evaluation, metric, target, mode)
     preprocessing_notes, preprocessing_doubts = _prepared(claimed)
+    # At most SHOWN of each list: they are claims, and a verdict must stay readable.
     targets = [str(name)[:60] for name in _list(claimed.get("targets"))[:SHOWN]]
     target_doubts = [reason("target among inputs", columns=", ".join(targets))] if targets else []
     return LeakReasons(

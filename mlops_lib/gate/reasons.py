@@ -21,17 +21,16 @@ REASONS: Mapping[str, Template] = {
     # No number.
     "no number": Template(
         "no number was found",
-        "let the script evaluate its model on held-out data (`model.evaluate`, `score`), or say "
-        "where its number is with the settings `metric`, `metric_pattern` or `metrics_file`",
+        "let the script evaluate its model on held-out data (`model.evaluate`, `score`), or name "
+        "its number with the settings `metric`, `metric_pattern` or `metrics_file`",
     ),
     "not measured": Template(
-        "nothing measured {wanted!r}; measured were {names}",
+        "the metric {wanted!r} was not measured; measured: {names}",
         "name one of these in the setting `metric`",
     ),
     "no accuracy": Template(
         "the script measures {shown}, not an accuracy",
-        "say what the bar is about with the settings `metric`, `target` and, if it should shrink, "
-        "`mode`",
+        "define the bar with the settings `metric`, `target` and, if smaller is better, `mode`",
     ),
     "not finite": Template(
         "{metric} is not a finite number ({value}): the training diverged",
@@ -54,7 +53,7 @@ REASONS: Mapping[str, Template] = {
     ),
     # The bar.
     "reaches": Template(
-        "{metric} {value:.4g}{on} reaches the bar of {target:g}", "`target` says how high it is"
+        "{metric} {value:.4g}{on} reaches the bar of {target:g}", "`target` sets the bar"
     ),
     "misses": Template(
         "{metric} {value:.4g}{on} misses the bar of {target:g}",
@@ -63,7 +62,7 @@ REASONS: Mapping[str, Template] = {
     ),
     "worse end reaches": Template(
         "the worse end of the interval of {metric}, {value:.4g}{on}, reaches the bar of {target:g}",
-        "`target` says how high it is, `strict` asks for the interval",
+        "`target` sets the bar, `strict` makes the interval decide",
     ),
     "worse end misses": Template(
         "the worse end of the interval of {metric}, {value:.4g}{on}, misses the bar of {target:g}",
@@ -204,8 +203,7 @@ REASONS: Mapping[str, Template] = {
         "runner wrote it",
     ),
     "no examples left": Template(
-        "the examples behind the claimed number are not there, which the runner keeps or says why "
-        "not",
+        "the examples behind the claimed number are missing, and the runner recorded no reason",
         "train again (`mlops train` in a new `run_dir`), and leave to the runner what it writes",
     ),
     "other count": Template(
@@ -260,7 +258,7 @@ REASONS: Mapping[str, Template] = {
     "mean reaches": Template(
         "{what} of {count} seeds, {metric} {decisive:.4g} (spread {spread:.2g}), reaches the bar "
         "of {target:g}; registered is the file of seed {seed}, which gives {value:.4g}",
-        "`seeds` says how many are trained, `seed` which one is registered",
+        "`seeds` sets the number of trainings, `seed` the one that is registered",
     ),
     "mean misses": Template(
         "{what} of {count} seeds, {metric} {decisive:.4g} (spread {spread:.2g}), misses the bar "
@@ -303,7 +301,7 @@ def reason(kind: str, **values: Any) -> str:
     """Return a reason with its remedy, in one sentence.
 
     >>> reason("reaches", metric="accuracy", value=0.81, on=" on 500 examples", target=0.8)
-    'accuracy 0.81 on 500 examples reaches the bar of 0.8: `target` says how high it is'
+    'accuracy 0.81 on 500 examples reaches the bar of 0.8: `target` sets the bar'
     """
     template = REASONS[kind]
     return f"{template.what.format(**values)}: {template.remedy}"

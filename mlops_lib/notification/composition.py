@@ -224,6 +224,7 @@ def _is_change(
 ) -> bool:
     if occasion == "stopped":
         return False  # the person who stopped it knows
+    # Two failures differ by their cause, two verdicts by their answer.
     if verdict is not None or not isinstance(previous, RunResult):
         return _state(verdict or result) != _state(previous)
     return _cause(result) != _cause(previous)

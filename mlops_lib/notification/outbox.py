@@ -83,6 +83,7 @@ class Outbox:
             "key": entry.notification.key,
             "time": time.time(),
         }
+        # In this order: killed in between, the entry is in both places, which means sent.
         atomic.write_json(self._sent(entry.id), record)
         self._spooled(entry.id).unlink(missing_ok=True)
 

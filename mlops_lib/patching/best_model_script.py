@@ -66,6 +66,7 @@ def settings(layer: Layer, *, keras: str = "keras") -> list[str]:
     parts: list[str] = []
     for name, value in layer.arguments.items():
         text = literal(value, keras=keras)
+        # As a person writes it: `Dense(64, activation="relu")`.
         first = layer.parameters[:1] == (name,) and not parts
         parts.append(text if first else f"{name}={text}")
     return parts

@@ -93,6 +93,7 @@ def _constructor(sources: Mapping[str, Source], kind: str) -> tuple[str, Any]:
         calls += [
             (name, call) for call in source.nodes(source.cst.Call) if called_name(call) == kind
         ]
+    # With two calls of the class, nothing shows which of them built the estimator.
     if len(calls) != 1:
         raise UnpatchableError(f"{len(calls)} places make a {kind}")
     return calls[0]

@@ -296,10 +296,11 @@ def _over_seeds(
     further_seeds = range(job.spec.seed + 1, job.spec.seed + count)
     missing = [seed for seed in further_seeds if seed not in repetitions]
     if missing:
+        not_trained = reason("seeds missing", missing=len(missing), count=count)
         return replace(
             own,
             verdict="undecided" if own.verdict == "accepted" else own.verdict,
-            reasons=(reason("seeds missing", missing=len(missing), count=count), *own.reasons),
+            reasons=(not_trained, *own.reasons),
         )
     # Each seed is measured against a bar that any number meets: only the mean is judged.
     no_bar = -math.inf if own.mode == "max" else math.inf

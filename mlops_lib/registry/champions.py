@@ -22,6 +22,7 @@ def find(spec: RunSpec, run_dir: Path, *, home: Path) -> ModelVersion | None:
     If the champion is the run's present model itself, this is the champion before it.
     """
     champion = model_store.champion(spec.name, home=home)
+    # A run that is judged again after its registration must not be compared with itself.
     if (
         champion is None
         or champion.run != spec.digest

@@ -111,6 +111,7 @@ def _default_environment() -> Iterator[None]:
     try:
         yield
     finally:
+        # Child processes would inherit them.
         for name in added:
             os.environ.pop(name, None)
 

@@ -94,6 +94,8 @@ def register(
     source = _model_file(run_dir)
     try:
         with _staging(folder) as staging:
+            # The digest is taken while copying: the container's file could change between two
+            # readings, the copy cannot.
             digest = _copy(
                 source,
                 staging / source.name,
@@ -243,6 +245,7 @@ def rollback(name: str, *, home: Path) -> ModelVersion:
                 where=name,
                 remedy="Set the alias champion by number.",
             )
+        # Removed from the list rather than reordered, so that a further rollback goes further back.
         index = replace(index, champions=index.champions[:-1])
         _write_index(folder, index)
         return _load(folder, index.champions[-1], index)
@@ -305,6 +308,7 @@ def verify(model: ModelVersion) -> None:
 
 def _folder(name: str, *, home: Path) -> Path:
     """Return a name's folder: unique to the name, and always inside the registry."""
+    # A plain name that ends like a digest could collide with the folder of another name.
     if _PLAIN_NAME.fullmatch(name) and not _DIGEST_END.search(name):
         return home / "registry" / name
     readable = re.sub(r"[^A-Za-z0-9_-]+", "-", name).strip("-")[:40] or "model"
@@ -419,7 +423,7 @@ def _prepare(folder: Path, name: str) -> None:
 
 
 def _sweep(folder: Path) -> None:
-    """Remove unlisted versions and what killed writers left; the caller holds the lock."""
+    """Remove unlisted versions and leftovers; the caller holds the lock."""
     listed = {str(number) for number in _read_index(folder).versions}
     for place in folder.iterdir():
         is_abandoned = place.name.startswith(".staging-") and not _is_locked(place)

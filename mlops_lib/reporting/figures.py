@@ -65,6 +65,8 @@ def curve_bytes(view: RunView) -> bytes | None:
     from matplotlib.backends.backend_agg import FigureCanvasAgg
 
     content = BytesIO()
+    # Without the "Software" entry, which names matplotlib's version, and with the digest that
+    # `curve_png` compares.
     FigureCanvasAgg(_figure(panels)).print_png(
         content, metadata={"Software": None, "Source": _digest(panels).decode()}
     )

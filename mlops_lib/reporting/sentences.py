@@ -284,7 +284,7 @@ def environment(view: RunView) -> list[tuple[str, str]]:
 
 
 def winner_curves(view: RunView) -> tuple[Points, Points] | None:
-    """Return the search's metric per epoch: as the script is written, and the winner's.
+    """Return the metric per epoch, of the script as written and of the winner.
 
     None if one of them is missing.
     """
@@ -297,7 +297,7 @@ def winner_curves(view: RunView) -> tuple[Points, Points] | None:
     first = curves.get(0, ())
     best = curves.get(search.winner, ())
     if not first and search.selection == "disjoint":
-        # What the search selects on are then the fit's own validation examples.
+        # The search then selects on the fit's own validation examples, so the curves compare.
         name = search.metric.removeprefix("val_")
         first = next(
             (fit.series.get(f"val_{name}", ()) for fit in view.fits if fit.number == search.fit), ()

@@ -1,4 +1,4 @@
-"""Read files that a script may have written: bounded, validated, no links followed.
+"""Read files that a script may have written: bounded, checked, no links followed.
 
 A report must also work for a broken run, so nothing here raises for a file's content. A missing
 file gives an empty value, a damaged one an entry in `problems`; the rest is plain, short, finite
