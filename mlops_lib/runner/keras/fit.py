@@ -304,9 +304,12 @@ class Fit:
                 self._csv_loggers = (
                     fit_state.suppress_headers(self.user_callbacks) if state["epochs"] else []
                 )
+                # Creating iterators may draw, so the random states come after the data.
                 self.restore_order(state["order"])
                 self.restore_data("x")
                 rng.restore_framework(state["random"])
+                # An unfinished Python iterator shares this state, and has just been read to its
+                # position; setting it again would repeat those draws.
                 if not self._data_draws(state["order"]):
                     rng.restore_python(state["random"])
             self._restore_history(state)
@@ -512,6 +515,8 @@ class Fit:
         state = self.resume_point
         assert state is not None
         with self.context.journal.guard("resume after the steps of an epoch"):
+            # On JAX the values live outside the variables within an epoch: bring them back first,
+            # or a later sync would overwrite the restored ones.
             if hasattr(self.model, "jax_state_sync"):
                 self.model.jax_state_sync()
             self.enter_epoch(consumes_rng=bool(self.consumes_rng))
@@ -637,6 +642,7 @@ class Fit:
             with self._headers_as_set():
                 state = fit_state.capture(self.model, self.callback_state, self.store)
         except OSError as error:
+            # A full disk must not end a training that could go on without a checkpoint.
             run.journal.warn(checkpoint.describe_write_error(error))
             self._journal_epochs(records)
             self.pace.record_write(time.monotonic() - began)
@@ -659,6 +665,8 @@ class Fit:
                 begin=self.at_epoch_begin, metrics=fit_state.values(self.metric_variables())
             )
         if ended is not None:
+            # The validation has changed metrics, seeds and callbacks since; it will run again from
+            # its begin.
             state.update(
                 ended=True, metrics=ended["metrics"], random=ended["random"], data=ended["data"]
             )
@@ -668,6 +676,8 @@ class Fit:
 
         def on_written(size: int, seconds: float) -> None:
             self.pace.add_background(seconds)
+            # Epochs enter the journal only once their checkpoint is on the disk: a kill before that
+            # trains them again, and they would be listed twice.
             self._journal_epochs(records)
             if size:
                 run.journal.write(
@@ -703,6 +713,7 @@ class Fit:
             callback.set_model(self.model)
             callback.set_params(state["params"])
         self.history = history
+        # The script may read on from a generator that the fit had read.
         data_order.exhaust(self.call.get("x"), state["order"])
         self._restore_state(state)
         self.order.restore(state["order"])

@@ -295,6 +295,7 @@ def steering(given: Any, recipe: Recipe) -> List[Any]:
         sets_rate = "L" in kind
         if not is_keras or kind not in STEERING or (recipe.schedule == "cosine" and sets_rate):
             continue
+        # A shallow copy: Keras resets the state of these callbacks in on_train_begin.
         fresh = copy.copy(callback)
         fresh._model = None
         if kind == "EarlyStopping" and recipe.schedule == "cosine":
@@ -409,6 +410,7 @@ def _monitor(
                 return
             loss = float(logs.get("val_loss", logs.get("loss", 0.0)))
             is_tie = score == run.score and loss <= min(run.losses)
+            # Among equal scores the lower loss wins: few examples allow only few different scores.
             run.curve.append(score)
             run.losses.append(loss)
             if is_tie or context.request.better(score, run.score):
