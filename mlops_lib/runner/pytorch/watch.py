@@ -159,6 +159,19 @@ class Watch:
         self.open.append(call)
         del self.open[:-OPEN_CALLS]
 
+    def is_settled(self, model: Any) -> bool:
+        """Return whether nothing more is to be learned from a model's training."""
+        return self._is_learned(model) and not any(wants(model) for wants in self.wants_inputs)
+
+    def called_again(self, model: Any) -> None:
+        """Note a call in a training of which nothing more is to be learned; nothing of it is kept."""
+        self.open = [one for one in self.open if one.model is not model or not one.grad]
+        call = Call(model, (), {}, None, grad=True)
+        if self.batches and self.training.is_of_loader:
+            call.iterator, call.loader = self.batches[-1].iterator, self.batches[-1].loader
+        self.open.append(call)
+        del self.open[:-OPEN_CALLS]
+
     def _find_batch(self, call: Call) -> None:
         """Find the batch that a call's inputs are of: by memory or values, else the last one of as
         many examples.
@@ -250,6 +263,10 @@ class Watch:
             self.training.last_trained = weakref.ref(call.model)
             self.training.is_of_loader = call.iterator is not None
             self.training.iterator = call.iterator
+            if call.output is None:
+                for follow in self.on_trained:
+                    follow(call)
+                continue
             self.quietly(self._learn, call)
             for follow in self.on_trained:
                 self.quietly(follow, call)
@@ -467,7 +484,10 @@ def _watched_call(watch: Watch, plain: Callable[..., Any]) -> Callable[..., Any]
             output = plain(self, *args, **kwargs)
         finally:
             watch.depth = 0
-        watch.quietly(watch.called, self, args, kwargs, output, grad)
+        if grad and self.training and watch.is_settled(self):
+            watch.called_again(self)
+        else:
+            watch.quietly(watch.called, self, args, kwargs, output, grad)
         return output
 
     functools.update_wrapper(__call__, plain)
@@ -571,8 +591,11 @@ def _watched_next(watch: Watch, plain: Callable[..., Any]) -> Callable[..., Any]
             if number is not None:
                 watch.quietly(watch.ended, number)
             raise
-        if number is not None and not watch.run.nested:
-            watch.quietly(watch.gave, number, loader(), data)
+        if number is not None and not watch.run.nested and not watch.busy:
+            if watch.open:
+                watch.quietly(watch.gave, number, loader(), data)
+            else:
+                watch.gave(number, loader(), data)
         return data
 
     return next_
