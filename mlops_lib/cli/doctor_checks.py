@@ -108,7 +108,7 @@ def _environments(home: Path) -> Finding:
     from mlops_lib.engine.process import ProcessEngine
     from mlops_lib.provisioning import cache
 
-    kept, _ = cache.take(ProcessEngine(home=str(home)), home=home)
+    kept, _ = cache.list_and_prune(ProcessEngine(home=str(home)), home=home)
     if not kept:
         return Finding(name="environments", status="ok", finding="none yet")
     held, idle = (

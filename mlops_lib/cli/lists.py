@@ -219,7 +219,7 @@ def _images(command: Command) -> int:
     resolved = config.resolve(None, command.settings)
     engine = choose(resolved["backend"], home=str(resolved.home))
     prune = bool(command.options.get("prune"))
-    remaining, removed = cache.take(engine, home=resolved.home, prune=prune)
+    remaining, removed = cache.list_and_prune(engine, home=resolved.home, prune=prune)
     if command.as_json:
         print_json(
             {
@@ -230,9 +230,9 @@ def _images(command: Command) -> int:
         )
         return 0
     for image in remaining:
-        say_line(cache.described(image))
+        say_line(cache.describe(image))
     for image in removed:
-        say_line(f"removed {cache.described(image)}")
+        say_line(f"removed {cache.describe(image)}")
     return 0
 
 

@@ -155,7 +155,9 @@ def _build(job: Job, options: Options) -> Image | str:
 
     with_code = bool(options.get("with_code"))
     if options.get("print_dockerfile"):
-        return project_image.dockerfile(job.spec) if with_code else images.shown(job.spec.image)
+        return (
+            project_image.dockerfile(job.spec) if with_code else images.display_text(job.spec.image)
+        )
     return stages.build(job, with_code=with_code)
 
 

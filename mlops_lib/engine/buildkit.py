@@ -43,7 +43,7 @@ def build(
             command(image, Path(folder), home=home, built=built),
             image.tag,
             on_line,
-            pinned=images.pinned(image.environment),
+            pinned=images.has_pins(image.environment),
         )
 
 

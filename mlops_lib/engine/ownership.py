@@ -40,7 +40,7 @@ def hand_over(folder: Path, owner: Owner, *, is_mounted: Callable[[Path], bool])
         descriptor = os.open(folder, os.O_RDONLY | os.O_DIRECTORY | os.O_NOFOLLOW | os.O_CLOEXEC)
     except OSError as error:
         raise EngineError(
-            f"not a folder of ours: {error.strerror}",
+            f"the folder cannot be opened: {error.strerror}",
             where=str(folder),
             remedy="Remove it; it is made again.",
         ) from None

@@ -237,7 +237,7 @@ def build_requires(archive: Path) -> tuple[str, ...]:
     for one in listed:
         if not isinstance(one, str) or requirement.read(one) is None:
             raise ImageError(
-                f"its build asks for {str(one)[:80]!r}, which is no name with its versions",
+                f"its build requires {str(one)[:80]!r}, which is not a name with versions",
                 where=archive.name,
                 remedy="Pin a release that has a wheel, or put a wheel of it where PIP_FIND_LINKS"
                 " names it.",
@@ -327,7 +327,7 @@ def _built(source: Source, archive: Path, builder: Builder, on_line: OnLine) -> 
             known = {requirement.name_of(line) for line in requires}
             more = [
                 name
-                for name in installer_log.refused(error.log)
+                for name in installer_log.refused_distributions(error.log)
                 if name not in known | {source.name}
             ]
             if not more or number == ROUNDS - 1:
@@ -388,7 +388,7 @@ def _check_wheel(source: Source, content: bytes) -> None:
             and requirement.read(_requirement(line)) is None
         ):
             raise ImageError(
-                f"it asks for {_requirement(line)[:80]!r}: only names with their versions are taken",
+                f"it requires {_requirement(line)[:80]!r}: only names with versions are accepted",
                 where=f"{source.name} {source.version}",
                 remedy="Pin another release.",
             )

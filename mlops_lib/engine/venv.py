@@ -56,7 +56,7 @@ def place(home: Path, environment: Environment) -> Path:
     """Return the environment's folder, named by everything that decides its contents."""
     built: list[object] = [list(environment.sdists)] if environment.sdists else []
     built += [environment.owner] if environment.owner else []
-    locked = [images.locked(environment)] if images.locked(environment) else []
+    locked = [images.locks_of(environment)] if images.locks_of(environment) else []
     content = json.dumps(
         [
             sorted(environment.requirements),
@@ -119,7 +119,7 @@ def build(folder: Path, environment: Environment, *, on_line: Callable[[str], No
                 wheel.write_bytes(one.wheel())
                 step([*_installer(uv, folder), "--no-index", "--no-deps", str(wheel)], offline=True)
                 wheel.unlink()
-        for by_machine in images.locked(environment).values():
+        for by_machine in images.locks_of(environment).values():
             if platform.machine() in by_machine and _version(environment.python) == locks.PYTHON:
                 listed = folder / "lock.txt"
                 listed.write_text(by_machine[platform.machine()], encoding="utf-8")
@@ -175,7 +175,7 @@ def _install(
     pip downloads and installs in two steps, and only the first knows the index's password: a wheel
     may replace modules that pip loads late. uv is a binary that loads none.
     """
-    pinned = images.pinned(environment)
+    pinned = images.has_pins(environment)
     links = [word for wheel in built for word in ("--find-links", str(wheel.parent))]
     if uv:
         step([*_installer(uv, folder), *links, *environment.requirements], pinned=pinned)
@@ -206,7 +206,7 @@ def interpreter(wanted: str) -> str:
     found = programs.find(f"python{wanted}") or _from_uv(wanted)
     if found is None:
         raise ImageError(
-            f"the project asks for Python {wanted}, and this machine has none",
+            f"the project requires Python {wanted}, and this machine has none",
             where="process environment",
             remedy=f"Install python{wanted}, or use --backend docker --base-image"
             f" python:{wanted}-slim.",

@@ -66,7 +66,12 @@ def plan(environment: Environment, *, base_image: str = "python:3.11-slim") -> I
     """
     _check(environment)
     text = dockerfile(environment)
-    installed = [layers(environment), environment.sdists, environment.unlocked, locked(environment)]
+    installed = [
+        layers(environment),
+        environment.sdists,
+        environment.unlocked,
+        locks_of(environment),
+    ]
     content = json.dumps([text, installed, base_image, runner_digest(), _programs_digest()])
     digest = hashlib.sha256(content.encode()).hexdigest()
     return Image(
@@ -177,7 +182,7 @@ def quoted(value: str) -> str:
     return json.dumps(value, ensure_ascii=False).replace("$", "\\$")
 
 
-def shown(image: Image) -> str:
+def display_text(image: Image) -> str:
     """Return the Dockerfile and the requirement files that it copies, for display."""
     parts = [image.dockerfile.rstrip("\n"), ""]
     for name, lines in zip(LAYERS, layers(image.environment), strict=True):
@@ -199,7 +204,7 @@ def context(image: Image, folder: Path) -> None:
         (folder / name).write_bytes((CONTAINERS / name).read_bytes())
     for layer in locks.LAYERS:
         (folder / "locks" / layer).mkdir(parents=True)
-        for machine, text in locked(image.environment).get(layer, {}).items():
+        for machine, text in locks_of(image.environment).get(layer, {}).items():
             (folder / "locks" / layer / f"{machine}.txt").write_text(text, encoding="utf-8")
     (folder / "built").mkdir()
     copy_runner(folder / "runner")
@@ -229,7 +234,7 @@ def row_layers(name: str) -> tuple[list[str], list[str]]:
     return [line for line in row if _is_pin(line)], [line for line in row if not _is_pin(line)]
 
 
-def locked(environment: Environment) -> dict[str, dict[str, str]]:
+def locks_of(environment: Environment) -> dict[str, dict[str, str]]:
     """Return the locks that apply to an environment, by layer and processor.
 
     A lock applies to a layer only if that equals the row's.
@@ -252,7 +257,7 @@ def releases(name: str) -> dict[str, str]:
     return {name: version for text in texts for name, version in locks.versions(text).items()}
 
 
-def pinned(environment: Environment) -> bool:
+def has_pins(environment: Environment) -> bool:
     """Return whether the project pins versions, which could be loosened."""
     row = row_of(environment.name)
     return any(
@@ -344,6 +349,6 @@ def copy_runner(folder: Path) -> None:
         target.write_bytes(path.read_bytes())
 
 
-def built(image: Image) -> Image:
+def as_built(image: Image) -> Image:
     """Return the image, marked as built."""
     return replace(image, built=True)

@@ -99,7 +99,7 @@ def trouble(log: str) -> Trouble | None:
     return next((one for one in UNREACHABLE if one.sign.search(log)), None)
 
 
-def refused(log: str) -> list[str]:
+def refused_distributions(log: str) -> list[str]:
     """Return the distributions that a failed installer (pip, uv) names as the reason."""
     found = [normal(match) for pattern in _REFUSED for match in re.findall(pattern, log) if match]
     # uv: "you require tensorflow-cpu{…}==2.21.* and scipy==1.9.*, we can conclude …"
@@ -156,7 +156,7 @@ def without_release(log: str) -> list[str]:
     return [f"{normal(match[1])}=={match[match.re.groups]}" for match in _NO_RELEASE.finditer(log)]
 
 
-def uncompiled(lines: Sequence[str], log: str, needed: Collection[str]) -> Trouble | None:
+def compiler_problem(lines: Sequence[str], log: str, needed: Collection[str]) -> Trouble | None:
     """Return the problem of an imported distribution that cannot be compiled, or None.
 
     No version is left to loosen in that case.
@@ -185,6 +185,6 @@ def uncompiled(lines: Sequence[str], log: str, needed: Collection[str]) -> Troub
     )
 
 
-def no_packages(log: str) -> set[str]:
+def unknown_packages(log: str) -> set[str]:
     """Return the Debian packages that apt does not have."""
     return {one or other for one, other in _NO_PACKAGE.findall(log)}

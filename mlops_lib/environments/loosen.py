@@ -6,7 +6,7 @@ import re
 from collections.abc import Callable, Collection, Mapping, Sequence
 
 from mlops_lib.detection.import_map import CALLS_IMPLY
-from mlops_lib.environments.installer_log import NOT_BUILT, refused
+from mlops_lib.environments.installer_log import NOT_BUILT, refused_distributions
 from mlops_lib.environments.mend import NUMPY_1, Mended, Step, lower_bound_violated, needs_numpy_1
 from mlops_lib.environments.requirement import Line, normal, read
 from mlops_lib.environments.tables import tables
@@ -52,7 +52,7 @@ def loosen(
     }
     framework = {name for group in tables()["follows"].values() for name in group}
     kept = {*needed, *framework}
-    names = {*refused(log)} - framework
+    names = {*refused_distributions(log)} - framework
     # Between something that is imported and something that is not, the latter gives way.
     aside = {line.name for line in given if line.versions and line.name in names - kept}
     unbuilt = {normal(name) for name in re.findall(NOT_BUILT, log) if name}

@@ -97,7 +97,9 @@ def prepare(
     stopped: cancellation.Stop | None = None,
     **settings: Unpack[SettingsArguments],
 ) -> Job:
-    """Detect the project, plan its image and name its run; nothing is built or started.
+    """Detect the project, plan its image and name its run.
+
+    Nothing is built or started.
 
     Args:
         project: a folder, script or notebook, or a run directory of this home.
@@ -363,7 +365,7 @@ def remember_files(job: Job) -> None:
 
 
 def unprepared(project: Path, settings: config.Settings) -> RunSpec:
-    """Return the spec of a build that failed before detection: project, name and commit only."""
+    """Return the spec for a build that failed before detection: name and commit."""
     commit = git_history.commit(project)
     unknown = Image(tag="", environment=Environment(name="none", framework="none", family="none"))
     return RunSpec(

@@ -112,7 +112,9 @@ def notify(
 def notify_of_build(
     project: str | Path, **settings: Unpack[SettingsArguments]
 ) -> list[notification.Delivery]:
-    """Notify people of a build that failed before detection; do nothing outside of a build.
+    """Notify people of a build that failed before detection.
+
+    Outside of a build, nothing is sent.
 
     Args:
         project: the project.
@@ -148,7 +150,7 @@ def _failed(stage: builds.Stage, *, run_dir: str) -> RunResult:
 
 
 def _outcome(job: Job) -> tuple[Verdict | None, RunResult | None]:
-    """Return the run's verdict and training; in a failed build, the failure of its stage."""
+    """Return the run's verdict and training, or its build's failure."""
     verdict = job.directory.verdict
     result = job.directory.training
     stage = builds.failure()
@@ -160,7 +162,7 @@ def _outcome(job: Job) -> tuple[Verdict | None, RunResult | None]:
 
 
 def _champion_before(job: Job, version: ModelVersion | None) -> ModelVersion | None:
-    """Return the champion that the run's model was compared with; never the model itself."""
+    """Return the champion before the run's own model."""
     champion = model_store.champion(job.spec.name, home=job.home)
     own = version or (
         champion if champion is not None and champion.run == job.spec.digest else None
@@ -191,7 +193,7 @@ FLUSH_RETRY = notification.RetryPolicy(attempts=2, limit_s=20.0)
 
 
 def _circumstances(spec: RunSpec, settings: config.Settings) -> dict[str, Any]:
-    """Return what every message may need: the author, the commits and the previous outcome."""
+    """Return author, commits and previous outcome for a message."""
     project = Path(spec.project)
     green = notification.last_accepted(spec.name, home=settings.home)
     return {

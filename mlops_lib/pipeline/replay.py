@@ -135,7 +135,7 @@ def _lineage(model: ModelVersion) -> tuple[RunSpec, dict[str, Any] | None]:
 def _project(
     model: ModelVersion, spec: RunSpec, place: Path, arguments: dict[str, Any]
 ) -> Iterator[Path]:
-    """Provide the project as it was: unchanged as it is now, or the commit in another folder."""
+    """Provide the project as it was, at its place or as a checkout elsewhere."""
     now = Path(model.project)
     if not now.is_dir():
         raise UsageError(
@@ -167,7 +167,7 @@ def _project(
 def _settings_of(
     model: ModelVersion, spec: RunSpec, request: dict[str, Any] | None
 ) -> dict[str, Any]:
-    """Return settings that reproduce the run, whatever the project's own file says now."""
+    """Return settings that reproduce the run, regardless of the project's file."""
     budget = {"trials": request["trials"], "minutes": request["minutes"]} if request else {}
     return {
         "entry": spec.entry,

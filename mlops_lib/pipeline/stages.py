@@ -46,7 +46,7 @@ if TYPE_CHECKING:
 def build(
     project: str | Path | Job, *, with_code: bool = False, **settings: Unpack[JobArguments]
 ) -> Image:
-    """Build the project's environment, and check that it contains what the code imports.
+    """Build the project's environment, and check the code's imports in it.
 
     Args:
         project: the project or run.
@@ -80,7 +80,7 @@ def _on_line(job: Job) -> Callable[[str], None]:
 
 
 def _with_environment(job: Job) -> Job:
-    """Build the job's environment; return the job with it, as it may differ from the plan."""
+    """Build the job's environment, and return the job with it."""
     if job.need is None:
         if not job.engine.has(job.spec.image):
             job.observer(events.stage("build"))
@@ -95,7 +95,7 @@ def _with_environment(job: Job) -> Job:
 
 
 def train(project: str | Path | Job, **settings: Unpack[JobArguments]) -> RunResult:
-    """Train the project as written (pass 1), or return the result if it is trained already.
+    """Train the project as written (pass 1), or return the finished result.
 
     Raises:
         TrainingError: the script failed; the run is kept.
@@ -106,7 +106,7 @@ def train(project: str | Path | Job, **settings: Unpack[JobArguments]) -> RunRes
 
 
 def _pending_request(job: Job, verb: requests.Verb) -> contextlib.AbstractContextManager[None]:
-    """Record the request for as long as it is executed, so that a watchdog can take it over."""
+    """Record the request while it is executed, for a watchdog to take over."""
     return requests.opened(job.run_dir, verb, job.settings.chosen())
 
 
@@ -156,7 +156,7 @@ def _train(job: Job, begin: Callable[[], None]) -> RunResult:
 
 
 def _repaired(job: Job, result: RunResult) -> Job | None:
-    """Return the job in an environment with the import that failed, or None if there is none."""
+    """Return the job in an environment with the failed import, or None."""
     failure = result.failure
     if job.need is None or failure is None or failure.kind != "import":
         return None
@@ -330,7 +330,7 @@ def _over_seeds(
 
 
 def _repeat(job: Job, verdict: Verdict) -> Verdict:
-    """Train the judged model with the further seeds; return the verdict over all of them."""
+    """Train with the further seeds, and return the verdict over all of them."""
     count = int(job.settings["seeds"])
     if count < 2 or verdict.value is None:
         return verdict
@@ -360,7 +360,7 @@ def _retrain_winner(job: Job, *, of: Path) -> None:
 
 
 def _looks(job: Job, before: Verdict | None, *, is_changed: bool) -> dict[str, int]:
-    """Return how many models were judged on these examples, and the pass that made this one.
+    """Return the number of models judged on these examples, and this one's pass.
 
     This model counts too, but judging it again does not. Runs of the same script with another
     argument share their examples, so each continues the count of the one before.
@@ -373,7 +373,7 @@ def _looks(job: Job, before: Verdict | None, *, is_changed: bool) -> dict[str, i
 
 
 def _best_of(job: Job) -> int:
-    """Return the number of arguments among which the judged score chose this run's; 0 for none."""
+    """Return the number of arguments that competed by judged score; 0 for none."""
     return 0 if job.origin is None else argument_sweep.attempts_of(job.origin) + 1
 
 
@@ -549,15 +549,19 @@ def register(project: str | Path | Job, **settings: Unpack[JobArguments]) -> Mod
 
 
 def stop(project: str | Path | Job, **settings: Unpack[JobArguments]) -> int:
-    """Stop the run's containers, and return how many were running; the run stays resumable."""
+    """Stop the run's containers, and return how many were running.
+
+    The run stays resumable.
+    """
     job = prepared(project, **settings)
     return supervision.stop(job.run_dir, job.spec, engine=job.engine) if job.run_dir.is_dir() else 0
 
 
 def run(project: str | Path | Job, **settings: Unpack[JobArguments]) -> PipelineResult:
-    """Run the whole chain: detect, build, train, judge, search, register, report and notify.
+    """Run the whole chain, from detection to notification.
 
-    The search runs only if the bar is missed.
+    The stages are detect, build, train, judge, search (only if the bar is missed), register, report
+    and notify.
 
     Raises:
         TrainingError: the script failed. The report and the notifications are sent first.

@@ -15,7 +15,7 @@ from mlops_lib.runner import protocol
 
 
 @dataclass(frozen=True, kw_only=True)
-class Kept(Record):
+class CachedEnvironment(Record):
     """An image or virtual environment with the reasons for keeping it."""
 
     name: str
@@ -38,13 +38,15 @@ def _runs(home: Path) -> list[tuple[Path, RunSpec]]:
     return [(place, spec) for place, spec in read if spec is not None]
 
 
-def survey(stored: Iterable[StoredImage], needed: Mapping[str, Collection[Path]]) -> list[Kept]:
+def survey(
+    stored: Iterable[StoredImage], needed: Mapping[str, Collection[Path]]
+) -> list[CachedEnvironment]:
     """Return the stored environments with the runs that need them."""
     kept = []
     for one in stored:
         runs = sorted({place for tag in one.tags for place in needed.get(tag, ())})
         kept.append(
-            Kept(
+            CachedEnvironment(
                 name=one.tags[0] if one.tags else one.id,
                 environment=one.environment,
                 bytes=one.bytes,
@@ -85,7 +87,9 @@ def unneeded(
     ]
 
 
-def take(engine: Engine, *, home: Path, prune: bool = False) -> tuple[list[Kept], list[Kept]]:
+def list_and_prune(
+    engine: Engine, *, home: Path, prune: bool = False
+) -> tuple[list[CachedEnvironment], list[CachedEnvironment]]:
     """Return the environments that an engine stores, and those removed from it.
 
     Args:
@@ -105,7 +109,7 @@ def take(engine: Engine, *, home: Path, prune: bool = False) -> tuple[list[Kept]
     return survey([one for one in stored if one not in gone], needed), survey(gone, needed)
 
 
-def described(kept: Kept) -> str:
+def describe(kept: CachedEnvironment) -> str:
     """Return a description of one line."""
     used = time.strftime("%Y-%m-%d", time.localtime(kept.used)) if kept.used else "no run here"
     needs = f"{len(kept.runs)} runs" if len(kept.runs) != 1 else kept.runs[0]

@@ -14,7 +14,7 @@ from mlops_lib.environments import placeholder_wheels
 from mlops_lib.environments.locks import LOCKS, MACHINES, PYTHON, path, versions
 
 
-def made(lines: Sequence[str], *, machine: str, given: str = "") -> str:
+def resolve(lines: Sequence[str], *, machine: str, given: str = "") -> str:
     """Resolve a layer and return its lock.
 
     Args:
@@ -79,7 +79,7 @@ def main() -> None:
         for layer, lines in (("framework", framework), ("family", [*framework, *family])):
             if lines:
                 locks = {
-                    machine: made(lines, machine=machine, given=below.get(machine, ""))
+                    machine: resolve(lines, machine=machine, given=below.get(machine, ""))
                     for machine in MACHINES
                 }
                 wanted.update(_files(layer, lines, locks))

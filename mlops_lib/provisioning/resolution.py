@@ -135,14 +135,14 @@ def plan(asked: Need, *, home: Path) -> Image:
     Raises:
         ImageError: the name of a system package is invalid.
     """
-    answer = _recall(asked, home) or mended(asked)
+    answer = _recall(asked, home) or replace_known_faults(asked)
     private = asked.backend == "process" and trust.is_strangers(asked.owner)
     environment = replace(answer.environment, owner=asked.owner if private else "")
     image = images.plan(environment, base_image=asked.base_image)
     return replace(image, notes=answer.notes)
 
 
-def mended(asked: Need) -> Answer:
+def replace_known_faults(asked: Need) -> Answer:
     """Return the environment without requirements that are known not to install."""
     declared = asked.environment
     python = declared.python
@@ -237,7 +237,7 @@ def make(asked: Need, *, engine: Engine, home: Path, observer: Observer) -> Imag
     for number in range(REPAIRS + 1):
         image = _built(image, asked, engine=engine, observer=observer)
         missing = engine.missing(image, probed) if probed else []
-        fresh = repaired(image, missing, apt=apt) if missing and number < REPAIRS else None
+        fresh = add_missing(image, missing, apt=apt) if missing and number < REPAIRS else None
         if fresh is None:
             image = replace(image, notes=(*image.notes, *map(_unresolved, missing)))
             break
@@ -275,7 +275,7 @@ def repair(asked: Need, message: str, *, image: Image, home: Path) -> Image | No
     found = _NOT_FOUND.search(text)
     module = found[1].split(".")[0] if found and kind == "ModuleNotFoundError" else ""
     missing = [Missing(name=module, error=kind, module=module, message=text)]
-    fresh = repaired(image, missing, apt=asked.backend == "docker")
+    fresh = add_missing(image, missing, apt=asked.backend == "docker")
     if fresh is not None:
         _remember(asked, fresh, home, claim=True)
     return fresh
@@ -304,11 +304,13 @@ def _built(image: Image, asked: Need, *, engine: Engine, observer: Observer) -> 
                 observer(events.warning(source.notes[-1]))
                 image = source
                 continue
-            trouble = installer_log.trouble(error.log) or installer_log.uncompiled(
+            trouble = installer_log.trouble(error.log) or installer_log.compiler_problem(
                 image.environment.requirements, error.log, _needed(asked)
             )
             fresh = (
-                None if trouble or number == REFUSALS else loosened(image, asked, error.log, number)
+                None
+                if trouble or number == REFUSALS
+                else loosen_refused(image, asked, error.log, number)
             )
             if fresh is None:
                 if trouble is None:
@@ -333,7 +335,7 @@ def without_lock(image: Image, log: str) -> Image | None:
     """
     texts = [
         text
-        for by_machine in images.locked(image.environment).values()
+        for by_machine in images.locks_of(image.environment).values()
         for text in by_machine.values()
     ]
     pins = {
@@ -376,7 +378,7 @@ def with_source(image: Image, log: str) -> Image | None:
     return None
 
 
-def loosened(image: Image, asked: Need, log: str, number: int) -> Image | None:
+def loosen_refused(image: Image, asked: Need, log: str, number: int) -> Image | None:
     """Return the image with refused requirements loosened, or None.
 
     It is None if no requirement caused the failure, or nothing is left to loosen.
@@ -390,7 +392,7 @@ def loosened(image: Image, asked: Need, log: str, number: int) -> Image | None:
     if not installer_log.is_refusal(log):
         return None
     environment = image.environment
-    unknown = installer_log.no_packages(log) & set(environment.system)
+    unknown = installer_log.unknown_packages(log) & set(environment.system)
     if unknown:
         # Debian 13 renamed libraries whose clocks grew to 64 bits: libasound2 is libasound2t64.
         fresh = {
@@ -425,7 +427,7 @@ def distribution(module: str) -> str:
     return str(known["variant"].get(name, name))
 
 
-def repaired(image: Image, missing: Collection[Missing], *, apt: bool = True) -> Image | None:
+def add_missing(image: Image, missing: Collection[Missing], *, apt: bool = True) -> Image | None:
     """Return the image with the missing parts, or None if no known change helps.
 
     Args:

@@ -192,7 +192,7 @@ def test_pruning_takes_what_no_run_of_this_home_needs(engine: DockerEngine, tmp_
     container = docker("create", used.tag, "x.py").strip()
     try:
         before = {one.tags for one in engine.images()}
-        kept, gone = cache.take(engine, home=tmp_path, prune=True)
+        kept, gone = cache.list_and_prune(engine, home=tmp_path, prune=True)
         assert [one.name for one in gone] == [idle.tag]
         assert {one.tags for one in engine.images()} == before - {(idle.tag,)}
         assert next(one for one in kept if one.name == needed.tag).runs == ("one",)

@@ -178,7 +178,7 @@ def test_pruning_leaves_what_a_run_needs(index: PackageIndex, tmp_path: Path) ->
     run_dir = tmp_path / "runs" / "one"
     run_dir.mkdir(parents=True)
     (run_dir / "spec.json").write_text(spec(needed))
-    kept, gone = cache.take(engine, home=tmp_path, prune=True)
+    kept, gone = cache.list_and_prune(engine, home=tmp_path, prune=True)
     assert [one.runs for one in kept] == [("one",)]
     assert [Path(one.name).exists() for one in (*kept, *gone)] == [True, False]
     assert engine.has(needed)

@@ -51,9 +51,9 @@ def test_a_declaration_becomes_what_can_be_installed(name: str, tmp_path: Path) 
     need = asked(case)
     image = resolution.plan(need, home=tmp_path)
     if "refused" in case:
-        image = resolution.loosened(image, need, case["refused"], case.get("round", 1))
+        image = resolution.loosen_refused(image, need, case["refused"], case.get("round", 1))
     if "missing" in case:
-        image = resolution.repaired(
+        image = resolution.add_missing(
             image, [import_check.Missing.from_json(one) for one in case["missing"]]
         )
     assert image is not None
@@ -87,7 +87,7 @@ def test_a_declaration_becomes_what_can_be_installed(name: str, tmp_path: Path) 
     ],
 )
 def test_what_no_version_would_compile_is_told_at_once(log: str, named: str) -> None:
-    found = installer_log.uncompiled(
+    found = installer_log.compiler_problem(
         ["pyaudio", "dlib==19.24", "tinyaes"], log, {"pyaudio", "dlib"}
     )
     assert named in (found.remedy if found else "")
@@ -96,9 +96,9 @@ def test_what_no_version_would_compile_is_told_at_once(log: str, named: str) -> 
 
 def test_the_dockerfile_is_a_function_of_the_environment() -> None:
     need = asked({"row": "keras", "declared": ["tqdm==4.66.1", "graphviz"]})
-    first, second = (resolution.mended(need).environment for _ in range(2))
+    first, second = (resolution.replace_known_faults(need).environment for _ in range(2))
     assert images.plan(first) == images.plan(second)
-    text = images.shown(images.plan(first))
+    text = images.display_text(images.plan(first))
     assert "#   tqdm==4.66.1" in text
     assert (
         text.index("framework.txt")
@@ -110,7 +110,7 @@ def test_the_dockerfile_is_a_function_of_the_environment() -> None:
 
 def test_families_and_projects_share_the_frameworks_layer() -> None:
     cnn, dense, own = (
-        images.layers(resolution.mended(asked(case)).environment)
+        images.layers(resolution.replace_known_faults(asked(case)).environment)
         for case in (
             {"row": "keras-cnn", "declared": []},
             {"row": "keras", "declared": []},
@@ -120,7 +120,7 @@ def test_families_and_projects_share_the_frameworks_layer() -> None:
     assert cnn[0] == dense[0] == own[0]
     assert dense[1] == own[1]
     assert own[2] == ["tqdm"]
-    replaced = resolution.mended(
+    replaced = resolution.replace_known_faults(
         asked({"row": "keras", "declared": ["scikit-learn==1.5.2"]})
     ).environment
     assert images.layers(replaced)[:2] == ([], []), (
@@ -129,7 +129,9 @@ def test_families_and_projects_share_the_frameworks_layer() -> None:
 
 
 def test_tensorflow_is_downloaded_once(tmp_path: Path) -> None:
-    environment = resolution.mended(asked({"row": "keras", "declared": []})).environment
+    environment = resolution.replace_known_faults(
+        asked({"row": "keras", "declared": []})
+    ).environment
     (standin,) = placeholder_wheels.needed(environment.requirements)
     images.context(images.plan(environment), tmp_path)
     wheel = tmp_path / standin.file
@@ -158,7 +160,9 @@ def test_tensorflow_is_downloaded_once(tmp_path: Path) -> None:
 
 
 def test_xgboost_brings_no_library_for_gpus_that_are_not_there() -> None:
-    environment = resolution.mended(asked({"row": "boosting", "declared": []})).environment
+    environment = resolution.replace_known_faults(
+        asked({"row": "boosting", "declared": []})
+    ).environment
     text = images.dockerfile(environment)
     assert (
         text.index("framework.txt")
@@ -167,7 +171,9 @@ def test_xgboost_brings_no_library_for_gpus_that_are_not_there() -> None:
     ), "shared below"
     assert placeholder_wheels.NCCL in images.on_gpu(environment).requirements
     assert "nvidia_nccl" not in images.dockerfile(images.on_gpu(environment))
-    own = resolution.mended(asked({"row": "keras", "declared": ["xgboost"]})).environment
+    own = resolution.replace_known_faults(
+        asked({"row": "keras", "declared": ["xgboost"]})
+    ).environment
     assert images.dockerfile(own).index("family.txt") < images.dockerfile(own).index("nvidia_nccl")
 
 
@@ -184,7 +190,9 @@ def test_an_option_or_a_url_is_no_requirement() -> None:
         with pytest.raises(ImageError):
             images.plan(environment)
         need = resolution.Need(environment=environment)
-        assert resolution.mended(need).environment.requirements == images.row_of("sklearn")
+        assert resolution.replace_known_faults(need).environment.requirements == images.row_of(
+            "sklearn"
+        )
 
 
 def test_an_index_that_does_not_answer_loosens_nothing(tmp_path: Path) -> None:
@@ -193,13 +201,13 @@ def test_an_index_that_does_not_answer_loosens_nothing(tmp_path: Path) -> None:
         "ERROR: No matching distribution found for tqdm==4.66.1\n"
     )
     need = asked({"row": "sklearn", "declared": ["tqdm==4.66.1"]})
-    assert resolution.loosened(resolution.plan(need, home=tmp_path), need, log, 1) is None
+    assert resolution.loosen_refused(resolution.plan(need, home=tmp_path), need, log, 1) is None
 
 
 def test_an_engine_that_fails_loosens_nothing(tmp_path: Path) -> None:
     log = "executor failed running [pip install -r project.txt]: failed to create endpoint on network bridge"
     need = asked({"row": "sklearn", "declared": ["tqdm==4.66.1"]})
-    assert resolution.loosened(resolution.plan(need, home=tmp_path), need, log, 1) is None
+    assert resolution.loosen_refused(resolution.plan(need, home=tmp_path), need, log, 1) is None
 
 
 def test_loosening_ends(tmp_path: Path) -> None:
@@ -215,7 +223,7 @@ def test_loosening_ends(tmp_path: Path) -> None:
     )
     image, rounds = resolution.plan(need, home=tmp_path), 0
     while True:
-        fresh = resolution.loosened(image, need, "ERROR: ResolutionImpossible", rounds + 1)
+        fresh = resolution.loosen_refused(image, need, "ERROR: ResolutionImpossible", rounds + 1)
         if fresh is None:
             break
         assert fresh.environment != image.environment
@@ -277,7 +285,7 @@ def test_without_containers_a_missing_library_is_not_installed(tmp_path: Path) -
             name="cv2", error="ImportError", message="libGL.so.1: cannot open shared object file"
         )
     ]
-    assert resolution.repaired(image, missing, apt=False) is None
+    assert resolution.add_missing(image, missing, apt=False) is None
 
 
 def test_what_packages_print_does_not_disturb_the_probe() -> None:
@@ -294,7 +302,9 @@ def test_every_step_that_talks_to_the_index_takes_wheels_only() -> None:
     assert "numpy" in wheels
     assert "gym" not in wheels, "it has none"
     need = asked({"row": "sklearn", "declared": ["tabulate"]})
-    steps = images.plan(resolution.mended(need).environment).dockerfile.split("\nRUN ")
+    steps = images.plan(resolution.replace_known_faults(need).environment).dockerfile.split(
+        "\nRUN "
+    )
     assert len(steps) > 4
     for step in steps:
         if "id=pip" in step:

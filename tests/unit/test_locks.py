@@ -36,7 +36,7 @@ def environment(name: str, *more: str) -> Environment:
 @pytest.mark.parametrize("name", ROWS)
 def test_a_lock_has_what_its_row_asks_for(name: str, machine: str) -> None:
     """It fails if the catalog was changed without `make locks`."""
-    found = images.locked(environment(name))
+    found = images.locks_of(environment(name))
     locked = locks.versions("".join(by_machine[machine] for by_machine in found.values()))
     for line in images.row_of(name):
         asked = Requirement(line)
@@ -64,24 +64,24 @@ def test_no_lock_is_left_over() -> None:
 
 def test_a_lock_holds_for_a_row_as_it_stands_only() -> None:
     whole = environment("sklearn")
-    assert set(images.locked(whole)) == {"framework", "family"}
-    assert images.locked(environment("sklearn", "tabulate")) == images.locked(whole), (
+    assert set(images.locks_of(whole)) == {"framework", "family"}
+    assert images.locks_of(environment("sklearn", "tabulate")) == images.locks_of(whole), (
         "what is on top changes no layer below"
     )
     other = [line for line in whole.requirements if not line.startswith("pandas")]
     pinned = Environment(
         name="sklearn", framework="none", family="none", requirements=(*other, "pandas==1.5.3")
     )
-    assert set(images.locked(pinned)) == {"framework"}
+    assert set(images.locks_of(pinned)) == {"framework"}
     older = tuple(line.replace("1.9.*", "1.4.*") for line in whole.requirements)
     assert (
-        images.locked(
+        images.locks_of(
             Environment(name="sklearn", framework="none", family="none", requirements=older)
         )
         == {}
     )
     assert (
-        images.locked(
+        images.locks_of(
             Environment(
                 name="sklearn",
                 framework="none",
@@ -109,7 +109,7 @@ def test_an_index_without_a_locked_release_gives_the_newest_and_says_so() -> Non
     said = f"ERROR: Could not find a version that satisfies the requirement numpy=={version} (from versions: 1.0)\n"
     fresh = resolution.without_lock(image, said)
     assert fresh is not None
-    assert (images.locked(fresh.environment), fresh.tag != image.tag) == ({}, True)
+    assert (images.locks_of(fresh.environment), fresh.tag != image.tag) == ({}, True)
     assert f"does not have numpy=={version}" in fresh.notes[0]
     for other in (
         "ERROR: THESE PACKAGES DO NOT MATCH THE HASHES FROM THE REQUIREMENTS FILE. numpy=="
