@@ -80,7 +80,7 @@ class TrialStore:
         Args:
             parents: returns the trials that unfinished trials build on. Their weights are kept, and
                 those
-                of trial 0, of the best trial and of `followed`.
+                of trial 0, of the best trials and of `followed`.
         """
         assert self.ledger is not None  # only workers have none
         # The order matters: weights may be deleted only after the record that supersedes them
@@ -89,7 +89,7 @@ class TrialStore:
         if self._is_tidy:
             return
         self._is_tidy = True
-        retained = {0, self.winner(), *self.followed, *parents()}
+        retained = {0, self.winner(), self._best_of_trials(), *self.followed, *parents()}
         self._delete_superseded("weights", ".npz", retained)
         self._delete_superseded("trials", TrialCheckpoint.ENDING, {0})
 
@@ -127,6 +127,19 @@ class TrialStore:
         best = 0
         for number, record in sorted(self.records.items()):
             if number and self._request.better(record["score"], self.score(best)):
+                best = number
+        return best
+
+    def _best_of_trials(self) -> int:
+        """Return the best trial without regard to trial 0, or 0 if no trial has a score.
+
+        It becomes the winner if trial 0, trained again, scores less than the value that stood in
+        for it.
+        """
+        best = 0
+        for number, record in sorted(self.records.items()):
+            score = self.records[best]["score"] if best else None
+            if number and self._request.better(record["score"], score):
                 best = number
         return best
 
