@@ -400,7 +400,7 @@ def _refuse_slips(environ: Mapping[str, str]) -> None:
 
 
 def _line(where: str, key: str) -> str:
-    """Return `file:line` of a key for a message; of another place than a file, the place."""
+    """Return `file:line` of a key; the place itself if it is not a file."""
     path = Path(where)
     try:
         lines = files.read_text(path.name, root=path.parent).splitlines()
@@ -413,7 +413,13 @@ def _line(where: str, key: str) -> str:
 
 
 def unknown(key: str, *, where: str, also: Iterable[str] = ()) -> UsageError:
-    """Return the error about an unknown key; it names the nearest setting or one of `also`."""
+    """Return the error about an unknown key, with the nearest known one as remedy.
+
+    Args:
+        key: the key.
+        where: its place.
+        also: further keys that are known there.
+    """
     return UsageError(f"unknown setting {key!r}", where=where, remedy=_nearest(key, also))
 
 

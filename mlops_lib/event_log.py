@@ -1,4 +1,4 @@
-"""Reading and appending files of JSON lines: journals of the host, events of containers.
+"""Files of JSON lines: journals of the host, events of containers.
 
 What a container wrote is a claim: it is bounded and checked.
 """
@@ -35,7 +35,7 @@ def append(path: Path, line: dict[str, Any]) -> None:
 
 
 def read_lines(path: Path) -> list[dict[str, Any]]:
-    """Return the objects in one of the host's own files; torn or foreign lines are skipped."""
+    """Return the objects in a file of the host's own; skip torn and foreign lines."""
     objects = []
     with suppress(OSError):
         for line in path.read_text(errors="replace").splitlines():
@@ -74,7 +74,7 @@ LARGEST = 1 << 53
 
 
 def _well_formed(claim: Any) -> TypeGuard[dict[str, Any]]:
-    """Return whether a claim is an event or heartbeat with the shapes of docs/run-directory.md."""
+    """Return whether a claim has the shapes of an event (docs/run-directory.md)."""
     if not isinstance(claim, dict):
         return False
     return all(

@@ -319,7 +319,7 @@ CLASSES: dict[str, type[Event]] = {
 
 
 def from_json(value: Mapping[str, Any]) -> Event:
-    """Return the event that a JSON object describes; malformed fields have their defaults."""
+    """Return the event of a JSON object; malformed fields have their defaults."""
     kind = _text(value.get("event")) or ""
     event_class = CLASSES.get(kind, Event)
     arguments: dict[str, Any] = {"kind": kind, "fields": value}
@@ -394,7 +394,7 @@ _BY_ANNOTATION: dict[str, Callable[[Any], Any]] = {
 
 
 def _readers(event_class: type[Event]) -> tuple[tuple[str, Callable[[Any], Any]], ...]:
-    """Return name and reader of each field; computed once, as a run can have very many events."""
+    """Return name and reader of each field, for use with very many events."""
     return tuple(
         (attribute.name, _BY_ANNOTATION[str(attribute.type)])
         for attribute in dataclasses.fields(event_class)

@@ -17,7 +17,7 @@ def is_share(metric: str | None) -> bool:
 
 
 def metric_value(metric: str | None, value: float | None) -> str:
-    """Return a metric's value: shares as percentages, all others with four significant digits."""
+    """Return a metric's value: shares in per cent, others with four significant digits."""
     if value is None:
         return "not a number"
     if is_share(metric) and 0 <= value <= 1:
@@ -57,7 +57,7 @@ def counted(value: int, noun: str) -> str:
 
 
 def duration(seconds: float) -> str:
-    """Return seconds in the two largest units: 0.4 s, 12 s, 3 min 20 s, 2 h 5 min, 3 d 4 h."""
+    """Return seconds in the two largest units: 0.4 s, 12 s, 3 min 20 s, 2 h 5 min."""
     if seconds > 1e9:
         return "more than thirty years"
     if seconds < 0.1:

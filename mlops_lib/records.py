@@ -1,4 +1,4 @@
-"""The values that pass between the stages: frozen, JSON both ways, each with a `schema` number.
+"""Frozen values that pass between the stages: JSON both ways, with a `schema`.
 
 `to_json` returns plain dicts, lists and scalars. `from_json` builds the record again and raises
 `ValueError` for a value of the wrong shape, so that a file from another program is checked when it
@@ -174,9 +174,7 @@ class Environment(Record):
 
 @dataclass(frozen=True, kw_only=True)
 class Step(Record):
-    """A script of the project as the project's own files run it: the entry, or one before or after
-    it.
-    """
+    """A script that the project's own files run: the entry, or one before or after it."""
 
     script: str
     """Relative to the project."""
@@ -361,7 +359,7 @@ class Baseline(Record):
 
 @dataclass(frozen=True, kw_only=True)
 class Shown(Record):
-    """The clauses of the gate's law (docs/gate.md) that are proved for a verdict's number."""
+    """The clauses of the gate's law (docs/gate.md) that are proved for a verdict."""
 
     measured_by_file: bool
     """The registered file, loaded again, gave this number."""
@@ -401,7 +399,7 @@ class Remeasured(Record):
 
 @dataclass(frozen=True, kw_only=True)
 class Comparison(Record):
-    """The paired comparison of the new model with the registered champion, on the same examples."""
+    """The paired comparison of the new model with the registered champion."""
 
     version: int
     """The champion's version in the registry."""
@@ -680,7 +678,7 @@ class PipelineResult(Record):
     reasons: tuple[str, ...] = ()
 
     def plot(self) -> Any:
-        """Return the learning curves, after a search the winner's as well, as a matplotlib Figure."""
+        """Return the learning curves, with those of a winner, as a matplotlib Figure."""
         import mlops_lib
 
         return mlops_lib.plot(self)

@@ -1,4 +1,4 @@
-"""Host-side access to run directories: specification, records, logs, the list of runs.
+"""Host-side access to run directories: specification, records, logs, list.
 
 Everything under `inside/` was written by a container and is read as a claim: size-capped,
 validated, no links followed.
@@ -92,7 +92,7 @@ class RunDirectory:
 
     @property
     def events(self) -> Sequence[Event]:
-        """The runner's events so far, a container's claims; of too many the first and last."""
+        """The runner's events, a container's claims; of too many the first and last."""
         place = f"{protocol.INSIDE}/{protocol.EVENTS}"
         return self._read(place, lambda path: self._claimed_events())
 
@@ -161,7 +161,7 @@ def write_spec(run_dir: Path, spec: RunSpec) -> RunSpec:
 
 
 def remember(run_dir: Path, *, home: Path) -> None:
-    """Register a run directory outside the home with the home, so that it is listed there."""
+    """List a run directory that lies outside the home in the home."""
     runs = home / "runs"
     if is_known(run_dir, home=home):
         return
@@ -213,7 +213,7 @@ altogether.
 
 
 def _shorter(claim: Any) -> Any:
-    """Return a claim with each of its lists cut to a length that no honest record exceeds.
+    """Return a claim with its lists cut to a length that no honest record exceeds.
 
     Each item of a record costs time in every command that reads it.
     """

@@ -75,7 +75,7 @@ def standing(run_dir: Path) -> Standing:
 
 
 def elsewhere(run_dir: Path) -> tuple[Standing, ...]:
-    """Return the state of the workers on other machines, as the search's chief last wrote it."""
+    """Return the state of the workers on other machines, as the chief last wrote it."""
     place = run_dir / protocol.INSIDE / protocol.SEARCH / protocol.SEARCH_WORKERS
     try:
         if time.time() - place.lstat().st_mtime > OLD_S:
@@ -106,7 +106,7 @@ def _remote_worker(claim: dict[str, Any]) -> Standing:
 
 
 def _local_worker(run: RunDirectory, *, driven: bool) -> Standing:
-    """Return the state of a worker, which the program that drives its run drives as well."""
+    """Return the state of a worker, which the driver of its run drives as well."""
     state: State = "finished" if attempt_log.given_up(run.attempts) is None else "failed"
     if (run.path / attempt_log.STOP).exists():
         state = "stopped"
@@ -126,7 +126,7 @@ def _last_attempt(attempts: Sequence[Event]) -> Attempt | None:
 
 
 def _progress(run: RunDirectory) -> Standing:
-    """Return what the journal and the heartbeat say; the caller knows the name and the state."""
+    """Return the attempts and the progress of a run; name and state are the caller's."""
     attempts = run.attempts
     last = _last_attempt(attempts)
     heartbeat = event_log.heartbeat(run.path) if _is_under_way(attempts) else {}

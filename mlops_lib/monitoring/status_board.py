@@ -103,7 +103,7 @@ class Board:
         return table
 
     def _standing(self, run_dir: str) -> Any:
-        """Return a run's state, from the cache if it has ended and its journal has not changed."""
+        """Return a run's state, from the cache if it has ended and has not changed."""
         from mlops_lib.monitoring import status
 
         try:

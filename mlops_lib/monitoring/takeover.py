@@ -24,15 +24,15 @@ TakeOver = Callable[[Path, requests.Request, Observer, cancellation.Stop], objec
 LOOK_S = 0.5
 """Interval between two looks at all runs."""
 TAKE_OVER_S = 2.0
-"""How long a run must be without a driver before it is taken over."""
+"""Time without a driver after which a run is taken over."""
 AGAIN_S = 10.0
-"""How long to wait before the next attempt if the engine did not answer."""
+"""Time before the next attempt if the engine did not answer."""
 RELEASE_S = 5.0
-"""How long to wait for each thread at the end."""
+"""Time to wait for each thread at the end."""
 
 
 class Watchdog:
-    """Checks runs, reports decisions about them, and takes over those without a driver.
+    """Checks runs, reports decisions about them, takes over those without a driver.
 
     Args:
         run_dirs: returns the run directories to check; called each time, as new ones come.

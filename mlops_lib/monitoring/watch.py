@@ -1,4 +1,4 @@
-"""Implement `mlops watch`: monitor runs and resume those whose driving process has died."""
+"""Implement `mlops watch`: monitor runs and resume those whose driver has died."""
 
 from __future__ import annotations
 
@@ -29,7 +29,7 @@ if TYPE_CHECKING:
 SETTLED_S = 20.0
 """A run without a driver for this long is not between two stages but abandoned."""
 POST_S = 5.0
-"""How long the end of a watch waits for messages under way."""
+"""Time to wait at the end of a watch for messages under way."""
 FLUSH_S = 60.0
 """Interval at which a watch sends messages that could not be delivered before."""
 
@@ -114,7 +114,7 @@ def _watch(
 
 
 def _is_settled(run_dir: Path) -> bool:
-    """Return whether nothing is left to do: the run is judged, and searched if it was rejected."""
+    """Return whether nothing is left to do: judged, and searched if it was rejected."""
     run = RunDirectory(run_dir)
     if (
         requests.pending(run_dir) is not None

@@ -78,7 +78,10 @@ class _Export:
         self.entries[prefix + name] = index_entry_from_stat(status, ObjectID(sha.encode()))
 
     def smudged(self, path: bytes, content: bytes) -> bytes:
-        """Return the content for a Git LFS pointer if the checkout has it; anything else unchanged."""
+        """Return the content that a Git LFS pointer stands for, if the checkout has it.
+
+        Any other content is returned unchanged.
+        """
         wanted_digest = (
             re.search(rb"\noid sha256:([0-9a-f]{64})\n", content)
             if files.is_lfs_pointer(content[:300])

@@ -80,7 +80,7 @@ def read_start(path: Path, *, root: Path, limit: int) -> bytes:
 
 
 def read_text(path: Path, *, root: Path, limit: int = TEXT_LIMIT) -> str:
-    """Return a pushed file as UTF-8 text; malformed bytes become replacement characters.
+    """Return a pushed file as UTF-8 text, malformed bytes as replacement characters.
 
     Raises:
         RefusedFileError: as `read`.
@@ -99,7 +99,7 @@ def open_binary(path: Path, *, root: Path) -> BinaryIO:
 
 
 def is_file(path: Path, *, root: Path) -> bool:
-    """Return whether a regular file is there, inside the project after links are resolved."""
+    """Return whether a path, its links resolved, is a regular file inside the project."""
     place = resolve(path, root=root)
     return place is not None and os.path.isfile(place)
 
@@ -117,7 +117,7 @@ def exists(path: Path, *, root: Path) -> bool:
 
 
 def names_in(path: Path, *, root: Path) -> list[str]:
-    """Return the names in a folder of the project; none if it is not inside the project."""
+    """Return the names in a folder of the project; none if it lies outside."""
     place = resolve(path, root=root)
     try:
         return [] if place is None else os.listdir(place)
@@ -198,7 +198,10 @@ def is_lfs_pointer(content: bytes) -> bool:
 
 
 def lfs_pointers(names: Iterable[str], *, root: Path) -> list[str]:
-    """Return those of some files that are Git LFS pointers; of a folder, the first files count."""
+    """Return those of some files that are Git LFS pointers.
+
+    Of a folder, a sample of its files is checked.
+    """
     pointers = []
     for name in names:
         place = os.path.join(root, name)

@@ -83,7 +83,7 @@ def project_files(project: Path) -> set[str]:
 
 
 def data_manifest(source: Path) -> str:
-    """Return a digest of a mounted file or folder by paths, sizes and times, without reading it."""
+    """Return a digest of a mounted file or folder by paths, sizes and times only."""
     data_files = [("", source)] if source.is_file() else _files(source)
     digest = hashlib.sha256()
     for path, full in data_files:

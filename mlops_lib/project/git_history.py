@@ -28,15 +28,15 @@ def repository_name(project: Path) -> str | None:
 
 
 def author(project: Path) -> str:
-    """Return the author of the checked-out commit as `Name <address>`; "" outside a checkout."""
+    """Return the checked-out commit's author as `Name <address>`; "" if there is none."""
     checkout = repository.find(project)
     return "" if checkout is None else checkout.author
 
 
 def commits_since(project: Path, before: str | None, *, limit: int = 5) -> list[str]:
-    """Return the project's commits after `before`, newest first, as `id author: subject`.
+    """Return the project's commits after `before`, newest first, each in a line.
 
-    Empty if that is not known.
+    A line is `id author: subject`. Empty if the history is not known.
     """
     checkout = repository.find(project)
     if before is None or checkout is None:

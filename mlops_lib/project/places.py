@@ -48,7 +48,7 @@ def create(path: str | Path, content: bytes, *, root: Path, mode: int = 0o644) -
 
 
 def require_own(path: Path, *, project: Path | None = None) -> Path:
-    """Return the absolute path of a file that mlops writes; refuse links that were pushed.
+    """Return the absolute path of a file of mlops; refuse links that were pushed.
 
     From the folder of the project or of its checkout on (of a relative path, from the current
     folder on), whichever comes first, no part of the path may be a link.
@@ -135,7 +135,7 @@ def _mode(path: Path) -> int:
 
 
 def copy_into(source: Path, path: str, *, root: Path) -> None:
-    """Copy a regular file or a link, with its times, into a folder; an existing name stays.
+    """Copy a regular file or a link with its times; an existing name stays.
 
     Raises:
         UsageError: a part of the path is a link.
@@ -171,7 +171,7 @@ def _parts(path: str | Path, root: Path) -> tuple[str, ...]:
 
 
 def _holder(root: Path, folders: tuple[str, ...]) -> int:
-    """Return a descriptor of a folder below `root`, made if missing, without following links."""
+    """Return a descriptor of a folder below `root`; make it, and follow no links."""
     holder = os.open(root, os.O_RDONLY | os.O_DIRECTORY | os.O_CLOEXEC)
     for name in folders:
         try:

@@ -217,7 +217,7 @@ class Checkout:
         return {path for path, _ in self._below(folder)}
 
     def unchanged(self, folder: Path) -> dict[str, str]:
-        """Return the object names of the tracked files in a folder that are unchanged, by path.
+        """Return the object name of each unchanged tracked file in a folder, by path.
 
         As in git, a file is unchanged if size, times and kind are those in the index; if it is as
         young as the index itself, its content is compared.
@@ -359,7 +359,7 @@ class Objects:
         return Parsed.from_string(content) if kind == _COMMIT else None
 
     def tree(self, name: str) -> dict[bytes, tuple[int, str]]:
-        """Return mode and object of each name in a folder of a commit; empty if it is not there."""
+        """Return mode and object by name of a folder in a commit; empty if not there."""
         from dulwich.objects import parse_tree
 
         kind, content = self.get(name)

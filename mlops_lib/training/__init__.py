@@ -1,1 +1,1 @@
-"""Train one run to its end: start containers, restart them, and stop when that cannot help."""
+"""Training: run, supervise, restart and end one training; read its journal."""

@@ -18,7 +18,7 @@ from mlops_lib.runner import protocol
 STOP = "stop"
 """Marker file in the run directory: a person stopped this run."""
 CLOCKS_S = 5.0
-"""How far the clocks of two machines that share a run directory may differ, in seconds."""
+"""Tolerated difference between the clocks of two machines that share a run directory."""
 
 
 class AttemptJournal:
@@ -74,7 +74,12 @@ def given_up(attempts: Sequence[Event]) -> Failure | None:
 
 
 def stopped_since(run_dir: Path, moment: float) -> bool:
-    """Return whether a person stopped the run after `moment` (Unix time), or ever if that is 0."""
+    """Return whether a person stopped the run after `moment`.
+
+    Args:
+        run_dir: the run directory.
+        moment: Unix time; 0 for ever.
+    """
     try:
         made = (run_dir / STOP).stat().st_mtime
     except OSError:
@@ -116,7 +121,7 @@ def progress_position(event: Checkpoint | TrialEvent) -> tuple[Any, ...]:
 
 
 def count_restarts(attempts: Sequence[Event]) -> int:
-    """Return how often a container was restarted because something was wrong, in all passes."""
+    """Return the number of restarts because of a problem, in all passes."""
     return sum(
         isinstance(event, Decision)
         and event.do == protocol.DO_RESTART

@@ -1,4 +1,4 @@
-"""Follow the runner's events of a run: its progress, its losses and the end of its script."""
+"""Following the runner's events: progress, losses and the end of the script."""
 
 from __future__ import annotations
 
@@ -54,12 +54,12 @@ class EventFollower:
 
     @property
     def progress(self) -> int:
-        """How many steps of progress there have been, in all attempts."""
+        """The number of steps of progress in all attempts."""
         return len(self._progress)
 
     @property
     def divergence(self) -> str:
-        """Where the newest loss is not a number, in words; "" if all are numbers."""
+        """The fit and epoch since which the loss is not a number, in words, or ""."""
         if not self._diverged:
             return ""
         fit, epoch = list(self._diverged.items())[-1]

@@ -1,4 +1,4 @@
-"""Detection of trainings that make no progress, and of processes that outlive their script."""
+"""Detection of hung trainings, and of processes that outlive their script."""
 
 from __future__ import annotations
 
@@ -16,11 +16,11 @@ from mlops_lib.training import progress
 ACTIVITY_S = 5.0
 """Interval between two measurements of the activity of a training that shows no progress."""
 END_S = 10.0
-"""How long a container whose script has ended may be idle: a server left running, a thread that is
-never joined.
+"""Idle time after which a container is stopped whose script has ended: a server left running, a
+thread that is never joined.
 """
 END_BUSY_S = 900.0
-"""How long it may stay busy: threads that finish their work."""
+"""Time after which it is stopped even if it is busy: threads that finish their work."""
 
 
 class HangDetector:
@@ -67,7 +67,7 @@ class HangDetector:
         self._paces[fit] = pace.learn(before, self._heartbeat, gap_s)
 
     def lingers_after_exit(self, activity: Callable[[], Activity | None]) -> bool:
-        """Return whether the container should have ended: its script has, and nothing is left to do.
+        """Return whether the container does not end although its script has.
 
         Args:
             activity: measures the container's activity, None if that is impossible.

@@ -1,4 +1,4 @@
-"""How a run's containers are started: orders for the runner, variables, mounts, GPU."""
+"""Start of a run's containers: orders for the runner, variables, mounts, GPU."""
 
 from __future__ import annotations
 
@@ -27,7 +27,7 @@ MOUNTS = "/mlops/mounts"
 
 @dataclass(frozen=True, kw_only=True)
 class LaunchPlan:
-    """All that decides how a run's containers start, the same for every attempt."""
+    """The parts of a container's start that are the same for every attempt."""
 
     spec: RunSpec
     run_dir: Path
@@ -114,7 +114,7 @@ class LaunchPlan:
 
     @property
     def _is_in_parallel_search(self) -> bool:
-        """Whether several workers search: only then they need a token to know each other by."""
+        """Whether several workers search; only these need a token for one another."""
         return bool((self.search or {}).get("token"))
 
     def _cache(self) -> str:

@@ -1,9 +1,9 @@
-"""How long a training may show no progress before it is considered hung.
+"""The time that a training may make no progress before it counts as hung.
 
 While a framework makes steps, only a step is progress, not a living thread: the allowance follows
 from the duration of the run's own steps. Without steps (loading, tracing, an estimator's fit,
-saving, code between two fits) no duration is too long in itself; there, a training is hung only if it
-is idle: no progress, next to no processor time, nothing read, written or sent.
+saving, code between two fits) no duration is too long in itself; there, a training is hung only if
+it is idle: no progress, next to no processor time, nothing read, written or sent.
 """
 
 from __future__ import annotations
@@ -125,7 +125,13 @@ def allowance(
 
 
 def is_busy(before: Activity, now: Activity, seconds: float) -> bool:
-    """Return whether a container did anything between two measurements `seconds` apart."""
+    """Return whether a container was busy between two measurements.
+
+    Args:
+        before: the earlier measurement.
+        now: the later one.
+        seconds: the time between them.
+    """
     if seconds <= 0:
         return True
     # Less processor time than before means that a process ended, which is activity as well.

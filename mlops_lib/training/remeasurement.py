@@ -79,7 +79,7 @@ def measure(
 
 
 def _entry(run_dir: Path, evaluation: Any) -> tuple[dict[str, Any] | None, str]:
-    """Return the runner's entry for an evaluation; None with the runner's reason or ""."""
+    """Return the runner's entry for an evaluation, or None with the runner's reason."""
     inside = run_dir / protocol.INSIDE
     try:
         index = atomic.read_json(
@@ -143,7 +143,7 @@ def _measure(
 
 
 def _read_previous(run_dir: Path, key: str) -> Remeasured | None:
-    """Return the kept result, None if it is of another model, other examples or another image."""
+    """Return the kept result, None if its model, examples or image were others."""
     try:
         content = atomic.read_json(run_dir / protocol.REMEASURED)
         return Remeasured.from_json(content["answer"]) if content["asked"] == key else None

@@ -90,7 +90,7 @@ _QUOTED = re.compile(r"No such file or directory: '([^'\n]{1,300})'")
 
 
 def mount_for(path: str) -> str:
-    """Return a `--mount` argument that makes a file available at this path of a script.
+    """Return a `--mount` argument that makes a file available at a script's path.
 
     A target must lie in the project. The runner takes a file there for one that the script names
     above the project, on another machine's disk or drive, if the ends of their paths agree.

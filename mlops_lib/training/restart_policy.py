@@ -1,8 +1,8 @@
-"""The restart policy: what to do about a container that ended or hangs.
+"""The restart policy: the decision about a container that ended or hangs.
 
-Everything here is pure, from what is known to what is done; the loop around it is `supervision`.
-What the policy has to remember of earlier attempts is in the run's `attempts.jsonl`, so that any
-program can continue with the run.
+Everything here is pure, from a situation to an action; the loop around it is `supervision`. What
+the policy has to remember of earlier attempts is in the run's `attempts.jsonl`, so that any program
+can continue with the run.
 """
 
 from __future__ import annotations
@@ -52,7 +52,7 @@ class Past:
     restarts: int = 0
     """Restarts since the last progress."""
     hangs: int = 0
-    """How many of them killed a container that hung."""
+    """The number of these that killed a container that hung."""
     errors: tuple[tuple[Any, ...], ...] = ()
     """Places of the script's exceptions (`place`) since the last progress."""
     smaller: bool = False
@@ -61,7 +61,7 @@ class Past:
 
 @dataclass(frozen=True, kw_only=True)
 class Situation:
-    """All that is known when a container has ended."""
+    """The facts about a container that has ended, and about its run."""
 
     container: Container
     end: End | None = None
@@ -72,9 +72,9 @@ class Situation:
     asked_to_stop: bool = False
     """A person stopped the run."""
     hung: str = ""
-    """Why it was killed for hanging, "" if it was not."""
+    """The reason why it was killed for hanging, "" if it was not."""
     nan: str = ""
-    """Where the loss was not a number at the end, "" if it was one."""
+    """The fit whose loss was not a number at the end, in words, or ""."""
     disk_full: bool = False
     stepped: bool = True
     """Whether the attempt reached its first fit, or worked for a while."""
@@ -195,7 +195,7 @@ def _classify_exception(situation: Situation, error: Mapping[str, Any]) -> Troub
 
 
 def place(error: Mapping[str, Any]) -> tuple[Any, ...]:
-    """Return the exception's type and where it was raised; the same for the same failure."""
+    """Return the type and place of an exception; the same for the same failure."""
     return (error.get("type"), error.get("file"), error.get("line"))
 
 
@@ -236,7 +236,7 @@ def decide(situation: Situation, *, chance: Callable[[], float] = random.random)
 
 
 def back_off(restarts: int, *, chance: Callable[[], float] = random.random) -> float:
-    """Return the seconds before the next restart: none at first, then capped exponential growth."""
+    """Return the seconds before the next restart: none at first, then growing to a cap."""
     base = BACK_OFF_S[min(restarts, len(BACK_OFF_S) - 1)]
     return base * (1 + JITTER * (2 * chance() - 1))
 

@@ -1,4 +1,4 @@
-"""Where a run continues when it is started again, in words, for an aborted build."""
+"""The point at which a run continues, in words, for an aborted build."""
 
 from __future__ import annotations
 
@@ -14,7 +14,7 @@ BEGINNING = "stopped before its first checkpoint; starts at its beginning next t
 
 
 def words(run_dir: Path) -> str:
-    """Describe how far a run has come and where it continues.
+    """Return how far a run has come and at which point it continues, in words.
 
     The run's events are a claim of the script's container, so only numbers are taken from them.
     """

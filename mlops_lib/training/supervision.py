@@ -1,7 +1,8 @@
-"""Training: one run through as many containers as it takes, until the script has ended.
+"""Supervision of one run through its containers, until the script has ended.
 
-`train` holds the run's lease, so that only one program starts containers for it. It adopts what is
-already under way, restarts from its checkpoint what died, and returns at once what had finished.
+`train` holds the run's lease, so that only one program starts containers for it. It adopts a
+container that is under way, restarts from its checkpoint one that died, and returns at once if the
+run had finished.
 """
 
 from __future__ import annotations
@@ -41,11 +42,11 @@ T = TypeVar("T")
 LOOK_S = 0.25
 """Interval at which events are read while a container runs; its death is noticed at once."""
 GIVE_UP_S = 120.0
-"""How long to wait for an engine that went away."""
+"""Time after which an engine that went away is given up."""
 RECONNECT_S = 0.2
 """Interval between two attempts to reach it."""
 RESTARTED_S = 2.0
-"""How long after a person stopped a container they may start it again without ending its run."""
+"""Time in which a person may start a container again that they stopped, without ending its run."""
 UNHOOKED_S = 60.0
 """A script that works for this long without a fit may train by a loop of its own."""
 FULL_BYTES = 1 << 20
@@ -132,7 +133,11 @@ def train(
 
 
 def stop(run_dir: Path, spec: RunSpec, *, engine: Engine) -> int:
-    """Stop a run's containers, and return how many were running; the run stays resumable."""
+    """Stop a run's containers; the run stays resumable.
+
+    Returns:
+        The number of containers that were running.
+    """
     # The marker is made even if nothing runs: a supervisor may be about to restart a container. The
     # next start of the run removes it.
     for place in (run_dir, *run_directory.workers(run_dir)):
@@ -144,7 +149,7 @@ def stop(run_dir: Path, spec: RunSpec, *, engine: Engine) -> int:
 
 
 class _LeaseWait:
-    """Called repeatedly while another program has the run's lease; shows what that one does."""
+    """Called repeatedly while another program has the run's lease; shows its events."""
 
     def __init__(self, run: RunDirectory, observer: Observer, stopped: Stop) -> None:
         self._run = run
@@ -176,7 +181,7 @@ class _LeaseWait:
             raise Interrupted
 
     def failure(self) -> Failure | None:
-        """Return why the other program gave the run up; None if it did not, or there was none."""
+        """Return why the other program gave the run up; None if it did not."""
         return given_up(self._run.attempts[self._known :]) if self._rounds else None
 
 
@@ -222,7 +227,7 @@ class RunSupervisor:
         self._hang_reason = ""
 
     def run_to_end(self, *, taking_over: bool) -> RunResult:
-        """Supervise until the terminal event of this pass, or until the run is given up or stopped."""
+        """Supervise until this pass has ended, or the run is given up or stopped."""
         self._stop_marker.unlink(missing_ok=True)
         if finished(self._run, self._pass) is not None and not self._must_read_again():
             self._events.read(past=True)
@@ -297,7 +302,7 @@ class RunSupervisor:
             return self._conclude(action, ended)
 
     def _decide(self, ended: Container) -> restart_policy.Action:
-        """Journal the end of a container, and what is done about it."""
+        """Journal the end of a container and the decision about it."""
         error = None if self._events.end is None else self._events.end.error
         self._journal.write(
             protocol.EVENT_EXIT,
@@ -321,7 +326,7 @@ class RunSupervisor:
         return action
 
     def _restarted_by_person(self, ended: Container) -> Container | None:
-        """Return the same container if the person who stopped it starts it (`docker restart`)."""
+        """Return the container if the person who stopped it starts it again, else None."""
         deadline = time.monotonic() + RESTARTED_S
         while time.monotonic() < deadline and not self._is_to_stop():
             now = self._retry_while_engine_down(lambda: self._engine.get(ended.id))
@@ -334,7 +339,7 @@ class RunSupervisor:
         return None
 
     def _restart(self, ended: Container, action: restart_policy.Action) -> Container | None:
-        """Return the next container once its delay is over; None if the run is stopped before."""
+        """Start the next container after the delay; None if the run is stopped before."""
         if self._is_stopped_within(action.delay_s):
             if self._stopped.is_set() and self._stopped.detaches:
                 raise Interrupted
@@ -385,7 +390,7 @@ class RunSupervisor:
     # --- Starting and adopting containers
 
     def _adopt(self, *, ended_too: bool) -> Container | None:
-        """Return the container that an earlier program started and that still trains; None if none.
+        """Return the container of this run that an earlier program started, None if none.
 
         All other containers of the run are removed.
 
@@ -524,7 +529,7 @@ class RunSupervisor:
         )
 
     def _has_stepped(self) -> bool:
-        """Return whether the attempt began a fit, or worked so long that it may train without one."""
+        """Return whether the attempt began a fit, or worked long enough to train without."""
         starts = self._starts()
         began = starts[-1].time if starts else None
         return self._events.fitted or began is None or time.time() - began > UNHOOKED_S
