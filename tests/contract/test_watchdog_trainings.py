@@ -452,4 +452,4 @@ def test_events_that_a_full_disk_did_not_take_follow_when_it_can(tmp_path: Path)
     assert done.returncode == 0, done.stderr
     lines = (tmp_path / "events.jsonl").read_text().splitlines()
     assert [json.loads(line)["n"] for line in lines] == [0, 1, 2, 3, 4, 5]
-    assert done.stderr.count("cannot be written") == 1
+    assert done.stderr.count("cannot write to the run directory") == 1
