@@ -101,12 +101,12 @@ def list_and_prune(
     for place, spec in _runs(home):
         needed.setdefault(engine.name_of(spec.image), []).append(place)
     stored = engine.images()
-    gone = (
+    removed = (
         engine.remove_images(unneeded(stored, needed, home=name_of_home(str(home))))
         if prune
         else []
     )
-    return survey([one for one in stored if one not in gone], needed), survey(gone, needed)
+    return survey([one for one in stored if one not in removed], needed), survey(removed, needed)
 
 
 def describe(kept: CachedEnvironment) -> str:

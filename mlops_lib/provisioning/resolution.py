@@ -75,8 +75,8 @@ class Need(Record):
 
         Equal needs of projects share it.
         """
-        asked = {key: value for key, value in self.to_json().items() if key != "owner"}
-        content = json.dumps([asked, _tables()], sort_keys=True)
+        demand = {key: value for key, value in self.to_json().items() if key != "owner"}
+        content = json.dumps([demand, _tables()], sort_keys=True)
         return hashlib.sha256(content.encode()).hexdigest()
 
 
@@ -126,7 +126,7 @@ def with_python(base_image: str, python: str) -> str:
     return re.sub(rf"(?<=python:){re.escape(images.PYTHON)}(?=-|$)", python, base_image)
 
 
-def plan(asked: Need, *, home: Path) -> Image:
+def plan(demand: Need, *, home: Path) -> Image:
     """Return the image for a need without building it.
 
     It is the result of an earlier build, or else the declared environment with known faults
@@ -135,19 +135,19 @@ def plan(asked: Need, *, home: Path) -> Image:
     Raises:
         ImageError: the name of a system package is invalid.
     """
-    answer = _recall(asked, home) or replace_known_faults(asked)
-    private = asked.backend == "process" and trust.is_strangers(asked.owner)
-    environment = replace(answer.environment, owner=asked.owner if private else "")
-    image = images.plan(environment, base_image=asked.base_image)
+    answer = _recall(demand, home) or replace_known_faults(demand)
+    private = demand.backend == "process" and trust.is_strangers(demand.owner)
+    environment = replace(answer.environment, owner=demand.owner if private else "")
+    image = images.plan(environment, base_image=demand.base_image)
     return replace(image, notes=answer.notes)
 
 
-def replace_known_faults(asked: Need) -> Answer:
+def replace_known_faults(demand: Need) -> Answer:
     """Return the environment without requirements that are known not to install."""
-    declared = asked.environment
+    declared = demand.environment
     python = declared.python
     unmet: tuple[str, ...] = ()
-    if asked.backend == "process":
+    if demand.backend == "process":
         python, unmet = _of_this_machine(python)
         if unmet:
             declared = replace(declared, python=images.PYTHON)
@@ -156,7 +156,7 @@ def replace_known_faults(asked: Need) -> Answer:
     # told here.
     replaced = [
         line
-        for line in asked.declared
+        for line in demand.declared
         if mend.follows(line, row) and line not in declared.requirements
     ]
     found = mend.mend(
@@ -168,13 +168,13 @@ def replace_known_faults(asked: Need) -> Answer:
     system = tuple(sorted({*declared.system, *found.system}))
     environment = replace(declared, requirements=found.lines, system=system)
     notes = (*found.notes, *unmet)
-    if asked.gpus:
+    if demand.gpus:
         environment = images.on_gpu(environment)
-    has_it = f"python:{python}" in asked.base_image
-    if asked.backend == "docker" and python != images.PYTHON and not has_it:
+    has_it = f"python:{python}" in demand.base_image
+    if demand.backend == "docker" and python != images.PYTHON and not has_it:
         notes = (
             *notes,
-            f"Python {python} is asked for: the base image ({asked.base_image}) decides which one"
+            f"Python {python} is asked for: the base image ({demand.base_image}) decides which one"
             " there is",
         )
     return Answer(environment=environment, notes=notes)
@@ -196,31 +196,31 @@ def _of_this_machine(wanted: str) -> tuple[str, tuple[str, ...]]:
     return wanted, ()
 
 
-def _place(asked: Need, home: Path, *, claim: bool) -> Path:
+def _place(demand: Need, home: Path, *, claim: bool) -> Path:
     """Return the file of a cached answer.
 
     An answer that a training's claim led to is private to its project at its trust level.
     """
-    name = f"{asked.digest[:32]}.json"
+    name = f"{demand.digest[:32]}.json"
     folder = home / "environments" / "answers"
-    return folder / (asked.owner or "unknown") / name if claim else folder / name
+    return folder / (demand.owner or "unknown") / name if claim else folder / name
 
 
-def _recall(asked: Need, home: Path) -> Answer | None:
+def _recall(demand: Need, home: Path) -> Answer | None:
     for claim in (True, False):
         try:
-            return Answer.from_json(atomic.read_json(_place(asked, home, claim=claim)))
+            return Answer.from_json(atomic.read_json(_place(demand, home, claim=claim)))
         except (OSError, ValueError):
             continue
     return None
 
 
-def _remember(asked: Need, image: Image, home: Path, *, claim: bool = False) -> None:
+def _remember(demand: Need, image: Image, home: Path, *, claim: bool = False) -> None:
     answer = Answer(environment=image.environment, notes=image.notes)
-    atomic.write_json(_place(asked, home, claim=claim), answer.to_json())
+    atomic.write_json(_place(demand, home, claim=claim), answer.to_json())
 
 
-def make(asked: Need, *, engine: Engine, home: Path, observer: Observer) -> Image:
+def make(demand: Need, *, engine: Engine, home: Path, observer: Observer) -> Image:
     """Build the environment, try its imports, repair it, and cache the result.
 
     Raises:
@@ -228,14 +228,14 @@ def make(asked: Need, *, engine: Engine, home: Path, observer: Observer) -> Imag
             answer.
         EngineError: the engine does not answer.
     """
-    image = plan(asked, home=home)
-    if engine.has(image) and (_recall(asked, home) is not None or _is_rows(image, asked)):
+    image = plan(demand, home=home)
+    if engine.has(image) and (_recall(demand, home) is not None or _is_rows(image, demand)):
         return replace(image, built=True)
     unprobed = {name for group in tables.tables()["unprobed"].values() for name in group}
-    probed = [name for name in asked.imports if name not in unprobed]
-    apt = asked.backend == "docker"
+    probed = [name for name in demand.imports if name not in unprobed]
+    apt = demand.backend == "docker"
     for number in range(REPAIRS + 1):
-        image = _built(image, asked, engine=engine, observer=observer)
+        image = _built(image, demand, engine=engine, observer=observer)
         missing = engine.missing(image, probed) if probed else []
         fresh = add_missing(image, missing, apt=apt) if missing and number < REPAIRS else None
         if fresh is None:
@@ -243,17 +243,17 @@ def make(asked: Need, *, engine: Engine, home: Path, observer: Observer) -> Imag
             break
         image = fresh
     # What is built again from an answer that a claim led to stays the project's own.
-    _remember(asked, image, home, claim=_place(asked, home, claim=True).exists())
+    _remember(demand, image, home, claim=_place(demand, home, claim=True).exists())
     return replace(image, built=True)
 
 
-def _is_rows(image: Image, asked: Need) -> bool:
+def _is_rows(image: Image, demand: Need) -> bool:
     """Return whether it is an unchanged catalog row that covers all imports.
 
     The builder of such an image has tried its imports already.
     """
-    row = {requirement.name_of(line) for line in images.row_of(asked.environment.name)}
-    brought = {requirement.name_of(distribution(module)) for module in asked.imports}
+    row = {requirement.name_of(line) for line in images.row_of(demand.environment.name)}
+    brought = {requirement.name_of(distribution(module)) for module in demand.imports}
     return (
         not image.notes
         and not images.layers(image.environment)[2]
@@ -261,11 +261,11 @@ def _is_rows(image: Image, asked: Need) -> bool:
     )
 
 
-def repair(asked: Need, message: str, *, image: Image, home: Path) -> Image | None:
+def repair(demand: Need, message: str, *, image: Image, home: Path) -> Image | None:
     """Return the image with the import that a training lacked, or None.
 
     Args:
-        asked: the project's need; the answer is cached for it.
+        demand: the project's need; the answer is cached for it.
         message: the failure, such as "ModuleNotFoundError: No module named 'yaml'"; a claim of the
             script.
         image: the image it failed in.
@@ -275,22 +275,22 @@ def repair(asked: Need, message: str, *, image: Image, home: Path) -> Image | No
     found = _NOT_FOUND.search(text)
     module = found[1].split(".")[0] if found and kind == "ModuleNotFoundError" else ""
     missing = [Missing(name=module, error=kind, module=module, message=text)]
-    fresh = add_missing(image, missing, apt=asked.backend == "docker")
+    fresh = add_missing(image, missing, apt=demand.backend == "docker")
     if fresh is not None:
-        _remember(asked, fresh, home, claim=True)
+        _remember(demand, fresh, home, claim=True)
     return fresh
 
 
-def _needed(asked: Need) -> set[str]:
+def _needed(demand: Need) -> set[str]:
     """Return the distributions that the code imports, or that have an import's name."""
     return {
         name
-        for module in asked.imports
+        for module in demand.imports
         for name in (requirement.normal(module), distribution(module))
     }
 
 
-def _built(image: Image, asked: Need, *, engine: Engine, observer: Observer) -> Image:
+def _built(image: Image, demand: Need, *, engine: Engine, observer: Observer) -> Image:
     number = 1
     while True:
         try:
@@ -305,12 +305,12 @@ def _built(image: Image, asked: Need, *, engine: Engine, observer: Observer) -> 
                 image = source
                 continue
             trouble = installer_log.trouble(error.log) or installer_log.compiler_problem(
-                image.environment.requirements, error.log, _needed(asked)
+                image.environment.requirements, error.log, _needed(demand)
             )
             fresh = (
                 None
                 if trouble or number == REFUSALS
-                else loosen_refused(image, asked, error.log, number)
+                else loosen_refused(image, demand, error.log, number)
             )
             if fresh is None:
                 if trouble is None:
@@ -378,14 +378,14 @@ def with_source(image: Image, log: str) -> Image | None:
     return None
 
 
-def loosen_refused(image: Image, asked: Need, log: str, number: int) -> Image | None:
+def loosen_refused(image: Image, demand: Need, log: str, number: int) -> Image | None:
     """Return the image with refused requirements loosened, or None.
 
     It is None if no requirement caused the failure, or nothing is left to loosen.
 
     Args:
         image: the image that could not be built.
-        asked: the project's need.
+        demand: the project's need.
         log: the installer's output.
         number: the number of refusals so far, from 1.
     """
@@ -408,7 +408,7 @@ def loosen_refused(image: Image, asked: Need, log: str, number: int) -> Image | 
         return _changed(image, notes, system=tuple(sorted({*kept, *filter(None, fresh.values())})))
     row = images.row_of(environment.name)
     found = loosen.loosen(
-        environment.requirements, log, number=number, needed=_needed(asked), row=row
+        environment.requirements, log, number=number, needed=_needed(demand), row=row
     )
     return None if found is None else _changed(image, found.notes, requirements=found.lines)
 
