@@ -1,6 +1,6 @@
 """PyTorch scripts killed again and again: does each end as the run that was left alone?
 
-`python -m bench.pytorch_kills [--kills 20] [--corrupt 0] [--scripts NAME …] [--seed 0]`
+`python -m bench.pytorch_kills [--kills 20] [--corrupt 0] [--scripts NAME …] [--more] [--seed 0]`
 (`python -m bench.chaos --framework pytorch` is the same.)
 
 Every script of `tests/cases/pytorch_resume` runs once alone, and once killed with SIGKILL so many
@@ -8,6 +8,9 @@ times, at random moments after random checkpoints. Weights, files, epochs and wh
 printed must be the same to the byte. `--corrupt` damages a checkpoint so many times between two
 attempts (a moment of an optimizer, a word of a random state, an index, any byte), its outer checksum
 made right again: the next attempt must notice and still end with the same result.
+
+`--more` takes the scripts in `more/` instead: folds, LBFGS, SWA, streams, class state, exceptions,
+policy gradients, checkpoints of the script's own.
 
 MLOPS_TEST_PYTORCH names the interpreter that has PyTorch.
 """
@@ -308,8 +311,11 @@ def main(arguments: list[str] | None = None) -> int:
     parser.add_argument("--kills", type=int, default=20)
     parser.add_argument("--corrupt", type=int, default=0)
     parser.add_argument("--seed", type=int, default=0)
-    parser.add_argument("--scripts", nargs="*", default=sorted(p.stem for p in CASES.glob("*.py")))
+    parser.add_argument("--scripts", nargs="*", default=[])
+    parser.add_argument("--more", action="store_true")
     asked = parser.parse_args(arguments)
+    folder_of = CASES / "more" if asked.more else CASES
+    asked.scripts = asked.scripts or sorted(path.stem for path in folder_of.glob("*.py"))
     runners = Runners(interpreter())
     right = 0
     try:
@@ -325,7 +331,8 @@ def main(arguments: list[str] | None = None) -> int:
 def _measure(runners: Runners, name: str, folder: Path, asked: argparse.Namespace) -> bool:
     project = folder / "project"
     project.mkdir()
-    shutil.copy(CASES / f"{name}.py", project / "train.py")
+    script = next(CASES.rglob(f"{name}.py"))
+    shutil.copy(script, project / "train.py")
     first = alone(runners, project, folder)
     if first.codes != [0]:
         print(first.printed()[-2000:])

@@ -132,6 +132,8 @@ class _Pickler(pickle.Pickler):
         if issubclass(cls, weakref.ref):
             target = item()
             return (_DeadReference, ()) if target is None else (weakref.ref, (target,))
+        if _is_plain_wrapper(cls):
+            return copyreg.__newobj__, (cls,), dict(vars(item)), None, None, _set_attributes  # type: ignore[attr-defined]
         if cls is _RLOCK:
             return threading.RLock, ()
         if cls is _LOCK:
@@ -174,6 +176,20 @@ class _Pickler(pickle.Pickler):
                 storage = self._table.nodes[number].item.untyped_storage()
                 return _make_view, (storage, address - begin, item.shape, item.strides, item.dtype)
         return NotImplemented
+
+
+def _is_plain_wrapper(cls: type) -> bool:
+    """Return whether a class answers for attributes that it does not have, and pickles as any other.
+
+    Asked for `__setstate__` before it has attributes (tqdm's wrapper of a stream), it would look for
+    what it wraps without end.
+    """
+    if not hasattr(cls, "__getattr__") or hasattr(cls, "__setstate__") or cls.__dictoffset__ == 0:
+        return False
+    if issubclass(cls, (dict, list, set, tuple)) or hasattr(cls, "__getnewargs_ex__"):
+        return False
+    names = ("__reduce__", "__reduce_ex__", "__getstate__", "__getnewargs__")
+    return all(getattr(cls, name, None) is getattr(object, name, None) for name in names)
 
 
 _RLOCK = type(threading.RLock())

@@ -30,7 +30,8 @@ class Trainer:
     def run_epoch(self, loader):
         self.model.train()
         total = 0
-        for x, y in tqdm(loader, desc=f"epoch {self.epoch}"):
+        bar = tqdm(loader, desc=f"epoch {self.epoch}", leave=False)
+        for x, y in bar:
             loss = nn.functional.mse_loss(self.model(x), y)
             self.optimizer.zero_grad()
             loss.backward()
@@ -38,6 +39,7 @@ class Trainer:
             self.optimizer.step()
             total += loss.item()
             self.losses.append(loss.item())
+            bar.set_postfix(loss=loss.item())
         return total / len(loader)
 
     @torch.no_grad()
