@@ -186,8 +186,7 @@ def about(
 
     Returns:
         `summary`: the verdict in one line, for the build's description; `badge`: its number, for
-        the build's name; `search`: whether a
-        search comes next.
+        the build's name; `search`: whether a search comes next.
     """
     if not environ.get(FOLDER):
         return {}

@@ -28,8 +28,7 @@ class Message:
     """Whether an earlier attempt may have delivered the message without a confirmation."""
     thread: str = ""
     """The id that this channel's `send` returned for the first message of the thread; "" for the
-    first
-    one.
+    first one.
     """
 
 

@@ -473,8 +473,7 @@ def _retrain(job: Job, verdict: Verdict) -> tuple[Job, Verdict, SearchResult]:
 
     Returns:
         The best job, its verdict, and the attempts as a search result. It is the same job if the
-        script
-        takes no such argument.
+        script takes no such argument.
     """
     from mlops_lib import patching
 

@@ -61,6 +61,8 @@ class Need(Record):
     The environment may have replaced some already.
     """
     base_image: str = ""
+    usual_base_image: str = ""
+    """The base image to fall back to, if `base_image` was derived from the project's Python."""
     backend: str = "docker"
     gpus: bool = False
     owner: str = ""
@@ -89,6 +91,10 @@ class Answer(Record):
     notes: tuple[str, ...] = ()
 
 
+_NO_BASE_IMAGE = re.compile(r"load metadata for (?s:.*)(failed to|not found|denied|no such host)")
+"""BuildKit's words if it cannot pull the image of a FROM line."""
+
+
 def _tables() -> str:
     text = b"".join(
         (images.CONTAINERS / name).read_bytes() for name in ("catalog.toml", "requirements.toml")
@@ -101,7 +107,9 @@ def need(
 ) -> Need:
     """Return a project's demands on its environment."""
     python = detection.environment.python
+    usual = ""
     if backend == "docker" and python != images.PYTHON:
+        usual = base_image
         base_image = with_python(base_image, python)
     # What nothing reaches is tried like the rest, and left out if it cannot be installed.
     needed = tuple(name for name in detection.imports if name not in detection.unreached_imports)
@@ -110,6 +118,7 @@ def need(
         imports=needed,
         declared=detection.requirements,
         base_image=base_image,
+        usual_base_image=usual if usual != base_image else "",
         backend=backend,
         gpus=gpus,
         owner=owner,
@@ -138,7 +147,9 @@ def plan(demand: Need, *, home: Path) -> Image:
     answer = _recall(demand, home) or replace_known_faults(demand)
     private = demand.backend == "process" and trust.is_strangers(demand.owner)
     environment = replace(answer.environment, owner=demand.owner if private else "")
-    image = images.plan(environment, base_image=demand.base_image)
+    fell_back = demand.usual_base_image and environment.python != demand.environment.python
+    base_image = demand.usual_base_image if fell_back else demand.base_image
+    image = images.plan(environment, base_image=base_image)
     return replace(image, notes=answer.notes)
 
 
@@ -297,6 +308,11 @@ def _built(image: Image, demand: Need, *, engine: Engine, observer: Observer) ->
             engine.build(image, on_line=lambda line: observer(events.build_output(line)))
             return image
         except ImageError as error:
+            usual = with_usual_base(image, demand, error.log)
+            if usual is not None:
+                observer(events.warning(usual.notes[-1]))
+                image = usual
+                continue
             source = None if installer_log.trouble(error.log) else with_source(image, error.log)
             if source is None:
                 source = without_lock(image, error.log)
@@ -321,6 +337,25 @@ def _built(image: Image, demand: Need, *, engine: Engine, observer: Observer) ->
             observer(events.warning(f"the installer refuses; trying {len(fresh.notes)} changes"))
             image = fresh
             number += 1
+
+
+def with_usual_base(image: Image, demand: Need, log: str) -> Image | None:
+    """Return the image on the usual base image, or None if its own base image can be had.
+
+    A registry may lack the base image of the Python that a project asks for, or be out of reach.
+    """
+    wanted = image.environment.python
+    if not demand.usual_base_image or image.base_image != demand.base_image:
+        return None
+    if _NO_BASE_IMAGE.search(log) is None:
+        return None
+    note = (
+        f"Python {wanted} is asked for, and its base image {image.base_image} cannot be pulled:"
+        f" {images.PYTHON} is used. Pull the image, or name one with --base-image"
+    )
+    environment = replace(image.environment, python=images.PYTHON)
+    usual = images.plan(environment, base_image=demand.usual_base_image)
+    return replace(usual, notes=(*image.notes, note))
 
 
 def without_lock(image: Image, log: str) -> Image | None:

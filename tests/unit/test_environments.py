@@ -8,6 +8,8 @@ import importlib.metadata
 import json
 import subprocess
 import sys
+from collections.abc import Callable
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -18,7 +20,8 @@ from mlops_lib.engine import import_check
 from mlops_lib.environments import images, installer_log, placeholder_wheels, requirement, tables
 from mlops_lib.errors import ImageError
 from mlops_lib.provisioning import resolution
-from mlops_lib.records import Environment
+from mlops_lib.records import Environment, Image
+from mlops_lib.testing import FakeEngine
 
 CASES = Path(__file__).resolve().parents[1] / "cases" / "environments"
 
@@ -360,3 +363,35 @@ def test_a_python_that_this_machine_lacks_is_said(tmp_path: Path) -> None:
     image = resolution.plan(need, home=tmp_path)
     assert image.environment.python == images.PYTHON
     assert any("Python 3.4 is asked for" in note for note in image.notes), image.notes
+
+
+PULL = """#3 [internal] load metadata for docker.io/library/python:3.12-slim
+#3 ERROR: failed to do request
+"""
+
+
+class NoBaseImage(FakeEngine):
+    """An engine whose registry has the usual base image only."""
+
+    def build(self, image: Image, *, on_line: Callable[[str], None]) -> None:
+        if image.base_image != "python:3.11-slim":
+            raise ImageError("the image cannot be built", where=image.tag, log=PULL)
+        super().build(image, on_line=on_line)
+
+
+def test_a_python_without_its_base_image_falls_back_and_says_so(tmp_path: Path) -> None:
+    (tmp_path / ".python-version").write_text("3.12\n")
+    (tmp_path / "train.py").write_text("from sklearn.svm import SVC\nSVC().fit(x, y)\n")
+    need = resolution.need(
+        detect(tmp_path), base_image="python:3.11-slim", backend="docker", gpus=False
+    )
+    home = tmp_path / "home"
+    engine = NoBaseImage()
+    image = resolution.make(need, engine=engine, home=home, observer=lambda event: None)
+    assert (image.base_image, image.environment.python) == ("python:3.11-slim", "3.11")
+    assert "Python 3.12 is asked for" in image.notes[-1]
+    assert resolution.plan(need, home=home).tag == image.tag, "it is not tried again"
+
+    named = replace(need, base_image="python:3.12-slim", usual_base_image="")
+    with pytest.raises(ImageError):
+        resolution.make(named, engine=engine, home=home, observer=lambda event: None)

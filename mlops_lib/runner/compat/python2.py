@@ -1,9 +1,8 @@
 """Translation of Python 2 source to Python 3, line by line.
 
 lib2to3 translates if this Python has it (up to 3.12); otherwise only single-line constructs are
-rewritten: prints, exceptions, backticks.
-The division of whole numbers, which lib2to3 leaves alone and which gives other numbers, is
-rewritten on the syntax tree.
+rewritten: prints, exceptions, backticks. The division of whole numbers, which lib2to3 leaves alone
+and which gives other numbers, is rewritten on the syntax tree.
 """
 
 import ast

@@ -1,8 +1,7 @@
 """Modules beside the importing file, found only if Python would otherwise raise.
 
 In Python 2 a module of a package imported its siblings by their bare names. A script meant to run
-from its own folder extends the path
-relative to that folder: `sys.path.append("../tools")`.
+from its own folder extends the path relative to that folder: `sys.path.append("../tools")`.
 """
 
 import importlib.abc

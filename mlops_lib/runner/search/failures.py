@@ -20,8 +20,7 @@ def common_failure(trials: Iterable[Mapping[str, Any]]) -> str:
 
     Example:
         >>> common_failure({"number": n, "state": "failed", "message": f"no {n}"} for n in (1, 2,
-        3))
-        'no 3'
+        3)) 'no 3'
     """
     changed_trials: List[Mapping[str, Any]] = [
         trial for trial in trials if trial.get("number") != 0

@@ -29,8 +29,7 @@ def margin(
         examples: the number of selection examples.
         errors: the margin in standard errors.
         rejections: the number of winners that cleared the bar here and were rejected by the gate;
-            each
-            adds one standard error.
+            each adds one standard error.
     """
     if not protocol.is_proportion(metric) or not 0.0 < target < 1.0 or examples < 1:
         return 0.0

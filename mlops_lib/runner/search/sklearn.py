@@ -159,8 +159,7 @@ class Search:
         """Keep a fifth of the examples for the gate, if it had only a cross-validation.
 
         A grid search's `best_score_` is a mean over other models than the one it keeps, on the
-        examples
-        that chose it.
+        examples that chose it.
         """
         names = example_hashes.hashes(self.fit.x)
         if (
@@ -236,8 +235,7 @@ class Search:
         """Return the next candidate, or None if there is none.
 
         They are the developer's estimator with other values, then other estimators, then the best
-        of all
-        with other values.
+        of all with other values.
         """
         own_only = bool(self.request.get("own_only"))
         others = [] if own_only else self._others()

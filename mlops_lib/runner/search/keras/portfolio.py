@@ -261,8 +261,7 @@ def _planned(model: Any, base: int) -> Tuple[List[Edit], List[Edit], float, floa
 
     Returns:
         The convolutions to widen, the blocks to add, the multiplications an example then costs, and
-        the
-        number of values that are flattened.
+        the number of values that are flattened.
     """
     own = convolutions(model)
     side = max(_side(graph.producers(model, own[0])[0]), _side(own[0]))

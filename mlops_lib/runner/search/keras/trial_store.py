@@ -79,8 +79,7 @@ class TrialStore:
 
         Args:
             parents: returns the trials that unfinished trials build on. Their weights are kept, and
-                those
-                of trial 0, of the best trials and of `followed`.
+                those of trial 0, of the best trials and of `followed`.
         """
         assert self.ledger is not None  # only workers have none
         # The order matters: weights may be deleted only after the record that supersedes them
