@@ -544,6 +544,7 @@ class Loops:
         record["files"] = {**record["files"], "kept": self._target_files(record)}
         self._store.put_back(record["files"])
         store.put_positions(handles, taken["files"], self.run.work)
+        self.before_taking()  # what the way here evaluated belongs to no epoch that is restored
         for name, value in taken["kept"].items():
             if name in self._kept:
                 self._kept[name][1](value)
