@@ -19,8 +19,9 @@ def common_failure(trials: Iterable[Mapping[str, Any]]) -> str:
         trials: the records of the trials in order; number 0, the script as written, does not count.
 
     Example:
-        >>> common_failure({"number": n, "state": "failed", "message": f"no {n}"} for n in (1, 2,
-        3)) 'no 3'
+        >>> messages = ["no 1", "no 2", "no 3"]
+        >>> common_failure({"state": "failed", "message": message} for message in messages)
+        'no 3'
     """
     changed_trials: List[Mapping[str, Any]] = [
         trial for trial in trials if trial.get("number") != 0
