@@ -169,7 +169,7 @@ def test_what_is_handed_over_is_never_reached_by_a_link(tmp_path: Path) -> None:
         65534
     }
     (tmp_path / "link").symlink_to(victim)
-    with pytest.raises(EngineError, match="not a folder of ours"):
+    with pytest.raises(EngineError, match="the folder cannot be opened"):
         hand_over(tmp_path / "link", owner, is_mounted=lambda place: False)
     with pytest.raises(EngineError, match="a running container of another user"):
         hand_over(victim, owner, is_mounted=lambda place: True)

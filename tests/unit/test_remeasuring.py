@@ -144,12 +144,12 @@ def raise_numbers(claims: dict[str, Any]) -> None:
             lambda run: change(run, lambda claims: claims["model"].pop("sha256")),
             "not the one that the runner saved",
         ),
-        (lambda run: shutil.rmtree(run / "inside" / "examples"), "are not there"),
+        (lambda run: shutil.rmtree(run / "inside" / "examples"), "are missing"),
         (
             lambda run: change(
                 run, lambda index: index["measures"].clear(), "examples/examples.json"
             ),
-            "are not there",
+            "are missing",
         ),
         (lambda run: (run / "inside" / "examples" / "0.npz").write_bytes(b"x"), "cannot be read"),
         (
