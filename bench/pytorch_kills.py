@@ -25,7 +25,6 @@ import pickle
 import random
 import shutil
 import signal
-import subprocess
 import sys
 import tempfile
 import time
@@ -34,28 +33,28 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
+from bench.forked_runners import ROOT, ForkedRunners
 from mlops_lib.runner import protocol
 from mlops_lib.runner.state import atomic, checkpoint
 
-ROOT = Path(__file__).resolve().parents[1]
 CASES = ROOT / "tests" / "cases" / "pytorch_resume"
-FORKS = ROOT / "tests" / "resume" / "forks.py"
 PATIENCE_S = 300.0
 LOOK_S = 0.003
 TIMED = ("early_stopping", "hf_trainer")
 """Scripts that print how long something took."""
 
 
-class Runners:
-    """Runners, one at a time, forked from a process that has imported PyTorch.
+class Runners(ForkedRunners):
+    """Runners of PyTorch scripts.
 
     Args:
-        interpreter: a Python that has it.
+        interpreter: a Python that has PyTorch.
     """
 
     def __init__(self, interpreter: Path) -> None:
+        kept = {k: v for k, v in os.environ.items() if not k.startswith(("MLOPS_", "PYTHON"))}
         environment = {
-            **{k: v for k, v in os.environ.items() if not k.startswith(("MLOPS_", "PYTHON"))},
+            **kept,
             "PYTHONPATH": str(ROOT),
             "PYTHONHASHSEED": "1",
             "PYTHONDONTWRITEBYTECODE": "1",
@@ -63,20 +62,7 @@ class Runners:
             "OMP_NUM_THREADS": "1",
             "MLOPS_STRICT": "1",
         }
-        self._process = subprocess.Popen(
-            [str(interpreter), "-W", "ignore", str(FORKS)],
-            env=environment,
-            stdin=subprocess.PIPE,
-            stdout=subprocess.PIPE,
-            stderr=subprocess.DEVNULL,
-            text=True,
-        )
-        assert self.answer() == "ready"
-
-    def answer(self) -> Any:
-        """The next answer: a process id, or an exit code."""
-        assert self._process.stdout is not None
-        return json.loads(self._process.stdout.readline())
+        super().__init__(interpreter, environment)
 
     def start(
         self,
@@ -87,32 +73,10 @@ class Runners:
         environment: dict[str, str],
         **orders: Any,
     ) -> int:
-        """Start an attempt; returns its process id."""
-        inside.mkdir(parents=True, exist_ok=True)
+        """Start an attempt; return its process id."""
         # Every boundary is a checkpoint: what is tested is not how seldom they are taken.
         spec = {"seed": 5, "attempt": number, "checkpoint_budget": 10.0, "mid_epoch_s": 0.0}
-        order = {
-            "environment": {
-                "MLOPS_PROJECT": str(project),
-                "MLOPS_INSIDE": str(inside),
-                "MLOPS_SPEC": json.dumps({**spec, **orders}),
-                **environment,
-            },
-            "log": str(log),
-            "arguments": ["train.py"],
-        }
-        assert self._process.stdin is not None
-        self._process.stdin.write(json.dumps(order) + "\n")
-        self._process.stdin.flush()
-        return int(self.answer())
-
-    def close(self) -> None:
-        """End the process."""
-        assert self._process.stdin is not None
-        assert self._process.stdout is not None
-        self._process.stdin.close()
-        self._process.wait()
-        self._process.stdout.close()
+        return self.fork(project, inside, log, {**spec, **orders}, environment)
 
 
 @dataclass

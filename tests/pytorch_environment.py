@@ -5,15 +5,14 @@
 
 from __future__ import annotations
 
-import json
 import os
 import subprocess
 from pathlib import Path
 from typing import Any
 
 import pytest
+import running
 
-ROOT = Path(__file__).resolve().parents[1]
 CACHE = Path(os.environ.get("XDG_CACHE_HOME") or Path.home() / ".cache")
 INTERPRETER = Path(
     os.environ.get("MLOPS_TEST_PYTORCH") or CACHE / "mlops-ci" / "pytorch" / "bin" / "python"
@@ -41,29 +40,8 @@ def run_runner(
         args: its arguments.
         orders: what MLOPS_SPEC tells the runner.
     """
-    environment = {
-        **{
-            name: value
-            for name, value in os.environ.items()
-            if not name.startswith(("MLOPS_", "PYTHON"))
-        },
-        "PYTHONPATH": str(ROOT),
-        "PYTHONHASHSEED": "1",
-        "PYTHONDONTWRITEBYTECODE": "1",
-        "OMP_NUM_THREADS": "1",
-        "MLOPS_STRICT": "1",
-        "MLOPS_PROJECT": str(project),
-        "MLOPS_INSIDE": str(inside),
-        "MLOPS_SPEC": json.dumps(orders),
-    }
-    inside.parent.mkdir(parents=True, exist_ok=True)
-    command = [str(interpreter()), "-m", "mlops_lib.runner", entry, *args]
-    return subprocess.run(
-        command,
-        env=environment,
-        capture_output=True,
-        text=True,
-        check=False,
-        stdin=subprocess.DEVNULL,
-        cwd=inside.parent,
+    kept = {k: v for k, v in os.environ.items() if not k.startswith(("MLOPS_", "PYTHON"))}
+    environment = {**kept, "OMP_NUM_THREADS": "1"}
+    return running.run_runner_of(
+        interpreter(), environment, project, inside, entry, *args, **orders
     )

@@ -6,6 +6,7 @@ import json
 import os
 import subprocess
 import sys
+from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
@@ -15,7 +16,7 @@ ROOT = Path(__file__).resolve().parents[1]
 def run_runner(
     project: Path, inside: Path, entry: str = "train.py", *args: str, **orders: Any
 ) -> subprocess.CompletedProcess[str]:
-    """Run an entry of a project by the runner, and wait for its end.
+    """Run an entry of a project by the runner in this environment, and wait for its end.
 
     Args:
         project: the pushed project.
@@ -24,21 +25,34 @@ def run_runner(
         args: its arguments.
         orders: what MLOPS_SPEC tells the runner.
     """
-    environment = {
-        **os.environ,
+    environment = {**os.environ, "TF_CPP_MIN_LOG_LEVEL": "3"}
+    return run_runner_of(sys.executable, environment, project, inside, entry, *args, **orders)
+
+
+def run_runner_of(
+    interpreter: str | Path,
+    environment: Mapping[str, str],
+    project: Path,
+    inside: Path,
+    entry: str,
+    *args: str,
+    **orders: Any,
+) -> subprocess.CompletedProcess[str]:
+    """Run an entry as `run_runner` does, with another interpreter and these variables."""
+    variables = {
+        **environment,
         "PYTHONPATH": str(ROOT),
         "PYTHONHASHSEED": "1",
         "PYTHONDONTWRITEBYTECODE": "1",
         "MLOPS_STRICT": "1",
-        "TF_CPP_MIN_LOG_LEVEL": "3",
         "MLOPS_PROJECT": str(project),
         "MLOPS_INSIDE": str(inside),
         "MLOPS_SPEC": json.dumps(orders),
     }
-    command = [sys.executable, "-m", "mlops_lib.runner", entry, *args]
+    inside.parent.mkdir(parents=True, exist_ok=True)
     return subprocess.run(
-        command,
-        env=environment,
+        [str(interpreter), "-m", "mlops_lib.runner", entry, *args],
+        env=variables,
         capture_output=True,
         text=True,
         check=False,

@@ -13,7 +13,6 @@ import json
 import os
 import random
 import signal
-import subprocess
 import sys
 import time
 from collections.abc import Callable, Iterator
@@ -22,7 +21,8 @@ from typing import Any
 
 import pytest
 
-ROOT = Path(__file__).resolve().parents[2]
+from bench.forked_runners import ROOT, ForkedRunners
+
 CASES = ROOT / "tests" / "cases" / "resume"
 BEGIN = CASES / "begin.py"
 KILLS = os.environ.get("MLOPS_RESUME_KILLS", "4")
@@ -50,8 +50,8 @@ The content of a saved model is compared by loading it (case `callbacks`).
 """
 
 
-class Forks:
-    """Runners, one at a time, forked from a process that has imported their framework."""
+class Forks(ForkedRunners):
+    """Runners of the scripts of a group."""
 
     def __init__(self, group: str) -> None:
         environment = {
@@ -65,50 +65,16 @@ class Forks:
             "MLOPS_STRICT": "1",
         }
         self.group = group
-        self.process = subprocess.Popen(
-            [sys.executable, "-W", "ignore", str(Path(__file__).with_name("forks.py"))],
-            env=environment,
-            stdin=subprocess.PIPE,
-            stdout=subprocess.PIPE,
-            stderr=subprocess.DEVNULL,
-            text=True,
-        )
-        assert self.answer() == "ready"
-
-    def answer(self) -> Any:
-        assert self.process.stdout is not None
-        return json.loads(self.process.stdout.readline())
+        super().__init__(sys.executable, environment)
 
     def start(self, project: Path, inside: Path, attempt: int, **more: str) -> int:
-        inside.mkdir(parents=True, exist_ok=True)
         spec = {
             "seed": 5,
             "attempt": attempt,
             "checkpoint_budget": 10.0,
             **SPEC.get(self.group, {}),
         }
-        environment = {
-            "MLOPS_PROJECT": str(project),
-            "MLOPS_INSIDE": str(inside),
-            "MLOPS_SPEC": json.dumps(spec),
-            **more,
-        }
-        order = {
-            "environment": environment,
-            "log": str(inside.parent / "log.txt"),
-            "arguments": ["train.py"],
-        }
-        assert self.process.stdin is not None
-        self.process.stdin.write(json.dumps(order) + "\n")
-        self.process.stdin.flush()
-        return int(self.answer())
-
-    def close(self) -> None:
-        assert self.process.stdin is not None
-        assert self.process.stdout is not None
-        self.process.stdin.close()
-        self.process.wait()
-        self.process.stdout.close()
+        return self.fork(project, inside, inside.parent / "log.txt", spec, more)
 
 
 @pytest.fixture

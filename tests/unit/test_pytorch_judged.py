@@ -1,6 +1,7 @@
 """What untouched PyTorch scripts print is what the runner judges, and what the reloaded model gives again.
 
-Each folder of tests/cases/pytorch is a case: a script, and `case.json` with patterns of what it prints.
+Each folder of tests/cases/pytorch is a case: a script, or the sample project that `case.json` names,
+and there the patterns of what it prints.
 """
 
 from __future__ import annotations
@@ -16,6 +17,7 @@ from pytorch_environment import run_runner
 from mlops_lib.runner import protocol
 
 CASES = Path(__file__).parents[1] / "cases" / "pytorch"
+SAMPLES = Path(__file__).parents[2] / "model_repo"
 ROUNDING = 1e-5
 """Scripts print six digits, and add up in 32 bits."""
 
@@ -24,7 +26,9 @@ ROUNDING = 1e-5
 @pytest.mark.parametrize("name", sorted(path.name for path in CASES.iterdir()))
 def test_pytorch_the_number_of_a_script_is_judged(name: str, tmp_path: Path) -> None:
     case = json.loads((CASES / name / "case.json").read_text())
-    done = run_runner(CASES / name, tmp_path / "inside", metric=case.get("metric", ""))
+    project = SAMPLES / case["sample"] if "sample" in case else CASES / name
+    entry = [case.get("entry", "train.py"), *case.get("args", ())]
+    done = run_runner(project, tmp_path / "inside", *entry, metric=case.get("metric", ""))
     assert done.returncode == 0, done.stderr
     lines = (tmp_path / "inside" / "events.jsonl").read_text().splitlines()
     events = [json.loads(line) for line in lines]
@@ -97,7 +101,7 @@ def test_pytorch_every_way_to_compare_is_read(tmp_path: Path) -> None:
 
 @pytest.mark.slow
 def test_pytorch_the_sample_misses_its_bar(tmp_path: Path) -> None:
-    done = run_runner(CASES.parents[2] / "model_repo" / "cancer_pytorch", tmp_path / "inside")
+    done = run_runner(SAMPLES / "cancer_pytorch", tmp_path / "inside")
     assert done.returncode == 0, done.stderr
     claims = json.loads((tmp_path / "inside" / "metrics.json").read_text())
     judged = protocol.choose_judged(claims["evaluations"]).evaluation

@@ -23,7 +23,7 @@ arguments = TrainingArguments(
     output_dir="out", num_train_epochs=4, per_device_train_batch_size=8, gradient_accumulation_steps=2,
     learning_rate=1e-3, warmup_steps=5, logging_steps=5, eval_strategy="epoch", save_strategy="no",
     report_to=[], disable_tqdm=True, use_cpu=True,
-)  # fmt: skip
+)
 
 
 def accuracy(prediction):
@@ -33,7 +33,7 @@ def accuracy(prediction):
 trainer = Trainer(
     model=model, args=arguments, train_dataset=Sentences(320, 1), eval_dataset=Sentences(80, 2),
     compute_metrics=accuracy,
-)  # fmt: skip
+)
 trainer.train()
 result = trainer.evaluate()
 print(result["eval_loss"], result["eval_accuracy"], flush=True)

@@ -48,6 +48,6 @@ net, best = Net(), Best()
 trainer = L.Trainer(
     max_epochs=5, accelerator="cpu", logger=False, enable_checkpointing=False, enable_progress_bar=False,
     callbacks=[best], num_sanity_val_steps=1,
-)  # fmt: skip
+)
 trainer.fit(net, train, held_out)
 torch.save({"model": net.state_dict(), "seen": net.seen, "epochs": best.epochs}, "final.pt")
