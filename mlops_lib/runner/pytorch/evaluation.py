@@ -6,7 +6,6 @@ anything else the script's own evaluation. The last session on each set of examp
 """
 
 import functools
-import sys
 from typing import Any, Callable, Dict, FrozenSet, List, Mapping, Optional, Set
 
 from mlops_lib.runner.context import Context
@@ -126,7 +125,7 @@ class Judge:
         """End the sessions under way, and remember their outputs: a metric function is about to be
         traced to them.
         """
-        if self.watch.busy or "torch" not in sys.modules:
+        if self.watch.busy:
             return
         self.watch.end_sessions()
         for session in self._recorded[-4:]:
@@ -157,8 +156,6 @@ class Judge:
 
     def finish(self) -> None:
         """Record what was evaluated, when the script is over."""
-        if "torch" not in sys.modules:
-            return
         self.watch.end_sessions()
         self.training.end_fit()
         self.examples.finish()
@@ -384,12 +381,14 @@ def install(run: Context, training: Training) -> Dict[str, Hook]:
         run.marked_loops.before_taking = seen.end_sessions
         run.marked_loops.evaluated = lambda: bool(seen.sessions or seen.open)
     judge = Judge(run, training, seen)
-    predictions.before_trace.append(judge.remember_predictions)
-    run.before_end.append(judge.finish)
     if run.marked_loops is not None:
         run.marked_loops.include("evaluations", judge.state, judge.restore)
 
     def serialization(module: Any) -> None:
+        # PyTorch is imported now: only then is there anything to trace or to record. What is
+        # evaluated is recorded before the numbers that are only logged.
+        predictions.before_trace.append(judge.remember_predictions)
+        run.before_end.insert(0, judge.finish)
         module.save = _watched_save(run, judge, module.save)
 
     return {**watch.hooks(seen), "torch.serialization": serialization}
