@@ -74,8 +74,12 @@ def test_a_process_that_prints_without_end_is_bounded_while_it_runs(
         check=True,
         cwd=folder,
     )
-    child = atomic.read_json(folder / "child.json")["pid"]
     deadline = time.monotonic() + 60
+    # The command returns once the supervisor runs, which may be before the script was started.
+    while not (folder / "child.json").is_file():
+        assert time.monotonic() < deadline
+        time.sleep(0.01)
+    child = atomic.read_json(folder / "child.json")["pid"]
     try:
         while log.stat().st_size < 200 * MIB or allocated(log) > 90 * MIB:
             assert time.monotonic() < deadline, allocated(log)
