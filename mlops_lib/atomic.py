@@ -1,4 +1,4 @@
-"""Files that are whole or absent: atomic replacement, locks, reads of untrusted files.
+"""Files that are whole or absent: atomic replacement, and reads of untrusted files.
 
 What is written here survives the machine stopping at any instruction: the new file is complete on
 the disk before it takes its name, and the name is on the disk before the call returns.
@@ -7,15 +7,11 @@ the disk before it takes its name, and the name is on the disk before the call r
 from __future__ import annotations
 
 import ctypes
-import fcntl
 import json
 import os
 import secrets
 import stat
 import sys
-import time
-from collections.abc import Iterator
-from contextlib import contextmanager
 from pathlib import Path
 from typing import Any, BinaryIO
 
@@ -25,8 +21,6 @@ VALUES_LIMIT = 1_000_000
 """Values in one file: a small text of empty lists takes twenty times its size in memory."""
 LOG_HEAD = LOG_TAIL = 32 << 20
 """Bytes at the beginning and at the end of one container's output that are kept on the disk."""
-LOCK_LOOK_S = 0.02
-"""Interval between two attempts to take a lock with a time limit."""
 
 
 def write_bytes(path: Path, content: bytes) -> None:
@@ -57,79 +51,6 @@ def sync_folder(folder: Path) -> None:
         os.fsync(descriptor)
     finally:
         os.close(descriptor)
-
-
-@contextmanager
-def locked(path: Path) -> Iterator[int]:
-    """Hold the lock that `path` names, after waiting for it.
-
-    The kernel releases it when its holder dies. Yields its descriptor: a child process that
-    inherits it holds the lock too, until that process ends.
-    """
-    path.parent.mkdir(parents=True, exist_ok=True)
-    descriptor = os.open(path, os.O_RDWR | os.O_CREAT | os.O_CLOEXEC, 0o644)
-    try:
-        fcntl.flock(descriptor, fcntl.LOCK_EX)
-        yield descriptor
-    finally:
-        os.close(descriptor)
-
-
-@contextmanager
-def locked_while_there(path: Path, *, timeout_s: float | None = None) -> Iterator[bool]:
-    """Hold a lock whose file exists only while it is held or waited for.
-
-    So locks under many names leave no files behind.
-
-    Args:
-        path: names the lock.
-        timeout_s: how long to wait for it; None for as long as it takes.
-
-    Yields:
-        Whether it is held; False if the time was over first.
-    """
-    deadline = None if timeout_s is None else time.monotonic() + timeout_s
-    path.parent.mkdir(parents=True, exist_ok=True)
-    while True:
-        descriptor = os.open(path, os.O_RDWR | os.O_CREAT | os.O_CLOEXEC, 0o644)
-        try:
-            if not _flocked(descriptor, deadline):
-                yield False
-                return
-            if _names(
-                path, descriptor
-            ):  # else its holder removed it meanwhile: that was another lock
-                try:
-                    yield True
-                finally:
-                    path.unlink(missing_ok=True)
-                return
-        finally:
-            os.close(descriptor)
-
-
-def _flocked(descriptor: int, deadline: float | None) -> bool:
-    """Wait for the lock on a file; return whether it came in time."""
-    if deadline is None:
-        fcntl.flock(descriptor, fcntl.LOCK_EX)
-        return True
-    while True:
-        try:
-            fcntl.flock(descriptor, fcntl.LOCK_EX | fcntl.LOCK_NB)
-        except BlockingIOError:
-            if time.monotonic() >= deadline:
-                return False
-            time.sleep(LOCK_LOOK_S)
-        else:
-            return True
-
-
-def _names(path: Path, descriptor: int) -> bool:
-    """Return whether the path still names the file that is open."""
-    try:
-        return os.path.samestat(path.stat(), os.fstat(descriptor))
-    except FileNotFoundError:
-        return False
 
 
 def open_regular(path: Path, *, inside: Path | None = None) -> BinaryIO:

@@ -7,6 +7,8 @@ from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from pathlib import Path
 
+from mlops_lib import file_lock
+
 DRIVERS = "drivers"
 """File that every program which drives the run holds a shared lock on; the kernel gives it back
 when it dies.
@@ -22,20 +24,13 @@ def lease(run_dir: Path, *, meanwhile: Callable[[], None] | None = None) -> Iter
         meanwhile: called again and again while another program has it; takes its time, and may
             raise. None: do not wait, yield False instead.
     """
-    import fcntl
-
     run_dir.mkdir(parents=True, exist_ok=True)
-    descriptor = os.open(run_dir / "lease", os.O_RDWR | os.O_CREAT | os.O_CLOEXEC, 0o644)
+    descriptor = file_lock.open_file(run_dir / "lease")
     try:
-        is_held = False
-        while not is_held:
-            try:
-                fcntl.flock(descriptor, fcntl.LOCK_EX | fcntl.LOCK_NB)
-                is_held = True
-            except BlockingIOError:
-                if meanwhile is None:
-                    break
-                meanwhile()
+        is_held = file_lock.acquire(descriptor, timeout_s=0)
+        while not is_held and meanwhile is not None:
+            meanwhile()
+            is_held = file_lock.acquire(descriptor, timeout_s=0)
         yield is_held
     finally:
         os.close(descriptor)
@@ -47,29 +42,13 @@ def driven(run_dir: Path) -> Iterator[None]:
 
     Several programs may hold it at once.
     """
-    import fcntl
-
-    run_dir.mkdir(parents=True, exist_ok=True)
-    descriptor = os.open(run_dir / DRIVERS, os.O_RDWR | os.O_CREAT | os.O_CLOEXEC, 0o644)
-    try:
-        fcntl.flock(descriptor, fcntl.LOCK_SH)
+    with file_lock.hold(run_dir / DRIVERS, shared=True):
         yield
-    finally:
-        os.close(descriptor)
 
 
 def is_driven(run_dir: Path) -> bool:
     """Return whether a living program drives the run."""
-    import fcntl
-
     try:
-        descriptor = os.open(run_dir / DRIVERS, os.O_RDWR | os.O_CLOEXEC)
+        return file_lock.is_held(run_dir / DRIVERS, shared=True)
     except OSError:
         return False
-    try:
-        fcntl.flock(descriptor, fcntl.LOCK_EX | fcntl.LOCK_NB)
-    except BlockingIOError:
-        return True
-    finally:
-        os.close(descriptor)
-    return False

@@ -10,7 +10,6 @@ runs as the caller, and limits and networks are not enforced.
 
 from __future__ import annotations
 
-import fcntl
 import os
 import select
 import shutil
@@ -24,7 +23,7 @@ from contextlib import contextmanager, suppress
 from pathlib import Path
 from typing import Any, Literal
 
-from mlops_lib import atomic
+from mlops_lib import atomic, file_lock
 from mlops_lib.config import SECRETS
 from mlops_lib.engine import (
     gpu,
@@ -228,9 +227,9 @@ class ProcessEngine:
             "labels": order["labels"],
             "started": float(order["started"]),
         }
-        alive = self._supervisor_lives(
-            container_id
-        )  # asked first: it writes the state before it ends
+        # Before the state is read: a supervisor writes its state first and ends then. In the other
+        # order, one that ends in between would look as if it had been killed.
+        alive = file_lock.is_held(folder / ALIVE)
         ended = _read(folder / "state.json")
         if ended is not None:
             return Container(
@@ -243,19 +242,6 @@ class ProcessEngine:
         if alive:
             return Container(**common, state="running", paused=self._is_paused(folder))
         return Container(**common, state="exited", exit_code=KILLED, ended=time.time())
-
-    def _supervisor_lives(self, identity: str) -> bool:
-        try:
-            descriptor = os.open(self._folder(identity) / ALIVE, os.O_RDONLY | os.O_CLOEXEC)
-        except FileNotFoundError:
-            return False
-        try:
-            fcntl.flock(descriptor, fcntl.LOCK_SH | fcntl.LOCK_NB)
-        except BlockingIOError:
-            return True
-        finally:
-            os.close(descriptor)
-        return False
 
     def _is_paused(self, folder: Path) -> bool:
         child = _read(folder / "child.json")
@@ -422,27 +408,15 @@ def _lock_of_supervisor(folder: Path) -> Iterator[bool]:
     Yield False if a supervisor holds it, or the folder is missing.
     """
     try:
-        descriptor = os.open(folder / ALIVE, os.O_RDWR | os.O_CREAT | os.O_CLOEXEC, 0o644)
+        descriptor = file_lock.open_file(folder / ALIVE)
     except FileNotFoundError:
         yield False
         return
     try:
-        yield _lock(descriptor)
+        # A moment's patience: a program that looks whether the supervisor lives locks it briefly.
+        yield file_lock.acquire(descriptor, timeout_s=CLAIM_S)
     finally:
         os.close(descriptor)
-
-
-def _lock(descriptor: int) -> bool:
-    deadline = time.monotonic() + CLAIM_S
-    while True:
-        try:
-            fcntl.flock(descriptor, fcntl.LOCK_EX | fcntl.LOCK_NB)
-        except BlockingIOError:
-            if time.monotonic() > deadline:
-                return False
-            time.sleep(0.005)  # somebody only asks whether the supervisor lives
-        else:
-            return True
 
 
 def _read(path: Path) -> Any:

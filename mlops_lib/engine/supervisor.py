@@ -7,7 +7,6 @@ from __future__ import annotations
 
 import contextlib
 import ctypes
-import fcntl
 import json
 import os
 import signal
@@ -18,7 +17,7 @@ import time
 from pathlib import Path
 from typing import Any
 
-from mlops_lib import atomic
+from mlops_lib import atomic, file_lock
 
 PR_SET_PDEATHSIG = 1
 KILLED = 128 + signal.SIGKILL
@@ -122,8 +121,8 @@ def main(folder: Path) -> None:
     the container was removed before.
     """
     try:
-        claim = os.open(folder / ALIVE, os.O_RDWR | os.O_CREAT | os.O_CLOEXEC, 0o644)
-        fcntl.flock(claim, fcntl.LOCK_EX)  # held until the last process of this program has ended
+        # The fork below inherits the descriptor, so the lock is held until the supervisor has ended.
+        file_lock.acquire(file_lock.open_file(folder / ALIVE))
         order = json.loads((folder / "container.json").read_text())
     except FileNotFoundError:
         return

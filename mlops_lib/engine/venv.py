@@ -18,7 +18,7 @@ import tempfile
 from collections.abc import Callable, Collection, Mapping, Sequence
 from pathlib import Path
 
-from mlops_lib import atomic
+from mlops_lib import atomic, file_lock
 from mlops_lib.engine import (
     import_check,
     package_index,
@@ -93,7 +93,7 @@ def build(folder: Path, environment: Environment, *, on_line: Callable[[str], No
         ImageError: its Python is not installed here, or its requirements cannot be installed.
     """
     base = interpreter(environment.python)
-    with atomic.locked(folder.with_suffix(".lock")) as lock:
+    with file_lock.hold(folder.with_suffix(".lock")) as lock:
         if is_complete(folder):
             return
         if folder.exists():
@@ -355,7 +355,7 @@ def _bytes(folder: Path) -> int:
 
 def remove(folder: Path) -> None:
     """Remove an environment; its builders wait for that."""
-    with atomic.locked(folder.with_suffix(".lock")):
+    with file_lock.hold(folder.with_suffix(".lock")):
         (folder / COMPLETE).unlink(missing_ok=True)  # first: what is half gone must not look whole
         shutil.rmtree(folder, ignore_errors=True)
     shared_files.tidy(folder.parent / shared_files.STORE)

@@ -19,13 +19,13 @@ from __future__ import annotations
 
 from mlops_lib.notification.channel import Channel, Delivery
 from mlops_lib.notification.composition import Step, compose, sample, step
-from mlops_lib.notification.delivery import RetryPolicy, check, enqueue, flush, notify
+from mlops_lib.notification.delivery import DeliveryPolicy, check, enqueue, flush, notify
 from mlops_lib.notification.last_outcome import last_accepted, recall, remember
 
 __all__ = [
     "Channel",
     "Delivery",
-    "RetryPolicy",
+    "DeliveryPolicy",
     "Step",
     "check",
     "compose",

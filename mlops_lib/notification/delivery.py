@@ -10,8 +10,8 @@ certain, and leads to exactly one copy.
 
 from __future__ import annotations
 
+import itertools
 import os
-import random
 import time
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, replace
@@ -32,36 +32,21 @@ from mlops_lib.notification.channel import (
 from mlops_lib.notification.outbox import Entry, Outbox, entry_id
 from mlops_lib.notification.redaction import masker, redact
 from mlops_lib.records import Notification
+from mlops_lib.retry import RetryPolicy
 
 
 @dataclass(frozen=True, kw_only=True)
-class RetryPolicy:
-    """Limits of one call's delivery attempts, shared by all channels.
+class DeliveryPolicy(RetryPolicy):
+    """Limits of one call's delivery attempts, shared by all channels."""
 
-    The clock is a value, so that tests need not wait.
-    """
-
-    attempts: int = 6
-    first_s: float = 0.5
-    """The first pause; each further one is twice as long, with up to half of it removed at random.
-    """
-    longest_s: float = 20.0
-    limit_s: float = 60.0
-    """Limit for one call: all channels, attempts and pauses together."""
+    attempts: int | None = 6
     timeout_s: float = 10.0
     """Limit for one step of an attempt; the whole attempt takes at most twice as long."""
-    clock: Callable[[], float] = time.monotonic
     now: Callable[[], float] = time.time
-    sleep: Callable[[float], None] = time.sleep
-    chance: Callable[[], float] = random.random
-
-    def pause_s(self, attempt: int, after_s: float | None) -> float:
-        """Return the pause after an attempt (from 1), never less than the receiver asks."""
-        backed_off: float = min(self.longest_s, self.first_s * 2 ** min(attempt - 1, 30))
-        return max(after_s or 0.0, backed_off * (1 - self.chance() / 2))
+    """The wall clock: the outbox keeps times that outlive this process."""
 
 
-DEFAULT_RETRY = RetryPolicy()
+DEFAULT_RETRY = DeliveryPolicy()
 TIMED_OUT = "no answer in time"
 
 
@@ -71,7 +56,7 @@ def notify(
     settings: Mapping[str, Any],
     home: Path,
     environ: Mapping[str, str] = os.environ,
-    retry: RetryPolicy = DEFAULT_RETRY,
+    retry: DeliveryPolicy = DEFAULT_RETRY,
 ) -> list[Delivery]:
     """Send a notification to every configured channel, once per key.
 
@@ -138,7 +123,7 @@ def flush(
     *,
     home: Path,
     environ: Mapping[str, str] = os.environ,
-    retry: RetryPolicy = DEFAULT_RETRY,
+    retry: DeliveryPolicy = DEFAULT_RETRY,
 ) -> list[Delivery]:
     """Send the messages that earlier calls could not deliver.
 
@@ -173,7 +158,7 @@ class _Dispatcher:
         home: Path,
         settings: Mapping[str, Any],
         environ: Mapping[str, str],
-        retry: RetryPolicy,
+        retry: DeliveryPolicy,
     ) -> None:
         self._outbox = Outbox(home)
         self._settings = settings
@@ -320,7 +305,7 @@ class _Dispatcher:
 
     def _attempt(self, entry: Entry, channel: Channel, *, deadline: float) -> tuple[Delivery, bool]:
         retry = self._retry
-        for attempt in range(1, retry.attempts + 1):
+        for attempt in itertools.count(1):
             entry = replace(entry, attempts=entry.attempts + 1, attempting=True)
             self._outbox.save(entry)
             message = Message(
@@ -334,9 +319,10 @@ class _Dispatcher:
                 thread = _sent(channel, message, retry=retry, left_s=deadline - retry.clock())
             except DeliveryError as fault:
                 entry = self._after(entry, fault)
-                pause_s = retry.pause_s(attempt, fault.after_s)
-                over = attempt == retry.attempts or retry.clock() + pause_s > deadline
-                if not fault.retryable or over:
+                pause_s = retry.next_pause_s(
+                    attempt, deadline=deadline, at_least_s=fault.after_s or 0.0
+                )
+                if not fault.retryable or pause_s is None:
                     entry = replace(entry, not_before=retry.now() + (fault.after_s or 0.0))
                     self._outbox.save(entry)
                     return replace(_spooled(entry, entry.reason), attempts=attempt), fault.retryable
@@ -364,7 +350,7 @@ class _Dispatcher:
         )
 
 
-def _sent(channel: Channel, message: Message, *, retry: RetryPolicy, left_s: float) -> str:
+def _sent(channel: Channel, message: Message, *, retry: DeliveryPolicy, left_s: float) -> str:
     """Make one attempt within the policy's limits; see `Channel.send`."""
     timeout_s = max(0.1, min(retry.timeout_s, left_s))
     attempt = Attempt(lambda: channel.send(message, timeout_s=timeout_s))

@@ -20,7 +20,7 @@ from contextlib import AbstractContextManager, suppress
 from dataclasses import dataclass
 from pathlib import Path
 
-from mlops_lib import atomic
+from mlops_lib import atomic, file_lock
 from mlops_lib.records import Notification, Record
 
 
@@ -52,7 +52,7 @@ class Outbox:
 
     def lock(self, entry_id: str, *, timeout_s: float) -> AbstractContextManager[bool]:
         """Lock an entry for delivery; give False if another program holds it too long."""
-        return atomic.locked_while_there(self._folder / "locks" / entry_id, timeout_s=timeout_s)
+        return file_lock.hold_temporary(self._folder / "locks" / entry_id, timeout_s=timeout_s)
 
     def find(self, entry_id: str) -> Entry | None:
         """Return the entry on disk, or None if it is not pending."""

@@ -185,11 +185,11 @@ def _update_report(job: Job) -> None:
 
 STEPS_MARKER = "steps-told"
 """Marker in a run directory: a step was announced, so that its end is announced too."""
-STEP_RETRY = notification.RetryPolicy(attempts=2, limit_s=5.0, timeout_s=3.0)
+STEP_RETRY = notification.DeliveryPolicy(attempts=2, limit_s=5.0, timeout_s=3.0)
 """Retries for messages about steps, and for waiting ones that are sent beside other work."""
-NOTIFY_RETRY = notification.RetryPolicy()
+NOTIFY_RETRY = notification.DeliveryPolicy()
 """Retries for the outcome of a run; waiting messages share its time limit."""
-FLUSH_RETRY = notification.RetryPolicy(attempts=2, limit_s=20.0)
+FLUSH_RETRY = notification.DeliveryPolicy(attempts=2, limit_s=20.0)
 
 
 def _circumstances(spec: RunSpec, settings: config.Settings) -> dict[str, Any]:

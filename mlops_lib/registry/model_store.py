@@ -13,7 +13,6 @@ removed by the next registration.
 
 from __future__ import annotations
 
-import fcntl
 import hashlib
 import os
 import re
@@ -24,7 +23,7 @@ from contextlib import contextmanager, suppress
 from dataclasses import dataclass, field, replace
 from pathlib import Path
 
-from mlops_lib import atomic
+from mlops_lib import atomic, file_lock
 from mlops_lib.errors import RefusedFileError, UsageError
 from mlops_lib.gate import comparison
 from mlops_lib.project import files
@@ -109,7 +108,7 @@ def register(
                     remedy="Judge the run again (`mlops judge`).",
                 )
             _copy_training_digests(run_dir, staging)
-            with atomic.locked(folder / "lock"):
+            with file_lock.hold(folder / "lock"):
                 _prepare(folder, spec.name)
                 atomic.write_json(
                     staging / "lineage.json",
@@ -354,7 +353,7 @@ def _changing(name: str, *, home: Path) -> Iterator[tuple[Path, _Index]]:
             where=str(home / "registry"),
             remedy=f"There are: {', '.join(names(home=home)) or 'none'}.",
         )
-    with atomic.locked(folder / "lock"):
+    with file_lock.hold(folder / "lock"):
         yield folder, _read_index(folder, name=name)
 
 
@@ -404,10 +403,10 @@ def _staging(folder: Path) -> Iterator[Path]:
     """Yield a fresh folder, locked while its writer lives and removed unless renamed."""
     staging = folder / f".staging-{os.getpid()}-{os.urandom(6).hex()}"
     # Under the name's lock, so that no sweep sees the folder before its own lock is taken.
-    with atomic.locked(folder / "lock"):
+    with file_lock.hold(folder / "lock"):
         staging.mkdir(mode=0o755)
         descriptor = os.open(staging, os.O_RDONLY | os.O_DIRECTORY | os.O_CLOEXEC)
-        fcntl.flock(descriptor, fcntl.LOCK_EX)
+        file_lock.acquire(descriptor)
     try:
         yield staging
     finally:
@@ -426,25 +425,11 @@ def _sweep(folder: Path) -> None:
     """Remove unlisted versions and leftovers; the caller holds the lock."""
     listed = {str(number) for number in _read_index(folder).versions}
     for place in folder.iterdir():
-        is_abandoned = place.name.startswith(".staging-") and not _is_locked(place)
+        is_abandoned = place.name.startswith(".staging-") and not file_lock.is_held(place)
         if is_abandoned or (place.name.isdecimal() and place.name not in listed):
             shutil.rmtree(place, ignore_errors=True)
         elif place.name.startswith(".index.json."):
             place.unlink(missing_ok=True)
-
-
-def _is_locked(place: Path) -> bool:
-    try:
-        descriptor = os.open(place, os.O_RDONLY | os.O_DIRECTORY | os.O_CLOEXEC)
-    except FileNotFoundError:
-        return False
-    try:
-        fcntl.flock(descriptor, fcntl.LOCK_EX | fcntl.LOCK_NB)
-    except BlockingIOError:
-        return True
-    finally:
-        os.close(descriptor)
-    return False
 
 
 def _copy(source: Path, target: Path, *, inside: Path, limit_bytes: int) -> str:

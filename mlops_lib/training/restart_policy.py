@@ -17,12 +17,11 @@ from typing import Any, Literal
 from mlops_lib.engine import Container
 from mlops_lib.events import Attempt, Decision, End, Event, Exit
 from mlops_lib.records import Failure, FailureKind
+from mlops_lib.retry import RetryPolicy
 from mlops_lib.runner import protocol
 
-BACK_OFF_S = (0.0, 2.0, 4.0, 8.0, 16.0, 30.0)
-"""Seconds before each restart without progress; the last one for all further."""
-JITTER = 0.25
-"""Share of the delay by which it is made longer or shorter at random."""
+BACK_OFF = RetryPolicy(first_s=2.0, longest_s=30.0)
+"""The pauses before the second and all further restarts without progress."""
 LOST = 255
 """Docker's exit code of a container that had disappeared when the daemon came back."""
 
@@ -237,8 +236,7 @@ def decide(situation: Situation, *, chance: Callable[[], float] = random.random)
 
 def back_off(restarts: int, *, chance: Callable[[], float] = random.random) -> float:
     """Return the seconds before the next restart: none at first, then growing to a cap."""
-    base = BACK_OFF_S[min(restarts, len(BACK_OFF_S) - 1)]
-    return base * (1 + JITTER * (2 * chance() - 1))
+    return replace(BACK_OFF, chance=chance).pause_s(restarts) if restarts else 0.0
 
 
 def _why(trouble: Trouble, situation: Situation) -> str:

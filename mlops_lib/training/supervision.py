@@ -19,6 +19,7 @@ from mlops_lib.engine import LABEL_RUN, Activity, Container, Engine, Launch
 from mlops_lib.errors import EngineLostError
 from mlops_lib.events import Attempt, Exit, Observer
 from mlops_lib.records import Failure, RunResult, RunSpec
+from mlops_lib.retry import RetryPolicy
 from mlops_lib.run_directory import RunDirectory
 from mlops_lib.runner import protocol
 from mlops_lib.training import restart_policy
@@ -41,10 +42,12 @@ from mlops_lib.training.launch_plan import LaunchPlan
 T = TypeVar("T")
 LOOK_S = 0.25
 """Interval at which events are read while a container runs; its death is noticed at once."""
-GIVE_UP_S = 120.0
-"""Time after which an engine that went away is given up."""
 RECONNECT_S = 0.2
-"""Interval between two attempts to reach it."""
+"""Interval between two attempts to reach an engine that went away."""
+RECONNECT = RetryPolicy(first_s=RECONNECT_S, longest_s=RECONNECT_S, limit_s=120.0, jitter=0.0)
+"""A daemon that is restarted is back within seconds: every moment without it is one in which a dead
+training is not noticed, and a local socket needs no protection from one more call.
+"""
 RESTARTED_S = 2.0
 """Time in which a person may start a container again that they stopped, without ending its run."""
 UNHOOKED_S = 60.0
@@ -373,19 +376,23 @@ class RunSupervisor:
         return True
 
     def _retry_while_engine_down(self, call: Callable[[], T]) -> T:
-        """Return the result of `call`, repeated for `GIVE_UP_S` while the engine is away."""
-        lost: float | None = None
-        while True:
-            try:
-                return call()
-            except EngineLostError as error:
-                if lost is None:
-                    lost = time.monotonic()
-                    self._journal.decision(protocol.DO_WAIT_FOR_ENGINE, why=error.what)
-                if time.monotonic() - lost > GIVE_UP_S:
-                    raise
-                if self._stopped.wait(RECONNECT_S):
-                    raise Interrupted from None
+        """Return the result of `call`, repeated for a while if the engine is away."""
+        is_recorded = False
+
+        def is_engine_lost(error: Exception) -> bool:
+            nonlocal is_recorded
+            if not isinstance(error, EngineLostError):
+                return False
+            if not is_recorded:
+                self._journal.decision(protocol.DO_WAIT_FOR_ENGINE, why=error.what)
+                is_recorded = True
+            return True
+
+        def sleep(pause_s: float) -> None:
+            if self._stopped.wait(pause_s):
+                raise Interrupted from None
+
+        return RECONNECT.call(call, is_temporary=is_engine_lost, sleep=sleep)
 
     # --- Starting and adopting containers
 

@@ -12,7 +12,6 @@ from __future__ import annotations
 import hashlib
 import json
 import math
-import random
 import re
 import threading
 import time
@@ -24,14 +23,13 @@ from typing import Any, TypeVar
 from mlops_lib import atomic, events
 from mlops_lib.errors import MlopsError, UsageError
 from mlops_lib.events import Observer
+from mlops_lib.retry import RetryPolicy
 
 POLL_S = 1.0
 HEARTBEAT_S = 10.0
 """Seconds between two heartbeats."""
-OUTAGE_S = 600.0
-"""Seconds that a store may be unreachable."""
-RETRY_PAUSES_S = (0.2, 5.0)
-"""Shortest and longest pause in seconds between two tries."""
+OUTAGE = RetryPolicy(first_s=0.2, longest_s=5.0, limit_s=600.0)
+"""A store may be unreachable for ten minutes."""
 LARGEST_BYTES = 8 << 30
 T = TypeVar("T")
 
@@ -162,36 +160,30 @@ class Store:
 
     def _retry(self, ask: Callable[[], T]) -> T:
         """Call the store, and retry while it is unreachable or busy."""
-        deadline = time.monotonic() + OUTAGE_S
-        pause_s = RETRY_PAUSES_S[0]
-        while True:
-            try:
-                return ask()
-            except FileNotFoundError:
+        try:
+            return OUTAGE.call(ask, is_temporary=_is_unreachable, sleep=self._stopped.wait)
+        except FileNotFoundError:
+            raise
+        except PermissionError as error:
+            raise UsageError(
+                f"the store refuses: {error}",
+                where=self.url,
+                remedy="Check the credentials in this program's environment.",
+            ) from None
+        except Exception as error:
+            if not _is_unreachable(error):
                 raise
-            except PermissionError as error:
-                raise UsageError(
-                    f"the store refuses: {error}",
-                    where=self.url,
-                    remedy="See to the credentials in this program's environment.",
-                ) from None
-            except Exception as error:
-                if not _is_unreachable(error):
-                    raise
-                if time.monotonic() > deadline or self._stopped.wait(
-                    pause_s * random.uniform(0.5, 1.0)
-                ):
-                    raise UsageError(
-                        f"the store does not answer: {error}",
-                        where=self.url,
-                        remedy="See that it can be reached, and run it again: finished trials are"
-                        " kept.",
-                    ) from None
-                pause_s = min(2 * pause_s, RETRY_PAUSES_S[1])
+            raise UsageError(
+                f"the store does not answer: {error}",
+                where=self.url,
+                remedy="Check that it can be reached, and run it again: finished trials are kept.",
+            ) from None
 
 
 def _is_unreachable(error: Exception) -> bool:
     """Return whether an exception means that the store could not be reached."""
+    if isinstance(error, (FileNotFoundError, PermissionError)):
+        return False  # the store's own answer: asking again does not change it
     if isinstance(error, (OSError, TimeoutError)):
         return True
     words = {base.__name__ for base in type(error).__mro__}

@@ -14,7 +14,7 @@ from typing import Any
 
 import pytest
 
-from mlops_lib.notification import RetryPolicy, delivery, enqueue, flush, notify
+from mlops_lib.notification import DeliveryPolicy, delivery, enqueue, flush, notify
 from mlops_lib.notification.attempt import Attempt, OverdueError
 from mlops_lib.notification.channel import LONGEST_WAIT_S
 from mlops_lib.notification.http_post import retry_after_s
@@ -173,7 +173,7 @@ def news(key: str) -> Notification:
     return Notification(key=key, level="good", title="demo: accepted", text="All is well.")
 
 
-QUICK = RetryPolicy(attempts=1, timeout_s=TIMEOUT_S, limit_s=10.0)
+QUICK = DeliveryPolicy(attempts=1, timeout_s=TIMEOUT_S, limit_s=10.0)
 CASES: dict[str, tuple[str, Talk, bool]] = {
     "a header": ("http", header, True),
     "many headers": ("http", headers, True),
@@ -248,7 +248,7 @@ def test_a_truncated_answer_of_success_is_success(
 
     server = receiver(talk)
     environ = {"MLOPS_WEBHOOK_URL": f"http://127.0.0.1:{server.port}"}
-    retry = RetryPolicy(timeout_s=TIMEOUT_S, first_s=0.01)
+    retry = DeliveryPolicy(timeout_s=TIMEOUT_S, first_s=0.01)
     (answer,) = notify(news("a"), settings={}, home=tmp_path, environ=environ, retry=retry)
     assert (answer.state, answer.attempts, server.heard) == ("sent", 1, 1)
 
@@ -299,7 +299,7 @@ def test_a_clock_that_was_set_back_does_not_prolong_a_wait(
         client.sendall(b"HTTP/1.1 %s\r\nRetry-After: 3600\r\nContent-Length: 0\r\n\r\n" % status)
 
     environ = {"MLOPS_WEBHOOK_URL": f"http://127.0.0.1:{receiver(talk).port}"}
-    tomorrow = RetryPolicy(attempts=1, now=lambda: time.time() + 86400)
+    tomorrow = DeliveryPolicy(attempts=1, now=lambda: time.time() + 86400)
     notify(news("a"), settings={}, home=tmp_path, environ=environ, retry=tomorrow)
     (answer,) = flush({}, home=tmp_path, environ=environ, retry=QUICK)
     assert answer.state == "sent"
@@ -315,7 +315,7 @@ def test_no_run_waits_for_anothers_delivery(
         header(server, client)
 
     environ = {"MLOPS_WEBHOOK_URL": f"http://127.0.0.1:{receiver(talk).port}"}
-    slow = RetryPolicy(attempts=1, timeout_s=1.0)
+    slow = DeliveryPolicy(attempts=1, timeout_s=1.0)
     thread = threading.Thread(
         target=notify,
         args=(news("slow"),),
@@ -377,7 +377,7 @@ def test_the_time_is_shared_between_channels(
         "MLOPS_SLACK_WEBHOOK": f"http://127.0.0.1:{receiver(header).port}",
         "MLOPS_WEBHOOK_URL": f"http://127.0.0.1:{receiver(takes).port}",
     }
-    retry = RetryPolicy(timeout_s=1.0, limit_s=2.0, first_s=0.01)
+    retry = DeliveryPolicy(timeout_s=1.0, limit_s=2.0, first_s=0.01)
     began = time.monotonic()
     answers: Any = notify(news("a"), settings={}, home=tmp_path, environ=environ, retry=retry)
     assert [one.state for one in answers] == ["spooled", "sent"]

@@ -31,7 +31,7 @@ from aiosmtpd.smtp import SMTP, AuthResult, Envelope, LoginPassword, Session
 
 import mlops_lib
 from mlops_lib.errors import NotificationError
-from mlops_lib.notification import Delivery, RetryPolicy, check, flush, notify
+from mlops_lib.notification import Delivery, DeliveryPolicy, check, flush, notify
 from mlops_lib.notification.webhook import signature
 from mlops_lib.records import Fact, Link, Notification
 
@@ -56,7 +56,7 @@ class Clock:
         self.pauses.append(seconds)
         self.time += seconds
 
-    def retry(self, **changes: Any) -> RetryPolicy:
+    def retry(self, **changes: Any) -> DeliveryPolicy:
         # A busy machine answers late: an attempt that times out where the test means an answer
         # would be another one.
         values = {
@@ -66,7 +66,7 @@ class Clock:
             "sleep": self.sleep,
             "chance": lambda: 0.0,
         }
-        return RetryPolicy(**{**values, **changes})
+        return DeliveryPolicy(**{**values, **changes})
 
 
 GIVE_UP_S = 1.0

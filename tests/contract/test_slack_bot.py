@@ -14,7 +14,7 @@ import pytest
 from servers.slack import CHANNEL, TOKEN, SlackApi, slack_api
 
 from mlops_lib import cli
-from mlops_lib.notification import Delivery, RetryPolicy, flush, notify
+from mlops_lib.notification import Delivery, DeliveryPolicy, flush, notify
 from mlops_lib.records import Notification
 
 PNG = base64.b64decode(
@@ -41,12 +41,12 @@ class Sender:
         self.settings = {"slack_channel": CHANNEL, "slack_url": slack.url}
         self.environ = {"MLOPS_SLACK_TOKEN": TOKEN}
 
-    def retry(self, **changes: Any) -> RetryPolicy:
+    def retry(self, **changes: Any) -> DeliveryPolicy:
         def sleep(seconds: float) -> None:
             self.time += seconds
 
         now = lambda: self.time  # noqa: E731
-        return RetryPolicy(
+        return DeliveryPolicy(
             **{
                 "timeout_s": 30.0,
                 "clock": now,

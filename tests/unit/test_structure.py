@@ -23,7 +23,7 @@ MODULES = {
     for path in PACKAGE.rglob("*.py")
 }
 LAYERS = (
-    ("formatting", "atomic", "catalog", "events", "settings_arguments"),
+    ("formatting", "atomic", "file_lock", "retry", "catalog", "events", "settings_arguments"),
     ("errors", "event_log", "display"),
     ("records", "project", "run_lock"),
     ("config", "run_directory"),

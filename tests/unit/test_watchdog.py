@@ -150,11 +150,11 @@ def test_a_failure_names_the_exception_and_its_place() -> None:
 
 
 def test_the_first_restart_is_at_once_and_later_ones_back_off_up_to_a_cap() -> None:
-    middle = [restart_policy.back_off(n, chance=lambda: 0.5) for n in range(8)]
-    assert middle == [0.0, 2.0, 4.0, 8.0, 16.0, 30.0, 30.0, 30.0]
+    longest = [restart_policy.back_off(n, chance=lambda: 0.0) for n in range(8)]
+    assert longest == [0.0, 2.0, 4.0, 8.0, 16.0, 30.0, 30.0, 30.0]
     assert restart_policy.back_off(0, chance=lambda: 1.0) == 0.0
-    assert restart_policy.back_off(2, chance=lambda: 0.0) == 3.0
-    assert restart_policy.back_off(2, chance=lambda: 1.0) == 5.0
+    assert restart_policy.back_off(2, chance=lambda: 0.5) == 3.0
+    assert restart_policy.back_off(2, chance=lambda: 1.0) == 2.0
 
 
 def attempt(number_of_pass: int = 1) -> Event:
