@@ -10,7 +10,6 @@ from typing import TYPE_CHECKING, Any
 
 from mlops_lib import config
 from mlops_lib.cli.answers import open_job, print_json, say, say_line
-from mlops_lib.cli.verbs import ACTIONS, OWN, VERBS
 from mlops_lib.errors import UsageError
 from mlops_lib.formatting import one_line
 from mlops_lib.runner import protocol
@@ -201,14 +200,7 @@ def _replay(command: Command) -> int:
 def _completion(command: Command) -> int:
     from mlops_lib.cli import completion
 
-    settings = ["--" + setting.key.replace("_", "-") for setting in config.SETTINGS]
-    flags = {}
-    for verb in VERBS:
-        names = [name for names, _ in OWN.get(verb, ()) for name in names]
-        flags[verb] = ["--json", *(name for name in names if name.startswith("--")), *settings]
-    words = {"registry": ACTIONS, "completion": completion.SHELLS}
-    shell = command.options["shell"]
-    sys.stdout.write(completion.script(shell, verbs=VERBS, flags=flags, words=words))
+    sys.stdout.write(completion.script(command.options["shell"]))
     return 0
 
 

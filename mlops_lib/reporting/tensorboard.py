@@ -1,18 +1,14 @@
-"""A run's curves as TensorBoard logs, written without TensorBoard.
-
-The format is TensorFlow's TFRecord (length, its masked CRC-32C, data, its masked CRC-32C) around
-`Event` messages. Of the protocol buffer's fields only wall time (1), step (2), file version (3) and
-scalar summaries (5) are written.
-"""
+"""A run's curves as TensorBoard logs, written with the `tensorboard` package."""
 
 from __future__ import annotations
 
-import struct
+import io
 from collections.abc import Iterator
-from functools import cache
 from pathlib import Path
+from typing import Any
 
 from mlops_lib import atomic
+from mlops_lib.errors import UsageError
 from mlops_lib.reporting.view import Fit, read_run
 
 
@@ -23,6 +19,9 @@ def tensorboard(run_dir: Path, folder: Path) -> list[Path]:
 
     Returns:
         The event files. The same run gives the same bytes.
+
+    Raises:
+        UsageError: TensorBoard is not installed.
     """
     view = read_run(run_dir)
     start = view.spec.created if view.spec else 0.0
@@ -36,7 +35,7 @@ def tensorboard(run_dir: Path, folder: Path) -> list[Path]:
                 path = (
                     folder / view.name / f"fit_{fit.number}" / part / "events.out.tfevents.0.mlops"
                 )
-                atomic.write_bytes(path, b"".join(_records(scalars, start)))
+                atomic.write_bytes(path, _content(scalars, start))
                 paths.append(path)
     return paths
 
@@ -55,59 +54,36 @@ def _scalars(fit: Fit, *, validation: bool) -> list[tuple[str, int, float]]:
     ]
 
 
-def _records(scalars: list[tuple[str, int, float]], start: float) -> Iterator[bytes]:
-    yield _record(_double(1, start) + _text(3, "brain.Event:2"))
+def _content(scalars: list[tuple[str, int, float]], start: float) -> bytes:
+    """Return an event file.
+
+    TensorBoard's `SummaryWriter` would name the file and its first event by the present time, and
+    import TensorFlow if it is installed. Its messages and its record format are used without it.
+    """
+    try:
+        from tensorboard.compat.proto import event_pb2
+        from tensorboard.summary.writer.record_writer import RecordWriter
+    except ImportError:
+        raise UsageError(
+            "TensorBoard is not installed",
+            where="mlops report --tensorboard",
+            remedy="pip install 'mlops_lib[tensorboard]'",
+        ) from None
+    file = io.BytesIO()
+    records = RecordWriter(file)
+    for event in _events(scalars, start, event_pb2.Event):
+        records.write(event.SerializeToString(deterministic=True))
+    return file.getvalue()
+
+
+def _events(scalars: list[tuple[str, int, float]], start: float, event: Any) -> Iterator[Any]:
+    """Yield the messages of an event file, the version of the format first."""
+    yield event(wall_time=start, file_version="brain.Event:2")
     for name, epoch, value in scalars:
-        summary = _bytes(1, _text(1, name) + _float(2, value))
-        yield _record(
-            _double(1, start + epoch) + _varint(2 << 3) + _varint(epoch) + _bytes(5, summary)
+        # A scalar of the format is a 32-bit float; what exceeds its range has to be cut.
+        single = max(-3.4e38, min(3.4e38, value))
+        yield event(
+            wall_time=start + epoch,
+            step=epoch,
+            summary={"value": [{"tag": name, "simple_value": single}]},
         )
-
-
-def _record(data: bytes) -> bytes:
-    length = struct.pack("<Q", len(data))
-    return length + struct.pack("<I", _masked(length)) + data + struct.pack("<I", _masked(data))
-
-
-def _double(field: int, value: float) -> bytes:
-    return _varint(field << 3 | 1) + struct.pack("<d", value)
-
-
-def _float(field: int, value: float) -> bytes:
-    return _varint(field << 3 | 5) + struct.pack("<f", max(-3.4e38, min(3.4e38, value)))
-
-
-def _text(field: int, value: str) -> bytes:
-    return _bytes(field, value.encode())
-
-
-def _bytes(field: int, value: bytes) -> bytes:
-    return _varint(field << 3 | 2) + _varint(len(value)) + value
-
-
-def _varint(value: int) -> bytes:
-    parts = []
-    while value > 0x7F:
-        parts.append(value & 0x7F | 0x80)
-        value >>= 7
-    return bytes([*parts, value])
-
-
-@cache
-def _table() -> list[int]:
-    """Return the table of CRC-32C (Castagnoli), reflected polynomial 0x82F63B78."""
-    table = []
-    for value in range(256):
-        for _ in range(8):
-            value = value >> 1 ^ (0x82F63B78 if value & 1 else 0)
-        table.append(value)
-    return table
-
-
-def _masked(data: bytes) -> int:
-    table = _table()
-    crc = 0xFFFFFFFF
-    for byte in data:
-        crc = crc >> 8 ^ table[(crc ^ byte) & 0xFF]
-    crc ^= 0xFFFFFFFF
-    return ((crc >> 15 | crc << 17) + 0xA282EAD8) & 0xFFFFFFFF

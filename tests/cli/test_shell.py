@@ -36,12 +36,14 @@ def test_every_help_has_examples_that_parse(verb: str, capsys: pytest.CaptureFix
 def completed(tmp_path: Path, *words: str) -> set[str]:
     assert BASH is not None
     script = tmp_path / "mlops.bash"
-    flags = {verb: ["--json", "--target"] for verb in verbs.VERBS}
-    text = completion.script(
-        "bash", verbs=verbs.VERBS, flags=flags, words={"registry": verbs.ACTIONS}
-    )
-    script.write_text(text)
-    ask = 'source "$1"; shift; COMP_WORDS=("$@"); COMP_CWORD=$(($# - 1)); _mlops; printf "%s\\n" "${COMPREPLY[@]}"'
+    script.write_text(completion.script("bash"))
+    ask = """
+        source "$1"; shift
+        COMP_WORDS=("$@"); COMP_CWORD=$(($# - 1))
+        function_name=$(complete -p mlops | sed 's/.* -F \\([^ ]*\\) .*/\\1/')
+        "$function_name" mlops "${COMP_WORDS[COMP_CWORD]}" "${COMP_WORDS[COMP_CWORD - 1]}"
+        printf "%s\\n" "${COMPREPLY[@]}"
+    """
     done = subprocess.run(
         [BASH, "-c", ask, "-", script, *words],
         capture_output=True,
@@ -55,7 +57,7 @@ def completed(tmp_path: Path, *words: str) -> set[str]:
 def test_bash_completes_verbs_options_and_files(tmp_path: Path) -> None:
     (tmp_path / "training").mkdir()
     assert completed(tmp_path, "mlops", "re") == {"register", "report", "registry", "replay"}
-    assert completed(tmp_path, "mlops", "run", "--t") == {"--target"}
+    assert completed(tmp_path, "mlops", "run", "--tar") == {"--target"}
     assert completed(tmp_path, "mlops", "run", "tr") == {"training"}
     assert completed(tmp_path, "mlops", "registry", "r") == {"rollback"}
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import hashlib
 import json
 import os
@@ -1033,3 +1034,26 @@ def test_markdown_of_a_failed_run_fences_the_log(tmp_path: Path) -> None:
 def test_output_reads_as_a_terminal_shows_it() -> None:
     output = "\x1b[32mok\x1b[0m\r\n 1/2 \r 2/2\n\x1b]0;title\x07done\n\n"
     assert untrusted_files.terminal_lines(output) == ["ok", " 2/2", "done"]
+
+
+def test_tensorboard_reads_the_curves_that_were_written_for_it(tmp_path: Path) -> None:
+    from tensorboard.compat.proto import event_pb2
+    from tensorboard.compat.tensorflow_stub.errors import OutOfRangeError
+    from tensorboard.compat.tensorflow_stub.pywrap_tensorflow import PyRecordReader_New
+
+    run = accepted(tmp_path / "run")
+    paths = reporting.tensorboard(run, tmp_path / "logs")
+    assert {path.parent.name for path in paths} == {"train", "validation"}
+    first = next(path for path in paths if path.parent.name == "validation")
+    reader = PyRecordReader_New(str(first).encode())
+    events = []
+    with contextlib.suppress(OutOfRangeError):  # how the reader reports the end of the file
+        while True:
+            reader.GetNext()
+            events.append(event_pb2.Event.FromString(reader.record()))
+    assert events[0].file_version == "brain.Event:2"
+    value = events[1].summary.value[0]
+    assert (value.tag, events[1].step) == ("epoch_accuracy", 0)
+    assert value.simple_value == pytest.approx(0.3 + 0.45 * 0.25)
+    again = reporting.tensorboard(run, tmp_path / "again")
+    assert [path.read_bytes() for path in again] == [path.read_bytes() for path in paths]
