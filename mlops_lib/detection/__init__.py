@@ -2,7 +2,10 @@
 
 source                 decode a file and parse as much of it as can be parsed
 facts                  what one file contains: imports, calls by full name, data paths
-visitor                syntax tree -> facts (patterns: structures no single call names; data_access)
+visitor                syntax tree -> facts, with
+  name_resolution      what names mean, through imports, assignments and attributes
+  imports, call_notes  what imports and single calls say
+  patterns             structures that no single call names
 tables                 library names and their meaning; symbols looks a name up in them
 classify               framework and model families of one file
 api_generation         generation of the framework's API that the code was written for

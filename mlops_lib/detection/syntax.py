@@ -1,0 +1,89 @@
+"""Questions about single nodes of a syntax tree, which no name has to be resolved for."""
+
+from __future__ import annotations
+
+import ast
+
+
+def catches_import(handler: ast.ExceptHandler) -> bool:
+    """Return whether a handler catches the failure of an import."""
+    if handler.type is None:
+        return True
+    types = handler.type.elts if isinstance(handler.type, ast.Tuple) else [handler.type]
+    caught = {t.id if isinstance(t, ast.Name) else getattr(t, "attr", "") for t in types}
+    return bool(caught & {"ImportError", "ModuleNotFoundError", "Exception", "BaseException"})
+
+
+def ends_program(handler: ast.ExceptHandler) -> bool:
+    """Return whether a handler ends by raising or by leaving the program."""
+    last = handler.body[-1]
+    if isinstance(last, ast.Raise):
+        return True
+    if isinstance(last, ast.Expr) and isinstance(last.value, ast.Call):
+        called = last.value.func
+        name = called.id if isinstance(called, ast.Name) else getattr(called, "attr", "")
+        return name in ("exit", "quit", "_exit", "abort")
+    return False
+
+
+def is_simple(node: ast.AST) -> bool:
+    """Return whether an expression is a name, an attribute or a condition."""
+    return isinstance(node, (ast.Name, ast.Attribute, ast.Compare, ast.BoolOp))
+
+
+def bound_name(node: ast.expr) -> str:
+    """Return the name that a target binds, `self.x` included, "" for anything else."""
+    if isinstance(node, ast.Name):
+        return node.id
+    if (
+        isinstance(node, ast.Attribute)
+        and isinstance(node.value, ast.Name)
+        and node.value.id == "self"
+    ):
+        return "self." + node.attr
+    return ""
+
+
+def literal(node: ast.AST) -> str:
+    """Return the text that a node is, "" for anything else."""
+    return node.value if isinstance(node, ast.Constant) and isinstance(node.value, str) else ""
+
+
+def folder_above(node: ast.AST) -> str:
+    """Return a folder computed from `__file__` as relative steps up, "" for anything else."""
+    text = ast.dump(node)
+    if "__file__" not in text:
+        return ""
+    steps = text.count("'dirname'") - 1 + text.count("'parent'") - 1 + text.count("'..'")
+    return "/".join([".."] * max(0, min(steps, 4))) or "."
+
+
+def excerpt(node: ast.AST) -> str:
+    """Return the beginning of the source of a node."""
+    return ast.unparse(node)[:60]
+
+
+def is_transposed(node: ast.AST) -> bool:
+    """Return whether an expression is the transpose of another: `x.T`."""
+    return isinstance(node, ast.Attribute) and node.attr in ("T", "mT")
+
+
+def is_negative_product(node: ast.AST) -> bool:
+    """Return whether an expression is a product with a factor of negative sign: `rate * -slope`."""
+    if not isinstance(node, ast.BinOp) or not isinstance(node.op, ast.Mult):
+        return False
+    return any(
+        isinstance(side, ast.UnaryOp) and isinstance(side.op, ast.USub)
+        for side in (node.left, node.right)
+    )
+
+
+def is_difference(node: ast.BinOp) -> bool:
+    """Return whether two calls of one function are subtracted: `f(x + h) - f(x - h)`."""
+    if not (
+        isinstance(node.op, ast.Sub)
+        and isinstance(node.left, ast.Call)
+        and isinstance(node.right, ast.Call)
+    ):
+        return False
+    return ast.dump(node.left.func) == ast.dump(node.right.func)
