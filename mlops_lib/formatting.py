@@ -5,14 +5,15 @@ from __future__ import annotations
 import re
 from datetime import datetime, timezone
 
-from mlops_lib.runner import protocol
-
 NARROW = "\u202f"
 """Narrow no-break space, between a number and its unit."""
 
 
 def is_share(metric: str | None) -> bool:
     """Return whether a metric of this name is shown in per cent."""
+    # `mlops detect` needs this module but no metrics, and must answer at once.
+    from mlops_lib.runner import protocol
+
     return bool(metric) and protocol.is_proportion(metric or "")
 
 

@@ -1,4 +1,8 @@
-"""The fast path of `mlops detect`, which loads only what detection needs."""
+"""The fast path of `mlops detect`, which loads only what detection needs.
+
+It answers in half the time of the whole command, whose settings and records take as long to load as
+the detection itself (docs/decisions/0062).
+"""
 
 from __future__ import annotations
 
@@ -16,21 +20,22 @@ PROJECT_SETTINGS = ("mlops.toml", "pyproject.toml")
 
 
 def quickly(words: Sequence[str]) -> int | None:
-    """Run `detect PROJECT [--entry FILE] [--json]` if no setting can influence it.
+    """Run `detect PROJECT [--json]` if no setting can influence it.
 
     Returns:
-        The exit code, or None if other options or any settings are present: the whole command has
+        The exit code, or None if there are other arguments or any settings: the whole command has
         to run then.
     """
-    arguments = _parse(words)
-    if arguments is None or _has_settings(arguments[0]):
+    projects = [word for word in words if word != "--json"]
+    if len(projects) != 1 or projects[0].startswith("-") or _has_settings(projects[0]):
         return None
-    project, entry, as_json = arguments
+    project = projects[0]
+    as_json = len(words) > 1
     from mlops_lib.detection.project import look
     from mlops_lib.errors import DetectionError
 
     try:
-        detection = look(project, entry=entry or None)
+        detection = look(project)
     except DetectionError as error:
         from mlops_lib.cli.answers import report_error
 
@@ -47,27 +52,6 @@ def quickly(words: Sequence[str]) -> int | None:
     except BrokenPipeError:
         os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
     return 0
-
-
-def _parse(words: Sequence[str]) -> tuple[str, str, bool] | None:
-    """Return project, entry and `--json`, or None if there is any other argument."""
-    project = ""
-    entry = ""
-    as_json = False
-    rest = list(words)
-    while rest:
-        word = rest.pop(0)
-        if word == "--json":
-            as_json = True
-        elif word == "--entry" and rest:
-            entry = rest.pop(0)
-        elif word.startswith("--entry="):
-            entry = word.partition("=")[2]
-        elif word.startswith("-") or project:
-            return None
-        else:
-            project = word
-    return (project, entry, as_json) if project else None
 
 
 def _has_settings(project: str) -> bool:

@@ -130,7 +130,13 @@ class _Table:
 
     def __init__(self, text: str) -> None:
         self.framework: dict[str, str] = {}
-        self.rows: dict[tuple[str, str], list[_Row]] = {}
+        self._unread: dict[str, list[tuple[list[str], str]]] = {}
+        """The lines of each framework that no name was looked up for, with their modules.
+
+        A script uses one or two of thirty frameworks, and to read the rows of all takes longer than
+        to look at the script.
+        """
+        self._rows: dict[tuple[str, str], list[_Row]] = {}
         section = ""
         modules: list[str] = []
         for line in _joined(text):
@@ -139,18 +145,23 @@ class _Table:
                 modules = listed.split()
                 for module in modules:
                     self.framework.setdefault(module, section)
-                    self.rows[(section, module)] = []
+                    self._rows[(section, module)] = []
                 continue
+            self._unread.setdefault(section, []).append((modules, line))
+
+    def _read(self, section: str) -> None:
+        for modules, line in self._unread.pop(section, ()):
             row = _Row([cell.strip() for cell in line.split("|")])
             for module in modules if "" in row.places.roots else row.places.roots:
-                rows = self.rows.get((section, module))
+                rows = self._rows.get((section, module))
                 if rows is not None:
                     rows.append(row)
 
     def find(self, framework: str, name: str, leaf: str) -> list[_Row]:
         """Return the rows that fit a name, up to the first that asks for no keyword argument."""
+        self._read(framework)
         matches = []
-        for row in self.rows.get((framework, name.partition(".")[0]), ()):
+        for row in self._rows.get((framework, name.partition(".")[0]), ()):
             if row.leaves.match(leaf) and row.places.match(name):
                 matches.append(row)
                 if not row.keywords:

@@ -25,6 +25,7 @@ from mlops_lib import atomic
 from mlops_lib.engine import package_index
 from mlops_lib.environments import installer_log, requirement
 from mlops_lib.errors import ImageError
+from mlops_lib.project import toml
 
 ARCHIVE_BYTES = 512 << 20
 """Size in bytes of the largest archive that is downloaded, and of the largest accepted wheel."""
@@ -215,12 +216,6 @@ def build_requires(archive: Path) -> tuple[str, ...]:
     Raises:
         ImageError: one is not a name with versions, or the archive cannot be read.
     """
-    import sys
-
-    if sys.version_info >= (3, 11):
-        import tomllib
-    else:
-        import tomli as tomllib
     try:
         text = _pyproject(archive)
     except (OSError, EOFError, tarfile.TarError, zipfile.BadZipFile, ValueError) as error:
@@ -228,7 +223,7 @@ def build_requires(archive: Path) -> tuple[str, ...]:
             f"the archive cannot be read: {error}", where=archive.name, remedy="Pin another."
         ) from None
     try:
-        system = tomllib.loads(text).get("build-system", {})
+        system = toml.parse(text).get("build-system", {})
         listed = system.get("requires")
     except (ValueError, AttributeError):
         listed = None

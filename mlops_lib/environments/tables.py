@@ -8,6 +8,7 @@ from pathlib import Path
 from typing import Any
 
 from mlops_lib import catalog
+from mlops_lib.project import toml
 
 
 @cache
@@ -18,12 +19,7 @@ def tables() -> Mapping[str, Any]:
 
 def read_toml(path: Path) -> dict[str, Any]:
     """Read a TOML file of this package."""
-    try:
-        import tomllib
-    except ImportError:  # Python 3.10
-        import tomli as tomllib  # type: ignore[no-redef, unused-ignore]
-    with path.open("rb") as stream:
-        return tomllib.load(stream)
+    return toml.parse(path.read_text(encoding="utf-8"))
 
 
 @cache

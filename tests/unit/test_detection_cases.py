@@ -12,7 +12,7 @@ import pytest
 
 from mlops_lib.detection import detect
 from mlops_lib.detection.project import look
-from mlops_lib.detection.rows import plain, rows
+from mlops_lib.detection.rows import rows
 from mlops_lib.environments.images import catalog
 from mlops_lib.records import Detection
 
@@ -82,4 +82,3 @@ def _harm(content: bytearray, rng: random.Random) -> None:
 
 def test_the_rows_are_the_catalog() -> None:
     assert rows() == catalog()
-    assert plain("[[environment]]\nnumber = 3\n") is None
