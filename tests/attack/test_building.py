@@ -309,6 +309,8 @@ def test_an_archive_is_looked_into_without_being_run_or_unpacked(tmp_path: Path)
         archive_of(tmp_path, "[build-system]\nrequires = ['hatchling>=1']\n")
     ) == ("hatchling>=1",)
     assert sdists.build_requires(archive_of(tmp_path, "no toml [")) == sdists.LEGACY
+    for nested in ("a" + ".a" * 60_000 + " = 1\n", "a = " + "[" * 60_000):  # minutes, a full stack
+        assert sdists.build_requires(archive_of(tmp_path, nested)) == sdists.LEGACY
     for asked in (
         "x @ http://127.0.0.1/x.tar.gz",
         "--index-url=http://127.0.0.1",
