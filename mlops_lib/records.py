@@ -15,35 +15,6 @@ from typing import Any, Literal, TypeVar
 
 SCHEMA = 1
 
-FRAMEWORKS = (
-    "keras",
-    "tensorflow",
-    "pytorch",
-    "sklearn",
-    "xgboost",
-    "lightgbm",
-    "catboost",
-    "jax",
-    "statsmodels",
-    "other",
-    "none",
-)
-FAMILIES = (
-    "cnn",
-    "rnn",
-    "transformer",
-    "dense",
-    "generative",
-    "gnn",
-    "linear",
-    "tree",
-    "svm",
-    "neighbors",
-    "cluster",
-    "other",
-    "none",
-)
-
 R = TypeVar("R", bound="Record")
 
 

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from mlops_lib.detection import families
-from mlops_lib.detection import tables as k
+from mlops_lib.detection.symbols import BOOSTERS, CLASSICAL, NETWORKS, UNSORTED
 from mlops_lib.detection.tally import Case, Seen, Tally
 from mlops_lib.detection.words import words
 
@@ -26,6 +26,9 @@ OUTLIERS = ("IsolationForest(…)", "LocalOutlierFactor(…)", "OneClassSVM(…)
 """Estimators that only clean data where another model is trained."""
 FEATURES = words("gensim spacy nltk textblob flair")
 """Libraries whose models mostly make features for another one."""
+
+WITH_RULES = ("keras", "tensorflow", "pytorch", "jax")
+"""Networks' frameworks whose training loops have rules of their own, because they mix."""
 
 Trained = dict[str, Seen]
 """The frameworks that train, each with where."""
@@ -184,11 +187,22 @@ def _jax_steps(case: Case, trained: Trained) -> None:
 
 def _anything_fitted(case: Case, trained: Trained) -> None:
     """Fits of something unknown, where a classical library makes the models."""
-    for framework in (*k.BOOSTERS, "sklearn", "statsmodels", "other"):
+    for framework in (*CLASSICAL, *UNSORTED):
         if framework not in trained and case.get(framework).models:
             fits = case.free_for(framework)
             if fits:
                 trained[framework] = fits[0]
+
+
+def _any_network_trained(case: Case, trained: Trained) -> None:
+    """Fits of anything and steps by hand, where no other framework makes a network that trains."""
+    if not trained.keys().isdisjoint(NETWORKS):
+        return
+    steps = [*case.backward, *case.grads, *case.minimised, *case.tape]
+    for framework in NETWORKS:
+        fits = [*case.free_for(framework), *steps]
+        if framework not in WITH_RULES and case.get(framework).builds and fits:
+            trained[framework] = fits[0]
 
 
 def _mxnet_steps(case: Case, trained: Trained) -> None:
@@ -206,6 +220,7 @@ _RULES: tuple[Callable[[Case, Trained], None], ...] = (
     _pytorch_fitted,
     _jax_steps,
     _anything_fitted,
+    _any_network_trained,
     _mxnet_steps,
 )
 
@@ -223,28 +238,27 @@ def _is_mostly_tensorflow(case: Case) -> bool:
 
 
 def _choose(case: Case, trained: Trained) -> str:
-    deep = [] if _is_mostly_classical(case, trained) else [f for f in k.DEEP if f in trained]
-    classical = [f for f in k.CLASSICAL if f in trained]
+    deep = [] if _is_mostly_classical(case, trained) else [f for f in NETWORKS if f in trained]
+    classical = [f for f in CLASSICAL if f in trained]
     if deep:
-        return max(deep, key=lambda f: (case.get(f).size, -k.DEEP.index(f)))
-    if "other" in trained and classical and _is_by_the_way(case, classical):
-        return "other"
-    if classical:
+        return max(deep, key=lambda f: (case.get(f).size, -NETWORKS.index(f)))
+    unsorted = [f for f in UNSORTED if f in trained]
+    if classical and not (unsorted and _is_by_the_way(case, classical)):
         return _choose_classical(case, classical)
-    return "other"
+    return max(unsorted, key=lambda f: case.get(f).size)
 
 
 def _is_mostly_classical(case: Case, trained: Trained) -> bool:
     """Return whether several classical models are compared and a small network is one of them."""
-    classical = [f for f in k.CLASSICAL if f in trained]
+    classical = [f for f in CLASSICAL if f in trained]
     estimators = sum(case.get(f).models for f in classical)
-    built = sum(case.get(f).size for f in k.DEEP if f in trained)
+    built = sum(case.get(f).size for f in NETWORKS if f in trained)
     return estimators >= 3 and estimators > built
 
 
 def _choose_classical(case: Case, classical: list[str]) -> str:
-    boosters = [f for f in classical if f in k.BOOSTERS]
-    others = [f for f in classical if f not in k.BOOSTERS]
+    boosters = [f for f in classical if f in BOOSTERS]
+    others = [f for f in classical if f not in BOOSTERS]
     boosted = sum(case.get(f).models for f in boosters)
     if boosters and sum(case.get(f).models for f in others) <= 2 * boosted:
         return max(boosters, key=lambda f: case.get(f).models + len(case.get(f).fits))
@@ -272,7 +286,7 @@ def _only_built(case: Case) -> str:
     network = _network_built(case)
     if network != "none":
         return network
-    models = {f: t.models for f, t in case.tallies.items() if f in k.CLASSICAL and t.models}
+    models = {f: t.models for f, t in case.tallies.items() if f in CLASSICAL and t.models}
     return max(models, key=lambda f: models[f]) if models else "none"
 
 
@@ -280,7 +294,7 @@ def _network_built(case: Case) -> str:
     shaped = any(shape.kind != "product" for _, facts in case.files for shape in facts.shapes)
     built = {}
     for framework, tally in case.tallies.items():
-        if framework not in k.DEEP and not (framework == "other" and tally.layers):
+        if framework not in NETWORKS and not (framework in UNSORTED and tally.layers):
             continue
         named = tally.families or shaped or framework == "keras"
         by_hand = framework == "jax" and case.products

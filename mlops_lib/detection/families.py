@@ -84,7 +84,9 @@ def of(case: Case, framework: str, where: Seen | None) -> Families:
     for one in _group(case, framework):
         for family, seen in case.get(one).families.items():
             counted.setdefault(family, []).extend(seen)
-    is_network = framework in k.DEEP or (framework == "other" and case.get("other").layers > 0)
+    is_network = framework in symbols.NETWORKS or (
+        framework in symbols.UNSORTED and case.get(framework).layers > 0
+    )
     if is_network:
         result.is_bare = _settle_network(case, framework, counted)
     else:
@@ -96,7 +98,7 @@ def of(case: Case, framework: str, where: Seen | None) -> Families:
     result.main = _main(
         counted,
         is_network=is_network,
-        boosted=framework in k.BOOSTERS,
+        boosted=framework in symbols.BOOSTERS,
         one_of_many=_is_one_of_many(case),
     )
     result.where = {family: counted[family][0] for family in result.families}
@@ -108,8 +110,8 @@ def _group(case: Case, framework: str) -> Iterable[str]:
     if framework in ("keras", "tensorflow"):
         wrapped = case.leaves & {"TorchModuleWrapper"}
         return ("keras", "tensorflow", "pytorch") if wrapped else ("keras", "tensorflow")
-    if framework in ("sklearn", *k.BOOSTERS):
-        return ("sklearn", *k.BOOSTERS)
+    if framework in ("sklearn", *symbols.BOOSTERS):
+        return ("sklearn", *symbols.BOOSTERS)
     return (framework,)
 
 
@@ -143,7 +145,7 @@ def _settle_estimators(case: Case, framework: str, counted: Counted, where: Seen
         counted.pop("reduce", None)
     elif "reduce" in counted:
         counted.setdefault("other", []).extend(counted.pop("reduce"))
-    if framework in k.BOOSTERS and where is not None:
+    if framework in symbols.BOOSTERS and where is not None:
         counted.setdefault("tree", [where])
     if "mlp" in counted:
         counted.setdefault("dense", []).extend(counted.pop("mlp"))
@@ -181,7 +183,7 @@ def _settle_network(case: Case, framework: str, counted: Counted) -> bool:
         counted["other"] = embedded
     if not counted and framework == "keras":
         counted.update(_imported_layers(case))
-    if not counted and framework in ("tensorflow", "pytorch", "jax"):
+    if not counted and framework in symbols.NETWORKS and framework != "keras":
         return _settle_unseen(case, framework, counted)
     return False
 

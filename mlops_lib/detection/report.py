@@ -571,14 +571,7 @@ def _environment(
     locked: Sequence[str] = (),
 ) -> dict[str, Any]:
     """Return the catalog row that fits, with the project's own needs on top."""
-    from mlops_lib.detection.rows import rows
-
-    row = next(
-        row
-        for row in rows()
-        if framework in row["frameworks"]
-        and (not row.get("families") or set(row["families"]) & set(families))
-    )
+    row = _row(framework, families)
     own = [str(line) for line in row["requirements"]]
     have = {declared_requirements.name_of(line) for line in own}
     for group in _VARIANTS:
@@ -617,6 +610,19 @@ def _environment(
         "sdists": [],
         "variables": variables,
     }
+
+
+def _row(framework: str, families: tuple[str, ...]) -> dict[str, Any]:
+    """Return the first row of the catalog that fits, or that of frameworks which have none."""
+    from mlops_lib.detection.rows import rows
+
+    fitting = [
+        row for row in rows() if not row.get("families") or set(row["families"]) & set(families)
+    ]
+    by_framework = (
+        row for name in (framework, "other") for row in fitting if name in row["frameworks"]
+    )
+    return next(by_framework)
 
 
 def _headless(line: str) -> str:

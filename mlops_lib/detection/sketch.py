@@ -5,7 +5,7 @@ from __future__ import annotations
 import os
 import re
 
-from mlops_lib.detection.symbols import FRAMEWORK_OF
+from mlops_lib.detection.symbols import FRAMEWORK_OF, TRAINING_NAMES
 from mlops_lib.detection.tables import FITS, TRAINING_FUNCTIONS
 from mlops_lib.errors import RefusedFileError
 from mlops_lib.project import files as pushed
@@ -19,7 +19,7 @@ ALL_LIMIT = 300_000_000
 ROUNDS = 3
 """How far training is followed through modules that import each other."""
 
-_TRAINS = "|".join(sorted(FITS | TRAINING_FUNCTIONS))
+_TRAINS = "|".join(sorted(FITS | TRAINING_FUNCTIONS | TRAINING_NAMES))
 _SAYS_TRAINING = re.compile(
     rf"(?:^|[^\w])(?:{_TRAINS})\s*\(".encode()
     + rb"|\w*(?:trainer|runner|engine)\w*\s*\.\s*run\s*\("

@@ -136,18 +136,27 @@ class _Table:
         A script uses one or two of thirty frameworks, and to read the rows of all takes longer than
         to look at the script.
         """
+        self.kinds: dict[str, str] = {}
+        """Framework to the kind of its models, in the order of the table."""
+        self.training: set[str] = set()
+        """Last names that train."""
         self._rows: dict[tuple[str, str], list[_Row]] = {}
         section = ""
         modules: list[str] = []
         for line in _joined(text):
             if line.startswith("["):
-                section, _, listed = line[1:].partition("]")
+                head, _, listed = line[1:].partition("]")
+                section, _, kind = (part.strip() for part in head.partition(":"))
+                self.kinds[section] = kind
                 modules = listed.split()
                 for module in modules:
                     self.framework.setdefault(module, section)
                     self._rows[(section, module)] = []
                 continue
             self._unread.setdefault(section, []).append((modules, line))
+            _, leaves, part = (*line.split("|", 3), "", "")[:3]
+            if part.strip() in (TRAINS, FIT, CONTAINER_FIT):
+                self.training.update(word for word in leaves.split() if word.isidentifier())
 
     def _read(self, section: str) -> None:
         for modules, line in self._unread.pop(section, ()):
@@ -189,8 +198,15 @@ with open(TABLE, encoding="utf-8") as _stream:
     _TABLE = _Table(_stream.read())
 _FOUND: dict[tuple[str, str], list[_Row]] = {}
 
+TRAINING_NAMES = _TABLE.training - tables.STEPS
+"""Last names of rows that train, without the verbs that say as much of anything else."""
 FRAMEWORK_OF = _TABLE.framework
 """Top-level module to the framework that it is or runs on."""
+NETWORKS = tuple(name for name, kind in _TABLE.kinds.items() if kind == "network")
+BOOSTERS = tuple(name for name, kind in _TABLE.kinds.items() if kind == "boosting")
+CLASSICAL = tuple(name for name, kind in _TABLE.kinds.items() if kind in ("estimators", "boosting"))
+UNSORTED = tuple(name for name in _TABLE.kinds if name not in (*NETWORKS, *CLASSICAL))
+"""Frameworks whose models are of either kind: the one that is called `other` holds many."""
 
 
 def normal(name: str) -> str:
@@ -314,7 +330,7 @@ def _of_method(call: Call, name: str, head: str, leaf: str) -> Meaning:
         return Meaning(framework, TRANSFORM)
     if framework == "keras" and maker.part == LAYER:
         return NONE  # the tensor of a functional model, or an adapted layer
-    trainable = ("keras", "tensorflow", "statsmodels", *tables.BOOSTERS)
+    trainable = ("keras", "tensorflow", "statsmodels", *BOOSTERS)
     if framework in trainable and leaf != "fit_transform":
         return Meaning(framework, FIT, maker.family)
     return NONE

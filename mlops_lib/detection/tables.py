@@ -4,12 +4,6 @@ from __future__ import annotations
 
 from mlops_lib.detection.words import words
 
-DEEP = ("keras", "pytorch", "jax", "tensorflow")
-
-BOOSTERS = ("xgboost", "lightgbm", "catboost")
-
-CLASSICAL = ("sklearn", *BOOSTERS, "statsmodels")
-
 PREFIXES = (
     ("tensorflow.compat.v1.keras.", "keras."),
     ("tensorflow.compat.v2.keras.", "keras."),

@@ -4,18 +4,24 @@ what must be found.
 
 from __future__ import annotations
 
+import collections
 import json
+import os
 import random
+import shutil
+import subprocess
+import sys
 from pathlib import Path
 
 import pytest
 
-from mlops_lib.detection import detect
+from mlops_lib.detection import detect, symbols
 from mlops_lib.detection.project import look
 from mlops_lib.detection.rows import rows
 from mlops_lib.environments.images import catalog
 from mlops_lib.records import Detection
 
+ROOT = Path(__file__).resolve().parents[2]
 CASES = sorted(
     p.parent
     for p in (Path(__file__).resolve().parents[1] / "cases" / "detection").glob("*/expected.json")
@@ -82,3 +88,56 @@ def _harm(content: bytearray, rng: random.Random) -> None:
 
 def test_the_rows_are_the_catalog() -> None:
     assert rows() == catalog()
+
+
+FRAMEWORK_ROWS = """
+[tinynet{kind}] tinynet
+tinynet.layers. | Convolve | layer | cnn
+tinynet. | Network | model
+tinynet. | slopes | trains
+"""
+FITTED = "import tinynet\ntinynet.Network([tinynet.layers.Convolve(8)]).fit(x, y)\n"
+STEPPED = (
+    "import tinynet\nnet = tinynet.Network([tinynet.layers.Convolve(8)])\n"
+    "for x, y in batches:\n    weights -= 0.1 * tinynet.slopes(net, x, y)\n"
+)
+CASES_OF_A_FRAMEWORK = [
+    (": network", FITTED, ("cnn",)),
+    (": network", STEPPED, ("cnn",)),
+    (": estimators", FITTED, ("cnn",)),
+    (": boosting", FITTED, ("cnn", "tree")),
+    ("", FITTED, ("cnn",)),
+    (": a misspelt kind", FITTED, ("cnn",)),
+]
+
+
+@pytest.mark.parametrize(("kind", "code", "families"), CASES_OF_A_FRAMEWORK)
+def test_a_framework_is_rows(
+    kind: str, code: str, families: tuple[str, ...], tmp_path: Path
+) -> None:
+    """Nothing but the table of names is told of it."""
+    package = tmp_path / "mlops_lib"
+    shutil.copytree(ROOT / "mlops_lib", package, ignore=shutil.ignore_patterns("__pycache__"))
+    shutil.copytree(ROOT / "containers", tmp_path / "containers")
+    with (package / "detection" / "data" / "library_names.txt").open("a") as table:
+        table.write(FRAMEWORK_ROWS.format(kind=kind))
+    (tmp_path / "project").mkdir()
+    (tmp_path / "project" / "train.py").write_text(code)
+    result = subprocess.run(
+        [sys.executable, "-m", "mlops_lib", "detect", "project", "--json"],
+        cwd=tmp_path,
+        env={**os.environ, "PYTHONPATH": str(tmp_path)},
+        capture_output=True,
+        text=True,
+        timeout=300,
+    )
+    detection = json.loads(result.stdout) if result.returncode == 0 else result.stderr
+    assert (detection["framework"], tuple(detection["families"])) == ("tinynet", families)
+    assert detection["environment"]["name"] == "python"
+
+
+def test_a_module_belongs_to_one_framework() -> None:
+    """Only transformers, whose names say which, belongs to several."""
+    listed = collections.Counter(module for _, module in symbols._TABLE._rows)
+    several = {module for module, times in listed.items() if times > 1}
+    assert several == {"transformers"}
