@@ -10,151 +10,282 @@ from __future__ import annotations
 
 import os
 import re
+from typing import NamedTuple
 
+from mlops_lib.detection import python_version
+from mlops_lib.detection.requirement_lines import (
+    RENAMED,
+    Reference,
+    extras_of,
+    holds,
+    is_known,
+    is_requirement,
+    marker_of,
+    name_of,
+    normal,
+    reference,
+    specifier_of,
+)
 from mlops_lib.errors import RefusedFileError
 from mlops_lib.project import files, toml
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
-    from collections.abc import Iterable
+    from collections.abc import Iterable, Sequence
     from typing import Any
 
 SIZE_LIMIT = 20_000_000
 PACKAGES_LIMIT = 5_000
-_NAME = re.compile(r"[A-Za-z0-9][A-Za-z0-9._-]*")
 _VERSION = re.compile(r"[A-Za-z0-9][A-Za-z0-9.!]*")
 _CONDA_FILE = re.compile(r"/([A-Za-z0-9_.-]+?)-([^-/]+)-[^-/]+\.(?:conda|tar\.bz2)\b")
-_WHEEL_FILE = re.compile(r"/([A-Za-z0-9_.]+)-([A-Za-z0-9_.!]+?)(?:-[^/]*\.whl|\.tar\.gz)\b")
+_WHEEL_FILE = re.compile(
+    r"/([A-Za-z0-9_.-]+?)-(\d[A-Za-z0-9_.!]*?)(?:(?:%2B|\+)[\w.]+)?(?:-[^/]*\.whl|\.tar\.gz|\.zip)\b"
+)
 BROUGHT = ("nvidia-", "triton", "pytorch-triton")
 """Beginnings of distributions that a build of another one for GPUs brings; without GPUs they are
 not needed."""
 PLATFORMS = ("linux-64", "linux-aarch64", "noarch")
+"""Conda's platforms, the most wanted one first."""
+
+
+class Edge(NamedTuple):
+    """What a distribution needs of another one."""
+
+    name: str
+    """Normalised name."""
+    marker: str = ""
+    version: str = ""
+    """The version, if the lock has several and this edge names one."""
+    extras: tuple[str, ...] = ()
 
 
 class Package:
-    """One distribution of a lock."""
+    """One distribution of a lock.
 
-    __slots__ = ("elsewhere", "marker", "name", "needs", "version")
+    Args:
+        name: its name.
+        version: its version; the local part (`+cpu`), which only another index has, is left out.
+        needs: what it needs in any case.
+        optional: what its extras and groups need.
+        marker: for which environments it is.
+        python: the Pythons that it is for.
+        place: the folder that it comes from, relative to the lock's.
+        elsewhere: the place that it comes from, if that is no index.
+    """
+
+    __slots__ = (
+        "build",
+        "elsewhere",
+        "marker",
+        "name",
+        "needs",
+        "optional",
+        "place",
+        "python",
+        "version",
+    )
 
     def __init__(
         self,
         name: str,
         version: str,
-        needs: Iterable[tuple[str, str]] = (),
+        needs: Iterable[Edge] = (),
         *,
+        optional: dict[str, list[Edge]] | None = None,
         marker: str = "",
-        elsewhere: str = "",
+        python: str = "",
+        place: str = "",
+        elsewhere: Reference | None = None,
     ) -> None:
         self.name = normal(name)
-        self.version = version.partition("+")[0]
-        """Without the local part (`+cpu`), which only another index has."""
+        self.version, _, self.build = version.partition("+")
         self.needs = list(needs)
-        """Names of distributions, each with its environment marker."""
+        self.optional = optional or {}
         self.marker = marker
+        self.python = python
+        self.place = place
         self.elsewhere = elsewhere
-        """What it comes from, if that is no index: a repository, an address, a folder."""
 
 
 class Lock:
-    """The content of a lock file."""
+    """The content of a lock file.
 
-    __slots__ = ("has_edges", "packages", "path", "requires_python")
+    Args:
+        path: relative to the project's folder.
+        packages: its distributions.
+        folder: the absolute path of its folder.
+        root: the absolute path of the project's folder.
+        has_edges: whether it says which distribution needs which.
+        requires_python: the Pythons that it is for.
+        groups: the groups that are installed by default (PEP 751).
+    """
 
     def __init__(
-        self, path: str, packages: list[Package], *, has_edges: bool, requires_python: str = ""
+        self,
+        path: str,
+        packages: list[Package],
+        *,
+        folder: str,
+        root: str,
+        has_edges: bool,
+        requires_python: str = "",
+        groups: Iterable[str] = (),
     ) -> None:
         self.path = path
-        """Relative to the project's folder."""
         self.packages = packages[:PACKAGES_LIMIT]
         self.has_edges = has_edges
         self.requires_python = requires_python
+        self.groups = frozenset(groups)
+        self._folder = folder
+        self._root = root
+        self._by_name: dict[str, list[Package]] = {}
+        for one in self.packages:
+            self._by_name.setdefault(one.name, []).append(one)
 
-    def pins(self, roots: Iterable[str], python: str) -> tuple[dict[str, str], list[str]]:
-        """Return the versions of what some distributions need, and warnings.
+    def __contains__(self, name: str) -> bool:
+        """Return whether it has some version of a distribution."""
+        return name in self._by_name
+
+    def member(self, folder: str) -> Package | None:
+        """Return the project in a folder that the lock was made for, None if there is none."""
+        found = (one for one in self.packages if one.place and self._resolved(one) == folder)
+        return next(found, None)
+
+    def is_own(self, package: Package) -> bool:
+        """Return whether a distribution is a folder of the project that is being trained."""
+        place = self._resolved(package) if package.place else ""
+        return place == self._root or place.startswith(self._root + os.sep)
+
+    def _resolved(self, package: Package) -> str:
+        return os.path.normpath(os.path.join(self._folder, package.place))
+
+    def note(self, package: Package) -> str:
+        """Return what becomes of a distribution that does not come from the usual index."""
+        if package.elsewhere is not None:
+            return f"{self.path}: {package.elsewhere.note()}"
+        version = package.version
+        return (
+            f"{self.path}: {package.name} {version}+{package.build} is a build of another index:"
+            f" {version} is taken"
+        )
+
+    def roots(self, requirements: Sequence[str], folder: str, groups: Sequence[str]) -> list[Edge]:
+        """Return the edges that a project's requirements stand for.
 
         Args:
-            roots: normalised names of what the project declares.
-            python: the environment's Python, such as "3.12".
+            requirements: its declared requirements.
+            folder: the folder of its declaration.
+            groups: its groups and extras that count.
         """
-        by_name: dict[str, list[Package]] = {}
-        for one in self.packages:
-            by_name.setdefault(one.name, []).append(one)
-        pending = list(roots) if self.has_edges else list(by_name)
+        member = self.member(folder)
+        own = [] if member is None else list(member.needs)
+        for group in groups:
+            own += [] if member is None else member.optional.get(group, [])
+        result = [one for one in own if any(map(self.is_own, self._by_name.get(one.name, ())))]
+        for line in requirements:
+            name, extras = name_of(line), extras_of(line)
+            edges = [one for one in own if one.name == name]
+            result += [edge._replace(extras=(*edge.extras, *extras)) for edge in edges] or [
+                Edge(name, marker_of(line), extras=extras)
+            ]
+        return result
+
+    def pins(self, roots: Iterable[Edge], python: str) -> tuple[dict[str, str], list[Package]]:
+        """Return the versions of what some distributions need.
+
+        Args:
+            roots: what the project needs itself; everything if the lock has no edges.
+            python: the environment's Python, such as "3.12".
+
+        Returns:
+            The versions by normalised name, and what comes from elsewhere than the usual index.
+        """
+        pending = list(roots) if self.has_edges else self.everything()
         pins: dict[str, str] = {}
-        warnings: list[str] = []
-        seen: set[str] = set()
+        elsewhere: list[Package] = []
+        other_builds: list[Package] = []
+        seen: set[Edge] = set()
         while pending:
-            name = pending.pop()
-            if name in seen or name.startswith(BROUGHT):
+            edge = pending.pop()
+            if edge in seen or edge.name.startswith(BROUGHT):
                 continue
-            seen.add(name)
-            package = _of_environment(by_name.get(name, []), python)
+            seen.add(edge)
+            package = self._chosen(edge, python)
             if package is None:
                 continue
-            if package.elsewhere:
-                warnings.append(
-                    f"{self.path}: {name} comes from {package.elsewhere}, which is not followed: it is not installed"
-                )
+            if self.is_own(package):
+                pass  # its code is the project's own, and what it needs counts
+            elif package.elsewhere is not None:
+                elsewhere += [] if package in elsewhere else [package]
             elif _VERSION.fullmatch(package.version):
-                pins[name] = package.version
-            pending += [normal(n) for n, marker in package.needs if _holds(marker, python)]
-        return pins, warnings
+                pins.setdefault(edge.name, package.version)
+                if package.build and package not in other_builds:
+                    other_builds.append(package)
+            further = [
+                *package.needs,
+                *(one for extra in edge.extras for one in package.optional.get(extra, ())),
+            ]
+            pending += [one for one in further if holds(one.marker, python, groups=self.groups)]
+        return pins, [*elsewhere, *other_builds]
+
+    def everything(self) -> list[Edge]:
+        """Return an edge to each of its distributions."""
+        return [Edge(one.name, version=one.version) for one in self.packages]
+
+    def _chosen(self, edge: Edge, python: str) -> Package | None:
+        """Return the one of several versions of a distribution that is for this environment."""
+        fitting = [
+            one
+            for one in self._by_name.get(edge.name, ())
+            if holds(one.marker, python, groups=self.groups)
+        ]
+        if edge.version:
+            version = edge.version.partition("+")[0]
+            fitting = [one for one in fitting if one.version == version] or fitting
+        if len(fitting) > 1:
+            minor = int(python.partition(".")[2] or 0)
+            fits = [
+                one
+                for one in fitting
+                if not one.python or minor in python_version.allowed(one.python)
+            ]
+            fitting = fits or fitting
+        return fitting[0] if fitting else None
 
 
-def normal(name: str) -> str:
-    """Return a distribution's name as the index knows it (PEP 503)."""
-    return re.sub(r"[-_.]+", "-", name).lower()
+def find(folder: str, root: str, declared_in: str, warnings: list[str]) -> Lock | None:
+    """Return the lock of a project, searched for upwards from a folder.
 
-
-def _of_environment(packages: list[Package], python: str) -> Package | None:
-    """Return the one of several versions of a distribution that is for this environment."""
-    fitting = [one for one in packages if _holds(one.marker, python)]
-    return next(iter(fitting or packages), None)
-
-
-def _holds(marker: str, python: str) -> bool:
-    """Return whether an environment marker holds on Linux."""
-    if not marker:
-        return True
-    from packaging.markers import InvalidMarker, Marker, UndefinedEnvironmentName
-
-    environment = {
-        "python_version": python,
-        "python_full_version": f"{python}.0",
-        "sys_platform": "linux",
-        "platform_system": "Linux",
-        "os_name": "posix",
-        "platform_machine": "x86_64",
-        "implementation_name": "cpython",
-        "platform_python_implementation": "CPython",
-        "extra": "",
-    }
-    try:
-        return Marker(marker).evaluate(environment)
-    except (InvalidMarker, UndefinedEnvironmentName, ValueError, RecursionError):
-        return True
-
-
-def find(folder: str, root: str, warnings: list[str]) -> Lock | None:
-    """Return the lock nearest to a folder, upwards to the project's root.
+    A lock above the project's declaration counts if the project is a member of its workspace.
 
     Args:
         folder: where to begin.
-        root: the project's folder.
+        root: the folder of the whole checkout.
+        declared_in: the folder with the project's declaration; "" if it declares nothing.
         warnings: what is said about locks that cannot be read is added here.
     """
     place = folder
+    is_above = False
     while True:
-        names = {name.lower(): name for name in files.names_in(place, root=root)}
-        for file_name, reader in READERS:
-            if file_name in names:
-                path = os.path.join(place, names[file_name])
-                lock = read(path, reader, root, warnings)
-                if lock is not None and lock.packages:
-                    return lock
+        for path, reader in _locks_in(place, root):
+            lock = read(path, reader, root, warnings)
+            if lock is None or not lock.packages:
+                continue
+            if not is_above or lock.member(declared_in) is not None:
+                return lock
+        is_above = is_above or place == declared_in
         if place == root or os.path.dirname(place) == place or not place.startswith(root):
             return None
         place = os.path.dirname(place)
+
+
+def _locks_in(folder: str, root: str) -> list[tuple[str, Any]]:
+    """Return the lock files in a folder with what reads them, the most telling first."""
+    names = {name.lower(): name for name in files.names_in(folder, root=root)}
+    found = [(names[name], reader) for name, reader in READERS if name in names]
+    # PEP 751: a project may have several, with names of their own.
+    found += [(names[n], _pylock) for n in sorted(names) if re.fullmatch(r"pylock\.[^.]+\.toml", n)]
+    return [(os.path.join(folder, name), reader) for name, reader in found]
 
 
 def read(path: str, reader: Any, root: str, warnings: list[str]) -> Lock | None:
@@ -162,8 +293,8 @@ def read(path: str, reader: Any, root: str, warnings: list[str]) -> Lock | None:
     name = os.path.relpath(path, root)
     try:
         text = files.read_text(path, root=root, limit=SIZE_LIMIT)
-        packages, has_edges, requires_python = reader(text)
-        return Lock(name, packages, has_edges=has_edges, requires_python=requires_python)
+        packages, options = reader(text)
+        return Lock(name, packages, folder=os.path.dirname(path), root=root, **options)
     except RefusedFileError as refused:
         warnings.append(f"{name}: {refused.what}")
     except (ValueError, TypeError, AttributeError, KeyError, RecursionError):
@@ -171,123 +302,187 @@ def read(path: str, reader: Any, root: str, warnings: list[str]) -> Lock | None:
     return None
 
 
-Read = tuple[list[Package], bool, str]
+if TYPE_CHECKING:
+    Read = tuple[list[Package], dict[str, Any]]
 
 
 def _rows(value: Any) -> list[dict[str, Any]]:
     return [one for one in value if isinstance(one, dict)] if isinstance(value, list) else []
 
 
+def _dict(value: Any) -> dict[str, Any]:
+    return value if isinstance(value, dict) else {}
+
+
 def _text(value: Any) -> str:
     return value if isinstance(value, str) else ""
 
 
-def _elsewhere(source: Any) -> str:
-    """Return what a distribution comes from, if that is no index."""
-    if not isinstance(source, dict):
-        return ""
-    for kind in ("git", "url", "path", "directory", "editable"):
-        if kind in source:
-            return f"{kind} {str(source[kind])[:120]}"
-    kind = _text(source.get("type"))
-    return (
-        f"{kind} {str(source.get('url', ''))[:120]}"
-        if kind in ("git", "url", "file", "directory")
-        else ""
-    )
+_PLACES = {
+    "git": "git repository",
+    "vcs": "git repository",
+    "url": "URL",
+    "archive": "URL",
+    "path": "folder",
+    "directory": "folder",
+    "editable": "folder",
+    "virtual": "folder",
+    "file": "URL",
+}
+"""What a lock calls a place that is no index, and its kind."""
+
+
+def _elsewhere(name: str, source: Any) -> Reference | None:
+    """Return the place that a distribution comes from, if that is no index."""
+    table = _dict(source)
+    kind = next((kind for kind in _PLACES if kind in table), "") or _text(table.get("type"))
+    return Reference(name, _PLACES[kind]) if kind in _PLACES else None
+
+
+def _place(source: Any) -> str:
+    """Return the folder that a distribution comes from, relative to the lock's; "" if none."""
+    table = _dict(source)
+    for kind in ("editable", "virtual", "directory", "path"):
+        inner = table.get(kind)
+        folder = _text(_dict(inner).get("path")) or _text(inner)
+        if folder:
+            return folder
+    return _text(table.get("url")) if table.get("type") == "directory" else ""
 
 
 def _uv(text: str) -> Read:
     table = toml.parse(text)
     packages = []
     for one in _rows(table.get("package")):
-        needs = list(_rows(one.get("dependencies")))
-        optional = one.get("optional-dependencies")
-        for extra in optional.values() if isinstance(optional, dict) else ():
-            needs += _rows(extra)
         marker = " or ".join(
             f"({m})" for m in one.get("resolution-markers", ()) if isinstance(m, str)
         )
-        is_own = isinstance(one.get("source"), dict) and one["source"].keys() & {
-            "virtual",
-            "editable",
+        optional = {
+            normal(group): _uv_edges(rows)
+            for key in ("dev-dependencies", "optional-dependencies")
+            for group, rows in _dict(one.get(key)).items()
         }
+        name, source = _text(one.get("name")), one.get("source")
         packages.append(
             Package(
-                _text(one.get("name")),
-                "" if is_own else _text(one.get("version")),
-                [(_text(need.get("name")), _text(need.get("marker"))) for need in needs],
+                name,
+                _text(one.get("version")),
+                _uv_edges(one.get("dependencies")),
+                optional=optional,
                 marker=marker,
-                elsewhere="" if is_own else _elsewhere(one.get("source")),
+                place=_place(source),
+                elsewhere=_elsewhere(name, source),
             )
         )
-    return packages, True, _text(table.get("requires-python"))
+    return packages, {"has_edges": True, "requires_python": _text(table.get("requires-python"))}
+
+
+def _uv_edges(value: Any) -> list[Edge]:
+    return [
+        Edge(
+            normal(_text(row.get("name"))),
+            _text(row.get("marker")),
+            _text(row.get("version")),
+            tuple(normal(one) for one in row.get("extra", ()) if isinstance(one, str)),
+        )
+        for row in _rows(value)
+    ]
 
 
 def _poetry(text: str) -> Read:
     table = toml.parse(text)
     packages = []
     for one in _rows(table.get("package")):
-        needs = one.get("dependencies")
+        name, source = _text(one.get("name")), one.get("source")
         edges = []
-        for name, value in needs.items() if isinstance(needs, dict) else ():
-            marker = _text(value.get("markers")) if isinstance(value, dict) else ""
-            is_extra = isinstance(value, dict) and value.get("optional") is True
-            edges += [] if is_extra else [(name, marker)]
+        for needed, value in _dict(one.get("dependencies")).items():
+            for way in value if isinstance(value, list) else [value]:
+                if _dict(way).get("optional") is not True:
+                    edges.append(
+                        Edge(
+                            normal(needed),
+                            _text(_dict(way).get("markers")),
+                            extras=tuple(map(normal, _dict(way).get("extras", ()))),
+                        )
+                    )
+        extras = {normal(extra): _edges(lines) for extra, lines in _dict(one.get("extras")).items()}
         packages.append(
             Package(
-                _text(one.get("name")),
+                name,
                 _text(one.get("version")),
                 edges,
-                elsewhere=_elsewhere(one.get("source")),
+                optional=extras,
+                marker=_poetry_marker(one.get("markers")),
+                python=_text(one.get("python-versions")),
+                place=_place(source),
+                elsewhere=_elsewhere(name, source),
             )
         )
-    metadata = table.get("metadata")
-    return (
-        packages,
-        True,
-        _text(metadata.get("python-versions")) if isinstance(metadata, dict) else "",
-    )
+    python = _text(_dict(table.get("metadata")).get("python-versions"))
+    return packages, {"has_edges": True, "requires_python": python}
+
+
+def _poetry_marker(value: Any) -> str:
+    """Return the marker of a package; by group, they are alternatives."""
+    if isinstance(value, dict):
+        return " or ".join(f"({one})" for one in value.values() if isinstance(one, str))
+    return _text(value)
+
+
+def _edges(lines: Any) -> list[Edge]:
+    """Return the edges in requirement lines."""
+    texts = [one for one in lines if isinstance(one, str)] if isinstance(lines, list) else []
+    result = []
+    for line in texts:
+        exact = specifier_of(line)
+        version = exact[2:] if exact.startswith("==") and "," not in exact else ""
+        result.append(Edge(name_of(line), marker_of(line), version, extras_of(line)))
+    return result
 
 
 def _pdm(text: str) -> Read:
     table = toml.parse(text)
-    packages = []
+    packages: dict[tuple[str, str, str], Package] = {}
     for one in _rows(table.get("package")):
-        needs = []
-        for line in one.get("dependencies", ()):
-            name = _NAME.match(_text(line))
-            if name is not None:
-                needs.append((name[0], _text(line).partition(";")[2].strip()))
-        elsewhere = next(
-            (f"{k} {str(one[k])[:120]}" for k in ("git", "url", "path") if k in one), ""
-        )
-        packages.append(
+        name, version = _text(one.get("name")), _text(one.get("version"))
+        marker, needs = _text(one.get("marker")), _edges(one.get("dependencies"))
+        package = packages.setdefault(
+            (name, version, marker),
             Package(
-                _text(one.get("name")),
-                _text(one.get("version")),
-                needs,
-                marker=_text(one.get("marker")),
-                elsewhere=elsewhere,
-            )
+                name,
+                version,
+                marker=marker,
+                python=_text(one.get("requires_python")),
+                place=_text(one.get("path")),
+                elsewhere=_elsewhere(name, one),
+            ),
         )
-    return packages, True, _text(table.get("metadata", {}).get("requires_python"))
+        extras = [normal(extra) for extra in one.get("extras", ()) if isinstance(extra, str)]
+        for extra in extras:  # a package with extras stands there a second time
+            package.optional.setdefault(extra, []).extend(needs)
+        package.needs += [] if extras else needs
+    python = _text(_dict(table.get("metadata")).get("requires_python"))
+    return list(packages.values()), {"has_edges": True, "requires_python": python}
 
 
 def _pylock(text: str) -> Read:
     table = toml.parse(text)
     packages = []
     for one in _rows(table.get("packages")):
-        elsewhere = next((k for k in ("vcs", "directory", "archive") if k in one), "")
+        name = _text(one.get("name"))
         packages.append(
             Package(
-                _text(one.get("name")),
+                name,
                 _text(one.get("version")),
                 marker=_text(one.get("marker")),
-                elsewhere=elsewhere,
+                python=_text(one.get("requires-python")),
+                place=_place(one),
+                elsewhere=_elsewhere(name, one),
             )
         )
-    return packages, False, _text(table.get("requires-python"))
+    groups = [one for one in table.get("default-groups", ()) if isinstance(one, str)]
+    python = _text(table.get("requires-python"))
+    return packages, {"has_edges": False, "requires_python": python, "groups": groups}
 
 
 def _pipfile(text: str) -> Read:
@@ -296,27 +491,32 @@ def _pipfile(text: str) -> Read:
     table = json.loads(text)
     packages = []
     for name, value in table.get("default", {}).items():
-        version = _text(value.get("version")).lstrip("=")
-        elsewhere = next(
-            (f"{k} {str(value[k])[:120]}" for k in ("git", "path", "file") if k in value), ""
-        )
         packages.append(
-            Package(name, version, marker=_text(value.get("markers")), elsewhere=elsewhere)
+            Package(
+                name,
+                _text(value.get("version")).lstrip("="),
+                marker=_text(value.get("markers")),
+                place=_text(value.get("path")),
+                elsewhere=_elsewhere(name, value),
+            )
         )
     meta = table.get("_meta", {}).get("requires", {})
     python = _text(meta.get("python_full_version")) or _text(meta.get("python_version"))
-    return packages, False, python
+    return packages, {"has_edges": False, "requires_python": python}
 
 
 def _requirements(text: str) -> Read:
     packages = []
-    for line in text.splitlines():
-        match = re.match(
-            r"\s*([A-Za-z0-9][\w.-]*)(?:\[[^\]]*\])?==([\w.!+]+)\s*(?:;\s*([^\\#]*))?", line[:400]
-        )
-        if match is not None:
-            packages.append(Package(match[1], match[2], marker=(match[3] or "").strip()))
-    return packages, False, ""
+    for raw in text.replace("\\\n", " ").splitlines():
+        line = re.split(r"\s(?:#|--hash)", raw[:4_000])[0].strip()
+        elsewhere = reference(re.sub(r"^(?:-e|--editable)[ =]\s*", "", line))
+        if elsewhere is not None and elsewhere.name:
+            place = re.sub(r"^.*file:", "", line) if elsewhere.kind == "folder" else ""
+            packages.append(Package(elsewhere.name, "", place=place, elsewhere=elsewhere))
+        elif is_requirement(line) and re.match(r"===?[\w.!+]+$", specifier_of(line)):
+            version = specifier_of(line).lstrip("=")
+            packages.append(Package(name_of(line), version, marker=marker_of(line)))
+    return packages, {"has_edges": False}
 
 
 def _yaml(text: str) -> Any:
@@ -329,31 +529,56 @@ def _yaml(text: str) -> Any:
 
 
 def _conda_lock(text: str) -> Read:
-    packages = [
-        (_text(one.get("name")), str(one.get("version", "")), _text(one.get("manager")))
-        for one in _rows(_yaml(text).get("package"))
-        if one.get("platform") in (*PLATFORMS, None)
-    ]
-    return _conda_packages(packages)
+    rows = [one for one in _rows(_yaml(text).get("package")) if _is_main(one)]
+    there = {one.get("platform") for one in rows}
+    platform = next((one for one in PLATFORMS if one in there), None)
+    return _conda_packages(
+        [
+            (_text(one.get("name")), str(one.get("version", "")), _text(one.get("manager")))
+            for one in rows
+            if one.get("platform") in (platform, "noarch", None)
+        ]
+    )
+
+
+def _is_main(row: dict[str, Any]) -> bool:
+    """Return whether a row of conda-lock is for more than development."""
+    named = row.get("categories") or [row.get("category") or "main"]
+    return "main" in named and row.get("optional") is not True
 
 
 def _pixi(text: str) -> Read:
     table = _yaml(text)
-    named = [
-        (_text(one.get("name")), str(one.get("version", "")), "pip" if "pypi" in one else "conda")
-        for one in _rows(table.get("packages"))
-        if one.get("name") and one.get("version") is not None
-    ]
-    default = table.get("environments", {}).get("default", {}).get("packages", {})
-    of_platform: Any = next((default[one] for one in PLATFORMS if one in default), [])
-    used: set[str] = set()
-    for one in _rows(of_platform):
-        address = _text(one.get("conda")) or _text(one.get("pypi"))
-        match = (_CONDA_FILE if "conda" in one else _WHEEL_FILE).search(address)
-        if match is not None:
-            used.add(normal(match[1]))
-            named.append((match[1], match[2], "conda" if "conda" in one else "pip"))
-    return _conda_packages([one for one in named if not used or normal(one[0]) in used])
+    about: dict[str, tuple[str, str, str]] = {}
+    for one in _rows(table.get("packages")):
+        address = _address(one)
+        name, version = _text(one.get("name")), str(one.get("version") or "")
+        if name and version and address:
+            about[address] = (name, version, "pip" if _is_pypi(one) else "conda")
+    environments = _dict(table.get("environments"))
+    environment: Any = next(
+        (environments[one] for one in ("default", "train") if one in environments), {}
+    )
+    of_platform = _dict(_dict(environment).get("packages"))
+    used: Any = next((of_platform[one] for one in PLATFORMS if one in of_platform), None)
+    named = []
+    for one in _rows(used) if used is not None else ():
+        address = _address(one)
+        pattern = _WHEEL_FILE if _is_pypi(one) else _CONDA_FILE
+        match = pattern.search(address)
+        if address in about:
+            named.append(about[address])
+        elif match is not None:
+            named.append((match[1], match[2], "pip" if _is_pypi(one) else "conda"))
+    return _conda_packages(named if used is not None else list(about.values()))
+
+
+def _is_pypi(row: dict[str, Any]) -> bool:
+    return "pypi" in row or row.get("kind") == "pypi"
+
+
+def _address(row: dict[str, Any]) -> str:
+    return next((_text(row[key]) for key in ("conda", "pypi", "url") if key in row), "")
 
 
 def _explicit(text: str) -> Read:
@@ -362,17 +587,14 @@ def _explicit(text: str) -> Read:
 
 def _conda_packages(packages: list[tuple[str, str, str]]) -> Read:
     """Return those of conda's packages that the index knows, by its names; Python is one of them."""
-    from mlops_lib.detection.declared_requirements import RENAMED
-    from mlops_lib.detection.import_map import DISTRIBUTIONS
-
-    index_names = {normal(name) for name in DISTRIBUTIONS.values()}
     python = next((version for name, version, _ in packages if name == "python"), "")
     result = []
-    for name, version, manager in packages:
+    # What pip installed in the environment comes first: it took the place of conda's.
+    for name, version, manager in sorted(packages, key=lambda one: one[2] != "pip"):
         plain = normal(RENAMED.get(name, name))
-        if manager == "pip" or plain in index_names:
+        if manager == "pip" or is_known(plain):
             result.append(Package(plain, version))
-    return result, False, ".".join(python.split(".")[:2])
+    return result, {"has_edges": False, "requires_python": ".".join(python.split(".")[:2])}
 
 
 READERS = (
@@ -390,3 +612,12 @@ READERS = (
     ("requirements.lock.txt", _requirements),
 )
 """File names, in lower case, to what reads them."""
+MANIFESTS = {
+    "uv.lock": "pyproject.toml",
+    "poetry.lock": "pyproject.toml",
+    "pdm.lock": "pyproject.toml",
+    "pipfile.lock": "pipfile",
+    "pixi.lock": "pixi.toml",
+    "conda-lock.yml": "environment.yml",
+}
+"""Locks and the declaration that they are made from."""

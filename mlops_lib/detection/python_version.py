@@ -1,4 +1,5 @@
-"""Choose the Python that a project asks for: `requires-python`, `.python-version`, `runtime.txt`.
+"""Choose the Python that a project asks for: `requires-python`, `.python-version`, `runtime.txt`,
+`.tool-versions`.
 
 Of the versions that every declaration allows, the usual one is taken if it is among them, else the
 nearest newer, else the nearest older one.
@@ -39,13 +40,17 @@ def allowed(specifier: str) -> set[int]:
     Example:
         >>> sorted(allowed(">=3.10,<3.13")), allowed("3.12.4"), sorted(allowed("~=3.13"))
         ([10, 11, 12], {12}, [13, 14])
+        >>> sorted(allowed("~3.9 || >=3.12,!=3.13.*"))
+        [9, 12, 14]
     """
-    minors = set(KNOWN)
-    for part in re.split(r"\|\|", specifier)[:1]:  # Poetry's alternatives: the first one
+    minors: set[int] = set()
+    for part in re.split(r"\|\|?", specifier):  # alternatives of Poetry's and conda's
+        fitting = set(KNOWN)
         for clause in re.split(r"[,\s]+(?=[<>=!~^]|$)|,", part):
             match = _CLAUSE.fullmatch(clause.strip())
             if match is not None:
-                minors &= {minor for minor in KNOWN if _fits(minor, match)}
+                fitting &= {minor for minor in KNOWN if _fits(minor, match)}
+        minors |= fitting
     return minors
 
 
@@ -70,7 +75,7 @@ def _fits(minor: int, clause: re.Match[str]) -> bool:
             return minor <= bound
         case "!=":
             return exact or minor != bound
-        case "~=":
+        case "~=":  # a release of the series 3.11, or any later one of Python 3
             return minor == bound if exact else minor >= bound
         case "^":
             return minor >= bound
@@ -100,17 +105,25 @@ def choose(wishes: list[Wish]) -> tuple[str, Wish | None, list[str]]:
             decided = wish
         possible = fitting
     newer = [minor for minor in sorted(possible) if minor >= USUAL]
-    chosen = newer[0] if newer else max(possible)
-    return f"3.{chosen}", decided, warnings
+    chosen = f"3.{newer[0] if newer else max(possible)}"
+    return chosen, decided, [f"{one}: Python {chosen} is used" for one in warnings]
+
+
+_FILES = (
+    (".python-version", r"(?:cpython-)?"),
+    ("runtime.txt", r"python-"),
+    (".tool-versions", r"python\s+"),
+)
+"""Files that say which Python to use, and what stands before the version."""
 
 
 def written_down(folder: str, root: str) -> list[Wish]:
-    """Return what `.python-version` and `runtime.txt` say, nearest to a folder first."""
+    """Return what files for a Python's version alone say, nearest to a folder first."""
     wishes: list[Wish] = []
     place = folder
     while True:
         names = set(files.names_in(place, root=root))
-        for name, pattern in ((".python-version", r"(?:cpython-)?"), ("runtime.txt", r"python-")):
+        for name, pattern in _FILES:
             if name in names:
                 wish = _version_in(os.path.join(place, name), pattern, root)
                 if wish is not None:
@@ -126,7 +139,7 @@ def _version_in(path: str, pattern: str, root: str) -> Wish | None:
     except RefusedFileError:
         return None
     for number, line in enumerate(text.splitlines(), 1):
-        match = re.match(rf"\s*{pattern}(3(?:\.\d+){{1,2}})\b", line)
+        match = re.match(rf"\s*{pattern}([23](?:\.\d+){{1,2}})(?![\w.]*[a-z-])", line)
         if match is not None:
             return Wish(os.path.relpath(path, root), match[1], number)
     return None

@@ -3,10 +3,12 @@
 from __future__ import annotations
 
 import os
+import re
 
 from mlops_lib.detection.facts import is_standard
 from mlops_lib.detection.import_map import COMMON_NAMES, DISTRIBUTIONS
 from mlops_lib.detection.words import words
+from mlops_lib.errors import RefusedFileError
 from mlops_lib.project import files as pushed
 
 TYPE_CHECKING = False
@@ -48,7 +50,8 @@ def find(files: Files, file: File) -> str:
     if in_checkout and not _is_marked(root):
         near = above[:DECLARED_LIMIT]
         root = next((one for one in near if len(one) < len(root) and _is_marked(one)), root)
-    return root
+    # A member of uv's workspace is locked, and finds its siblings, in the workspace's folder.
+    return next((one for one in above if len(one) < len(root) and _is_workspace(one)), root)
 
 
 def _above(folder: str) -> Iterator[str]:
@@ -106,6 +109,17 @@ def _provides(folder: str, top: str) -> bool:
 
 def _is_marked(folder: str) -> bool:
     return any(name.lower() in MARKERS for name in _names(folder))
+
+
+def _is_workspace(folder: str) -> bool:
+    """Return whether a folder is the root of a workspace of uv's that has a lock."""
+    if not {"uv.lock", "pyproject.toml"} <= set(_names(folder)):
+        return False
+    try:
+        text = pushed.read_text(os.path.join(folder, "pyproject.toml"), root=folder)
+    except RefusedFileError:
+        return False
+    return re.search(r"(?m)^\s*\[tool\.uv\.workspace\]", text) is not None
 
 
 def _names(folder: str) -> list[str]:

@@ -8,6 +8,7 @@ import collections
 import json
 import os
 import random
+import re
 import shutil
 import subprocess
 import sys
@@ -26,9 +27,9 @@ CASES = sorted(
     p.parent
     for p in (Path(__file__).resolve().parents[1] / "cases" / "detection").glob("*/expected.json")
 )
-SAID = {"ask", "evidence_means", "warnings"}
-"""Keys of expected.json that are no fields: the file asked about, and beginnings of what must be
-said.
+SAID = {"absent", "ask", "evidence_means", "locked", "warnings", "warnings_count"}
+"""Keys of expected.json that are no fields: the file asked about, beginnings of what must be
+said, how much is said, and lines that the environment must or must not have.
 """
 
 
@@ -41,7 +42,13 @@ def test_a_folder_is_a_case(folder: Path) -> None:
     for means in expected.get("evidence_means", []):
         assert any(one["means"].startswith(means) for one in found["evidence"]), means
     for said in expected.get("warnings", []):
-        assert any(said in warning for warning in found["warnings"]), said
+        assert any(said in warning for warning in found["warnings"]), found["warnings"]
+    if "warnings_count" in expected:
+        assert len(found["warnings"]) == expected["warnings_count"], found["warnings"]
+    lines = found["environment"]["requirements"]
+    assert set(expected.get("locked", ())) <= set(lines)
+    names = {re.split(r"[\s<>=!~;\[]", line)[0] for line in lines}
+    assert not set(expected.get("absent", ())) & {*lines, *names}
 
 
 def test_no_bytes_crash_it(tmp_path: Path) -> None:
