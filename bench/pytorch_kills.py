@@ -40,7 +40,9 @@ from mlops_lib.runner.state import atomic, checkpoint
 CASES = ROOT / "tests" / "cases" / "pytorch_resume"
 PATIENCE_S = 300.0
 LOOK_S = 0.003
-TIMED = ("early_stopping", "hf_trainer")
+WHERE = "run"
+"""Name of the folder of every run: frameworks' checkpoints hold the paths of their files."""
+TIMED = ("early_stopping", "hf_trainer", "hf_checkpoints")
 """Scripts that print how long something took."""
 
 
@@ -126,9 +128,10 @@ class Run:
 
 def alone(runners: Runners, project: Path, folder: Path, **environment: str) -> Run:
     """Run a script that is left alone."""
-    run = Run(folder / "alone" / "inside")
+    run = Run(folder / WHERE / "inside")
     attempt(runners, project, run, None, environment)
-    return run
+    (folder / WHERE).rename(folder / "alone")
+    return Run(folder / "alone" / "inside", [folder / "alone" / "1.log"], run.codes)
 
 
 def killed(
@@ -149,7 +152,7 @@ def killed(
         between: called after each kill.
         environment: variables of every attempt.
     """
-    run = Run(folder / "killed" / "inside")
+    run = Run(folder / WHERE / "inside")
     for pause in pauses:
         attempt(runners, project, run, run.checkpoints() + pause, environment)
         if run.codes[-1] == 0:

@@ -145,6 +145,10 @@ def _run(run: Context, entry: str, args: List[str]) -> int:
     def conclude(error: Optional[BaseException]) -> int:
         if run.marked_loops is not None:
             run.marked_loops.end(error)
+        if error is not None:
+            for follow in run.on_error:
+                with journal.guard("error of the script"):
+                    follow(error)
         with journal.guard("conditions"):
             run.conditions.end()
         return _conclude(run, error, output, began)

@@ -52,6 +52,8 @@ class Context:
         """Number of cross-validations so far."""
         self.before_end: List[Callable[[], None]] = []
         """Callbacks that run after the script ended well, before its evaluations are settled."""
+        self.on_error: List[Callable[[BaseException], None]] = []
+        """Called with the exception that ended the script, before it is journaled."""
         self.marked_loops: Any = None
         """The script's own training loops (`pytorch.loops.Loops`) if its project trains with
         PyTorch.

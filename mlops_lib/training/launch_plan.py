@@ -17,9 +17,15 @@ from mlops_lib.runner import protocol
 
 SHARED_GPU = {"TF_FORCE_GPU_ALLOW_GROWTH": "true", "XLA_PYTHON_CLIENT_PREALLOCATE": "false"}
 """By default TensorFlow takes all of a GPU's memory, and JAX three quarters."""
-SMALLER = {**SHARED_GPU, "MALLOC_ARENA_MAX": "2", "LOKY_MAX_CPU_COUNT": "1"}
+SMALLER = {
+    **SHARED_GPU,
+    "MALLOC_ARENA_MAX": "2",
+    "LOKY_MAX_CPU_COUNT": "1",
+    "PYTORCH_CUDA_ALLOC_CONF": "expandable_segments:True",
+}
 """Variables that reduce a training's memory footprint without changing its results: no memory
-reserved ahead, fewer pools of free memory, one worker process (each has its own copy of the data).
+reserved ahead, fewer pools of free memory, one worker process (each has its own copy of the data), no
+fragments of PyTorch's memory on a GPU.
 """
 MOUNTS = "/mlops/mounts"
 """Folder in a container for mounts whose target is in the project."""

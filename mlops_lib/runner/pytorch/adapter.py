@@ -9,7 +9,13 @@ from types import ModuleType
 from typing import Any, Callable, Dict, List
 
 from mlops_lib.runner.context import Context
-from mlops_lib.runner.pytorch import evaluation, logged_numbers, observation, resume
+from mlops_lib.runner.pytorch import (
+    evaluation,
+    logged_numbers,
+    micro_batches,
+    observation,
+    resume,
+)
 from mlops_lib.runner.pytorch.observation import Training
 
 Hook = Callable[[ModuleType], None]
@@ -17,6 +23,7 @@ Hook = Callable[[ModuleType], None]
 PARTS: List[Callable[[Context, Training], Dict[str, Hook]]] = [
     observation.install,
     resume.install,
+    micro_batches.install,  # before what watches calls: that sees each as one
     evaluation.install,
     logged_numbers.install,
 ]

@@ -109,7 +109,7 @@ class Loops:
         self._is_keeping = False
         self.unsaved = False
         self._output = Output()
-        self._proof = proof.Proof(self._store.folder)
+        self._proof = proof.Proof(self._store.folder, is_smaller=run.spec.smaller)
         self._target: Optional[Dict[str, Any]] = None
         self._load()
         os.register_at_fork(after_in_child=self._become_child)

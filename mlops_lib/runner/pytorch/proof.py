@@ -41,12 +41,14 @@ class Proof:
 
     Args:
         folder: where they are.
+        is_smaller: whether batches are computed in parts, which gives other numbers.
     """
 
-    def __init__(self, folder: str) -> None:
+    def __init__(self, folder: str, *, is_smaller: bool = False) -> None:
         folder = os.path.join(folder, "proof")  # the store sweeps its own folder while it writes
         self._path = os.path.join(folder, "digests.json")
         self._refuted_path = os.path.join(folder, "refuted.json")
+        self._is_smaller = is_smaller
         self._number = 0
         self._at = ""
         self._known: Optional[Dict[str, Any]] = None
@@ -69,7 +71,9 @@ class Proof:
         compare it with.
         """
         self.expect(number, path)
-        self._known = self._read().get(str(number))
+        known = self._read().get(str(number))
+        is_comparable = known is not None and known.get("smaller", False) == self._is_smaller
+        self._known = known if is_comparable else None
 
     def concerns(self, path: str) -> bool:
         """Whether a boundary of this loop is the one that is awaited."""
@@ -78,7 +82,7 @@ class Proof:
     def show(self, path: str, n: int, digest_: str) -> bool:
         """Keep the digest of a boundary, or compare it: whether it is what it was."""
         self.is_awaited = False
-        found = {"path": path, "n": n, "digest": digest_}
+        found = {"path": path, "n": n, "digest": digest_, "smaller": self._is_smaller}
         if self._known is not None:
             self.proven += 1
             return self._known == found

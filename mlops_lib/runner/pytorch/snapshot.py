@@ -58,6 +58,10 @@ class _Pickler(pickle.Pickler):
         self._cells: List[Any] = []
         self._cell_numbers: Dict[int, int] = {}
         self._alive: List[Any] = []
+        self._class_dicts: Dict[type, List[Tuple[type, str, Any]]] = {}
+        """The dicts that a class holds by a name."""
+        self._keepable: Dict[int, bool] = {}
+        """id of a value that a `__getstate__` leaves out to whether it can be pickled."""
 
     def dump_all(self, value: Any) -> None:
         """Pickle a value, then the contents of the closure cells that it refers to."""
@@ -132,8 +136,13 @@ class _Pickler(pickle.Pickler):
         if issubclass(cls, weakref.ref):
             target = item()
             return (_DeadReference, ()) if target is None else (weakref.ref, (target,))
+        shared = self._shared_attributes(item)
+        if shared is not None:
+            return _make_sharing, (cls, *shared), dict(vars(item)), None, None, _set_attributes
         if _is_plain_wrapper(cls):
             return copyreg.__newobj__, (cls,), dict(vars(item)), None, None, _set_attributes  # type: ignore[attr-defined]
+        if _has_own_state(cls):
+            return self._reduce_with_own_state(item)
         if cls is _RLOCK:
             return threading.RLock, ()
         if cls is _LOCK:
@@ -141,6 +150,60 @@ class _Pickler(pickle.Pickler):
         if issubclass(cls, types.GeneratorType):
             raise RefusedError(f"the generator {item.gi_code.co_name} was read within the loop")
         return NotImplemented
+
+    def _shared_attributes(self, item: Any) -> Optional[Tuple[Any, str]]:
+        """Return what holds the attributes that an object shares with others, None if it does not.
+
+        They are a dict that the graph has numbered, or one that a class of the object holds by a
+        name (`self.__dict__ = self._shared_state`).
+        """
+        own = _instance_dict(item)
+        if own is None or isinstance(item, type):
+            return None
+        number = self._numbers.get(id(own))
+        if number is not None and self._table.nodes[number].item is own:
+            return own, ""
+        cls = type(item)
+        if cls not in self._class_dicts:
+            self._class_dicts[cls] = [
+                (base, name, value)
+                for base in cls.__mro__
+                for name, value in list(vars(base).items())
+                if isinstance(value, dict)
+            ]
+        return next((found[:2] for found in self._class_dicts[cls] if found[2] is own), None)
+
+    def _reduce_with_own_state(self, item: Any) -> Any:
+        """Reduce an object whose `__getstate__` leaves something out: what of it can be kept is kept.
+
+        Such a method makes an object fit for another process (Lightning's iterators put None in the
+        place of data loaders' iterators); here the object has to be what it was.
+        """
+        attributes = dict(vars(item))
+        state = item.__getstate__()
+        if not isinstance(state, dict):
+            return NotImplemented
+        left_out = {
+            name: value
+            for name, value in attributes.items()
+            if (name not in state or not _is_kept(state[name], value)) and self._can_keep(value)
+        }
+        if not left_out:
+            return NotImplemented
+        made = (state, left_out)
+        return copyreg.__newobj__, (type(item),), made, None, None, _set_own_state  # type: ignore[attr-defined]
+
+    def _can_keep(self, value: Any) -> bool:
+        """Return whether a value can be pickled."""
+        if id(value) not in self._keepable:
+            self._keepable[id(value)] = True  # met again within itself, it depends on the rest
+            trial = _Pickler(io.BytesIO(), self._table, dict(self._reducers))
+            trial._keepable = self._keepable
+            try:
+                trial.dump_all(value)
+            except Exception:  # noqa: BLE001 - any object of the script's own may refuse in any way
+                self._keepable[id(value)] = False
+        return self._keepable[id(value)]
 
     def _reduce_tensor(self, item: Any) -> Any:
         torch = self._torch
@@ -190,6 +253,47 @@ def _is_plain_wrapper(cls: type) -> bool:
         return False
     names = ("__reduce__", "__reduce_ex__", "__getstate__", "__getnewargs__")
     return all(getattr(cls, name, None) is getattr(object, name, None) for name in names)
+
+
+def _instance_dict(item: Any) -> Optional[Dict[str, Any]]:
+    try:
+        own = object.__getattribute__(item, "__dict__")
+    except AttributeError:
+        return None
+    return own if isinstance(own, dict) else None
+
+
+def _make_sharing(cls: Any, holder: Any, name: str) -> Any:
+    item = object.__new__(cls)
+    object.__setattr__(item, "__dict__", getattr(holder, name) if name else holder)
+    return item
+
+
+def _has_own_state(cls: type) -> bool:
+    """Return whether a class pickles by a `__getstate__` of its own, over `__dict__` alone."""
+    own = getattr(cls, "__getstate__", None)
+    if not isinstance(own, types.FunctionType) or cls.__dictoffset__ == 0:
+        return False
+    if issubclass(cls, (dict, list, set, tuple, type)) or hasattr(cls, "__getnewargs_ex__"):
+        return False
+    names = ("__reduce__", "__reduce_ex__", "__getnewargs__")
+    return all(getattr(cls, name, None) is getattr(object, name, None) for name in names)
+
+
+def _is_kept(state: Any, value: Any) -> bool:
+    """Return whether the state of an object holds a value of its attributes."""
+    if isinstance(state, list) and isinstance(value, list):
+        return graph.is_same(state, value)
+    return graph.is_same([state], [value])
+
+
+def _set_own_state(item: Any, made: Tuple[Dict[str, Any], Dict[str, Any]]) -> None:
+    state, left_out = made
+    if hasattr(type(item), "__setstate__"):
+        item.__setstate__(state)
+    else:
+        item.__dict__.update(state)
+    item.__dict__.update(left_out)
 
 
 _RLOCK = type(threading.RLock())

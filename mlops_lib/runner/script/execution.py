@@ -391,14 +391,37 @@ NETWORK_ERRNO = {
 }
 
 
+OUT_OF_MEMORY = (
+    "out of memory",
+    "can't allocate memory",
+    "cannot allocate memory",
+    "not enough memory",
+    "RESOURCE_EXHAUSTED",
+    "CUBLAS_STATUS_ALLOC_FAILED",
+    "CUDNN_STATUS_ALLOC_FAILED",
+)
+"""What a RuntimeError says if an allocation failed: PyTorch's allocators for the processor, CUDA, HIP
+and MPS, its linear algebra, and JAX.
+"""
+
+
+def is_out_of_memory(error: BaseException) -> bool:
+    """Return whether an allocation failed, in this process or in one that it reports of."""
+    name = type(error).__name__
+    if isinstance(error, MemoryError) or "ResourceExhausted" in name or "OutOfMemory" in name:
+        return True
+    if isinstance(error, OSError):
+        return error.errno == errno.ENOMEM
+    return isinstance(error, RuntimeError) and any(part in str(error) for part in OUT_OF_MEMORY)
+
+
 def _kind(error: BaseException) -> str:
     """Return the kind of a failure; "crash" if it is unknown whether it would repeat."""
     if isinstance(error, KeyboardInterrupt):
         return "stopped"
-    name = type(error).__name__
     if any(_is_full_disk(cause) for cause in _causes(error)):
         return "disk"
-    if isinstance(error, MemoryError) or "ResourceExhausted" in name or "OutOfMemory" in name:
+    if any(is_out_of_memory(cause) for cause in _causes(error)):
         return "oom"
     if any(_is_unreachable(cause) for cause in _causes(error)):
         return "network"
