@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import re
+from collections.abc import Sequence
 from datetime import datetime, timezone
 
 NARROW = "\u202f"
@@ -75,6 +76,27 @@ def duration(seconds: float) -> str:
             less = rest // smaller
             return f"{many:,}{NARROW}{unit}" + (f" {less}{NARROW}{small}" if less else "")
     return f"{round(seconds)}{NARROW}s"
+
+
+_BLOCKS = "▁▂▃▄▅▆▇█"
+
+
+def sparkline(values: Sequence[float], *, width: int = 24) -> str:
+    """Return a curve as at most `width` characters; "" for fewer than two values.
+
+    >>> sparkline([0.1, 0.4, 0.6, 0.7])
+    '▁▅▇█'
+    """
+    if len(values) < 2:
+        return ""
+    step = -(-len(values) // width)
+    shown = values[::-step][::-1]  # the last value is always among them
+    low = min(shown)
+    spread = (max(shown) - low) or 1.0
+    last = len(_BLOCKS) - 1
+    return "".join(
+        _BLOCKS[min(last, int((value - low) / spread * len(_BLOCKS)))] for value in shown
+    )
 
 
 def size(n_bytes: int) -> str:

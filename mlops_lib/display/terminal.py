@@ -7,7 +7,7 @@ import sys
 import time
 from typing import Any, Protocol, TextIO
 
-from mlops_lib.formatting import one_line, printable
+from mlops_lib.formatting import one_line, printable, sparkline
 from mlops_lib.runner import protocol
 
 EPOCH_S = 10.0
@@ -64,9 +64,7 @@ class Plain:
 
 FITS = 4
 TRIALS = 8
-WIDTH = 24
-"""Limits of what is shown at once: fits, trials, and characters of a curve."""
-BLOCKS = "▁▂▃▄▅▆▇█"
+"""Limits of what is shown at once: fits and trials."""
 
 
 class Terminal:
@@ -228,20 +226,6 @@ def leaderboard(trials: list[dict[str, Any]], *, is_lower_better: bool = False) 
             str(one.get("number")), score, curve, words, style="bold" if one is scored[0] else ""
         )
     return table
-
-
-def sparkline(values: list[float]) -> str:
-    """Return a curve as a few characters; "" for fewer than two values."""
-    if len(values) < 2:
-        return ""
-    step = max(1, math.ceil(len(values) / WIDTH))
-    kept = values[::-step][::-1]
-    low = min(kept)
-    high = max(kept)
-    spread = (high - low) or 1.0
-    return "".join(
-        BLOCKS[min(len(BLOCKS) - 1, int((v - low) / spread * len(BLOCKS)))] for v in kept
-    )
 
 
 def observer(*, quiet: bool = False) -> View:

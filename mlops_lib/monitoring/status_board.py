@@ -8,7 +8,7 @@ from pathlib import Path
 from typing import Any, TextIO
 
 from mlops_lib.display.terminal import View, describe
-from mlops_lib.formatting import one_line, printable
+from mlops_lib.formatting import one_line, printable, size
 from mlops_lib.runner import protocol
 
 
@@ -132,7 +132,7 @@ def row(standing: Any) -> tuple[str, ...]:
         epoch = f"{what}: {standing.epoch + 1}"
     if standing.step is not None and standing.steps:
         epoch += f", step {standing.step}/{standing.steps}"
-    memory = "" if standing.memory_bytes is None else f"{standing.memory_bytes / (1 << 20):.0f} MiB"
+    memory = "" if standing.memory_bytes is None else size(standing.memory_bytes)
     rate = "" if standing.steps_per_s is None else f"{standing.steps_per_s:.3g}"
     attempt = str(standing.attempt or "")
     name = standing.name if standing.name.startswith("worker ") else Path(standing.run_dir).name

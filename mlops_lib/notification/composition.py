@@ -7,7 +7,7 @@ from collections.abc import Sequence
 from email.utils import parseaddr
 from typing import Literal
 
-from mlops_lib.formatting import terminal_text
+from mlops_lib.formatting import counted, duration, terminal_text
 from mlops_lib.gate import second_measurement
 from mlops_lib.records import (
     Fact,
@@ -253,7 +253,7 @@ def _headline(occasion: str, verdict: Verdict | None, result: RunResult | None) 
     if failure is not None and failure.kind == "stage":
         return f"{failure.where} failed"
     if occasion == "gave up" and result is not None:
-        return f"gave up after {_count(result.restarts, 'restart')}"
+        return f"gave up after {counted(result.restarts, 'restart')}"
     return f"training {occasion}"
 
 
@@ -316,7 +316,7 @@ def _measurement(verdict: Verdict) -> list[tuple[str, str]]:
             f" (95 % interval {_number(verdict.interval[0])} to {_number(verdict.interval[1])})"
         )
     if verdict.examples is not None:
-        value += f" on {_count(verdict.examples, 'example')}"
+        value += f" on {counted(verdict.examples, 'example')}"
     rows = [
         ("Measured", value),
         ("Measured by", second_measurement.measured_by(verdict)),
@@ -360,8 +360,8 @@ def _champion(champion: ModelVersion, verdict: Verdict | None) -> str:
 def _search(search: SearchResult) -> list[tuple[str, str]]:
     seconds = sum(trial.seconds for trial in search.trials)
     # Trial 0 is the script's own model, not one of the search.
-    count = _count(sum(trial.number > 0 for trial in search.trials), "trial")
-    summary = f"{count} in {_duration(seconds)}; {_STOPPED_BY[search.stopped]}"
+    count = counted(sum(trial.number > 0 for trial in search.trials), "trial")
+    summary = f"{count} in {duration(seconds)}; {_STOPPED_BY[search.stopped]}"
     return [
         ("Tweaks", "; ".join(_edits(search)) or "none: the script as written was the best"),
         ("Search", summary),
@@ -381,7 +381,7 @@ def _edits(search: SearchResult) -> list[str]:
 
 
 def _training(result: RunResult) -> list[tuple[str, str]]:
-    rows = [("Training time", _duration(result.seconds) if result.seconds else "")]
+    rows = [("Training time", duration(result.seconds) if result.seconds else "")]
     if result.restarts:
         survived = "survived " if result.state == "finished" else ""
         rows.append(("Restarts", f"{survived}{result.restarts}"))
@@ -401,14 +401,3 @@ def _tail(log: str) -> str:
 
 def _number(value: float | None) -> str:
     return "none" if value is None else f"{value:.4g}"
-
-
-def _count(number: int, noun: str) -> str:
-    return f"{number} {noun}{'' if number == 1 else 's'}"
-
-
-def _duration(seconds: float) -> str:
-    if seconds < 60:
-        return f"{seconds:.3g} s"
-    minutes = round(seconds / 60)
-    return f"{minutes} min" if minutes < 60 else f"{minutes // 60} h {minutes % 60} min"

@@ -12,7 +12,8 @@ import pytest
 from rich.console import Console
 
 from mlops_lib.display.notebook import Page
-from mlops_lib.display.terminal import Plain, Terminal, leaderboard, sparkline
+from mlops_lib.display.terminal import Plain, Terminal, leaderboard
+from mlops_lib.formatting import sparkline
 
 EVENTS: list[dict[str, Any]] = [
     {"event": "stage", "stage": "train"},

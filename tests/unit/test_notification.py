@@ -258,14 +258,14 @@ def test_the_facts_people_ask_for_are_there() -> None:
     )
     assert told == {
         "State": "rejected → accepted",
-        "Measured": "accuracy 0.9313 (95 % interval 0.91 to 0.95) on 2000 examples",
+        "Measured": "accuracy 0.9313 (95 % interval 0.91 to 0.95) on 2,000 examples",
         "Bar": "at least 0.9",
         "Baseline": "majority class: 0.1",
         "Champion before": "version 3, accuracy 0.92",
         "Registered as": "version 4, the champion",
         "Tweaks": "widen layer 2; add dropout",
-        "Search": "3 trials in 5 min; the bar was reached",
-        "Training time": "1 h 2 min",
+        "Search": "3 trials in 5\u202fmin; the bar was reached",
+        "Training time": "1\u202fh 1\u202fmin",
         "Restarts": "survived 2",
         "Commit": "c0ffeec0ffee (champion: f00df00df00d)",
         "Author": "Ann",
