@@ -19,15 +19,24 @@ if TYPE_CHECKING:
 
 
 def detect(project: str | Path, *, entry: str | None = None) -> Detection:
-    """Say what a project is and what it needs.
+    """Find out what a project trains with and what it needs, without running it.
 
     Args:
         project: a folder, one script or one notebook.
-        entry: which file trains, relative to the folder; found by itself where only one does.
+        entry: the file that trains, relative to the folder; needed only if there are several.
 
     Raises:
         DetectionError: there is no such project, nothing in it trains, or several files do and
             nothing says which.
+
+    Example:
+        >>> import mlops_lib as mlops
+        >>> detection = mlops.detect("model_repo/digits_tree")
+        >>> detection.entry, detection.framework, detection.family
+        ('tree.py', 'sklearn', 'tree')
+        >>> evidence = detection.evidence[0]
+        >>> evidence.file, evidence.line, evidence.means
+        ('tree.py', 10, 'framework sklearn trains')
     """
     from mlops_lib.records import Detection
 

@@ -117,13 +117,14 @@ def _known() -> frozenset[str]:
 
 
 def is_requirement(line: str) -> bool:
-    """Return whether a text is a distribution's name with extras, versions and marker, and nothing
-    else.
+    """Return whether a text is only a distribution's name with extras, versions and marker.
 
     >>> is_requirement("torch>=2.0; sys_platform == 'linux'")
     True
-    >>> is_requirement("torch --index-url http://example.com"), is_requirement("torch; sys_platform
-    == '${TOKEN}'") (False, False)
+    >>> is_requirement("torch --index-url http://example.com")
+    False
+    >>> is_requirement("torch; sys_platform == '${TOKEN}'")
+    False
     """
     match = re.fullmatch(_LINE, line) if len(line) <= LONGEST else None
     return match is not None and (

@@ -52,10 +52,19 @@ def watch(
         until_done: return when the request to the run is answered; else wait for the next one.
         observer: gets the decisions; a job's own is preferred.
         stopped: set from outside to end this; a job's own is preferred.
-        settings: as in all stages.
+        settings: any setting.
 
     Returns:
         The outcome of the run's training; None for a home, or if it has not ended.
+
+    Raises:
+        EngineError: the container engine does not answer.
+
+    Example:
+        >>> import mlops_lib as mlops
+        >>> outcome = mlops.watch("model_repo/digits_tree")  # it has ended, so there is no wait
+        >>> outcome.state
+        'finished'
     """
     if project is None:
         resolved = config.resolve(None, settings)

@@ -38,6 +38,12 @@ def report(
 
     Raises:
         UsageError: there is no such run yet.
+
+    Example:
+        >>> import mlops_lib as mlops
+        >>> page = mlops.report("model_repo/digits_tree")
+        >>> page.name, "digits_tree" in page.read_text()
+        ('report.html', True)
     """
     from mlops_lib import reporting
 
@@ -67,7 +73,16 @@ def notify(
         settings: any setting.
 
     Returns:
-        One delivery for each channel and message; empty if there is nothing to send.
+        One delivery for each channel and message; empty if there is nothing to send. A message that
+        could not be delivered is kept for the next call, and its delivery gives the reason.
+
+    Raises:
+        UsageError: a setting has no valid value.
+
+    Example:
+        >>> import mlops_lib as mlops
+        >>> mlops.notify("model_repo/digits_tree")  # no channel is configured
+        []
     """
     job = prepared(project, **settings)
     verdict, result = _outcome(job)

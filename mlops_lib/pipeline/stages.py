@@ -54,10 +54,19 @@ def build(
         settings: any setting.
 
     Returns:
-        The environment's image, or the one with the project if `with_code`.
+        The environment's image, or the one with the project if `with_code`. Its tag is a digest of
+        its contents, so that the same requirements share one image.
 
     Raises:
+        DetectionError: as for `detect`.
         ImageError: the image cannot be built.
+        EngineError: the container engine does not answer.
+
+    Example:
+        >>> import mlops_lib as mlops
+        >>> image = mlops.build("model_repo/digits_tree")
+        >>> image.environment.name, image.tag.partition(":")[0]
+        ('sklearn', 'mlops/sklearn')
     """
     job = prepared(project, **settings)
     image = _with_environment(job).spec.image
@@ -97,8 +106,25 @@ def _with_environment(job: Job) -> Job:
 def train(project: str | Path | Job, **settings: Unpack[JobArguments]) -> RunResult:
     """Train the project as written (pass 1), or return the finished result.
 
+    A training that dies or hangs is started again from its last checkpoint. An interrupted call is
+    continued by the same call.
+
+    Args:
+        project: the project or run.
+        settings: any setting.
+
+    Returns:
+        The state and exit code of the script, its restarts, and the seconds that it trained.
+
     Raises:
+        DetectionError, ImageError, EngineError: as for `build`.
         TrainingError: the script failed; the run is kept.
+
+    Example:
+        >>> import mlops_lib as mlops
+        >>> result = mlops.train("model_repo/digits_tree")
+        >>> result.state, result.exit_code, result.restarts
+        ('finished', 0, 0)
     """
     job = prepared(project, **settings)
     with contextlib.ExitStack() as stack:
@@ -216,8 +242,25 @@ def _require_data(job: Job) -> None:
 def judge(project: str | Path | Job, **settings: Unpack[JobArguments]) -> Verdict:
     """Judge the run's model against its bar.
 
+    Args:
+        project: the project or run.
+        settings: any setting; `target` is the bar, in the metric's own unit (0.8 is 80 %).
+
+    Returns:
+        accepted, rejected or undecided, with the number, its 95 % interval, the number of examples
+        that it was measured on, and the reasons.
+
     Raises:
         UsageError: the run has not finished.
+
+    Example:
+        >>> import mlops_lib as mlops
+        >>> verdict = mlops.judge("model_repo/digits_tree", target=0.8)
+        >>> verdict.verdict, verdict.metric, verdict.examples
+        ('rejected', 'accuracy', 540)
+        >>> low, high = verdict.interval
+        >>> low < verdict.value < high < verdict.target
+        True
     """
     job = prepared(project, **settings)
     if attempt_log.finished(job.directory, 1) is None:
@@ -380,10 +423,27 @@ def _best_of(job: Job) -> int:
 def search(project: str | Path | Job, **settings: Unpack[JobArguments]) -> SearchResult:
     """Search for a better model from a rejected one until it meets the bar (pass 2).
 
+    Args:
+        project: the project or run.
+        settings: any setting; `trials` and `minutes` limit the search.
+
+    Returns:
+        The trials in order, each with its score on the selection examples, which are not the ones
+        that the verdict is measured on.
+
     Raises:
         UsageError: the model was not rejected.
         SearchError: the search failed.
         TrainingError: the script failed during the search.
+
+    Example:
+        >>> import mlops_lib as mlops
+        >>> search = mlops.search("model_repo/digits_tree", trials=4)
+        >>> search.metric, search.selection
+        ('accuracy', 'disjoint')
+        >>> as_written = search.trials[0]
+        >>> search.trials[search.winner].score > as_written.score
+        True
     """
     job = prepared(project, **settings)
     verdict = job.directory.verdict or judge(job)
@@ -457,9 +517,26 @@ def _search(job: Job, verdict: Verdict) -> SearchResult:
 def work(project: str | Path | Job, **settings: Unpack[JobArguments]) -> RunResult:
     """Try candidates for this run's search on another machine, until the search ends.
 
+    Args:
+        project: the same project as on the machine that searches.
+        settings: any setting; `shared` is the URL of the folder by which the machines exchange
+            files, and is required.
+
+    Returns:
+        The outcome of this machine's part.
+
     Raises:
         UsageError: the shared files are not named or cannot be reached.
         TrainingError: the script failed on this machine.
+
+    Example:
+        `mlops.work("model_repo/digits_cnn", shared="s3://bucket/mlops")` waits for the search that
+        another machine starts with the same `shared`. Without it:
+
+        >>> import mlops_lib as mlops
+        >>> mlops.work("model_repo/digits_tree")
+        Traceback (most recent call last):
+        mlops_lib.errors.UsageError: no shared files given
     """
     from mlops_lib.tuning import remote_worker
 
@@ -524,8 +601,20 @@ def _suggest(job: Job) -> None:
 def register(project: str | Path | Job, **settings: Unpack[JobArguments]) -> ModelVersion:
     """Register an accepted model as a new version.
 
+    The same model is registered once: a second call returns the version that it has.
+
+    Args:
+        project: the project or run.
+        settings: any setting.
+
     Raises:
         UsageError: the model was not accepted.
+
+    Example:
+        >>> import mlops_lib as mlops
+        >>> version = mlops.register("model_repo/digits_tree")
+        >>> version.name, version.version, version.champion
+        ('digits_tree', 1, True)
     """
     job = prepared(project, **settings)
     verdict = job.directory.verdict
@@ -551,6 +640,18 @@ def stop(project: str | Path | Job, **settings: Unpack[JobArguments]) -> int:
     """Stop the run's containers, and return how many were running.
 
     The run stays resumable.
+
+    Args:
+        project: the project or run.
+        settings: any setting.
+
+    Raises:
+        EngineError: the container engine does not answer.
+
+    Example:
+        >>> import mlops_lib as mlops
+        >>> mlops.stop("model_repo/digits_tree")  # nothing is running any more
+        0
     """
     job = prepared(project, **settings)
     return supervision.stop(job.run_dir, job.spec, engine=job.engine) if job.run_dir.is_dir() else 0
@@ -560,11 +661,25 @@ def run(project: str | Path | Job, **settings: Unpack[JobArguments]) -> Pipeline
     """Run the whole chain, from detection to notification.
 
     The stages are detect, build, train, judge, search (only if the bar is missed), register, report
-    and notify.
+    and notify. An interrupted call is continued by the same call.
+
+    Args:
+        project: the project or run.
+        settings: any setting.
+
+    Returns:
+        The verdict with its number, and the paths of the model, the report and the patch.
 
     Raises:
+        DetectionError, ImageError, EngineError: as for `build`.
         TrainingError: the script failed. The report and the notifications are sent first.
         SearchError: the search failed, likewise.
+
+    Example:
+        >>> import mlops_lib as mlops
+        >>> result = mlops.run("model_repo/digits_tree", target=0.8, trials=4)
+        >>> result.verdict, result.value > 0.8, result.trials
+        ('accepted', True, 4)
     """
     job = prepared(project, **settings)
     with contextlib.ExitStack() as stack:

@@ -144,6 +144,18 @@ def improve(
     Raises:
         UsageError: the model cannot be improved, or the data does not fit it.
         SearchError: no candidate could be tried.
+
+    Example:
+        >>> import mlops_lib as mlops
+        >>> from sklearn.datasets import load_wine
+        >>> from sklearn.tree import DecisionTreeClassifier
+        >>> x, y = load_wine(return_X_y=True)
+        >>> stump = DecisionTreeClassifier(max_depth=1, random_state=0)
+        >>> better = mlops.improve(stump, x, y, target=0.8, trials=3)
+        >>> better.met, better.value > 0.8, better.metric
+        (True, True, 'accuracy')
+        >>> better.model.get_depth() > 1
+        True
     """
     kind = _kind(model)
     x, y, copied = _arrays(x, y)
@@ -205,8 +217,27 @@ def improve(
 def frame(search: SearchResult | None) -> pandas.DataFrame:
     """Return the trials of a search as a table: one row each, in order.
 
+    Args:
+        search: the search; None for an empty table.
+
+    Returns:
+        A data frame whose index is the trial's number. `score` is on the selection examples,
+        `seconds` the training time, `curve` the score after each epoch.
+
     Raises:
         UsageError: pandas is not installed.
+
+    Example:
+        >>> from mlops_lib.records import SearchResult, Trial
+        >>> trials = (Trial(number=0, score=0.71), Trial(number=1, edits=("max_depth 8",), score=0.86))
+        >>> search = SearchResult(
+        ...     metric="accuracy", selection="split", fit=1, trials=trials, winner=1
+        ... )
+        >>> frame(search)[["changed", "score", "winner"]]
+                   changed  score  winner
+        trial
+        0                    0.71   False
+        1      max_depth 8   0.86    True
     """
     try:
         import pandas
