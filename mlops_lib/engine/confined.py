@@ -73,12 +73,16 @@ def _leave(kernel: _Kernel) -> None:
     kernel.unshare(spaces if user == 0 else spaces | CLONE_NEWUSER)
     if user != 0:
         for name, text in (
+            # The kernel refuses a `gid_map` of an unprivileged process until `setgroups` is denied
+            # (user_namespaces(7)): otherwise a process could drop a group that forbids it
+            # something.
             ("setgroups", "deny"),
             ("uid_map", f"{user} {user} 1"),
             ("gid_map", f"{group} {group} 1"),
         ):
             with open(f"/proc/self/{name}", "w") as stream:  # noqa: PTH123
                 stream.write(text)
+    # systemd makes the root shared: without this, the mounts below would appear outside as well.
     kernel.mount("none", "/", "", MS_REC | MS_PRIVATE)
 
 
@@ -87,6 +91,8 @@ def _hide(kernel: _Kernel, home: str, kept: list[str]) -> None:
     below = [
         path for path in map(os.path.realpath, kept) if os.path.commonpath([path, home]) == home
     ]
+    # What is kept lies inside the folder that is hidden. It is bound elsewhere first, because the
+    # new mount covers the way to it.
     places = [tempfile.mkdtemp(dir="/tmp") for _ in below]
     for path, place in zip(below, places, strict=True):
         kernel.mount(path, place, "", MS_BIND | MS_REC)
@@ -94,6 +100,7 @@ def _hide(kernel: _Kernel, home: str, kept: list[str]) -> None:
     for path, place in zip(below, places, strict=True):
         os.makedirs(path, mode=0o755, exist_ok=True)  # noqa: PTH103
         kernel.mount(place, path, "", MS_BIND | MS_REC)
+        # The second name has served its purpose, and would show the folder outside of HOME as well.
         kernel.detach(place)
         os.rmdir(place)  # noqa: PTH106
 
@@ -110,6 +117,8 @@ def main(home: str, kept: str, command: list[str]) -> None:
         if os.getuid() == 0:
             raise
     for limit, most in LIMITS.items():
+        # The caller's own hard limit stays if it is stricter; without privileges it cannot be
+        # raised.
         hard = resource.getrlimit(limit)[1]
         bound = most if hard == resource.RLIM_INFINITY else min(most, hard)
         resource.setrlimit(limit, (bound, bound))
@@ -120,8 +129,10 @@ def main(home: str, kept: str, command: list[str]) -> None:
         sys.exit(os.WEXITSTATUS(status) if os.WIFEXITED(status) else 1)
     os.umask(0o022)
     if os.getuid() == 0:
+        # Groups and group before the user: afterwards the process may not change them any more.
         os.setgroups([])
         os.setresgid(NOBODY, NOBODY, NOBODY)
+        # All three ids: with a saved user id of 0 the command could become root again.
         os.setresuid(NOBODY, NOBODY, NOBODY)
     kernel.bind()  # after the change of user, which takes it back
     os.chdir(kept)

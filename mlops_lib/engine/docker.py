@@ -310,6 +310,8 @@ class DockerEngine:
 
     def _host_path(self, path: str) -> str:
         """Return a host folder's path on the engine's machine."""
+        # Inside a container the daemon resolves paths on its own machine, where this program's path
+        # may name another folder, or nothing.
         if self._mounted is None:
             self._mounted = self._own_mounts()
         return host_paths.translate(path, self._mounted) if self._mounted else path
@@ -382,6 +384,8 @@ class DockerEngine:
                 return replace(container, asked_to_end=self._stop_was_requested(container, seen))
             if left <= 0:
                 return container
+            # With the mark from before the inspection: an event between the two ends the wait at
+            # once.
             self._listening.sleep(container_id, mark, min(left, POLL_S))
             if mark is None:
                 time.sleep(min(left, DISCONNECTED_POLL_S))
@@ -494,6 +498,7 @@ def owner_of(project: Path, *, caller: tuple[int, int], rootless: bool = False) 
     if caller[0] != 0:
         return Owner(*caller)
     status = project.stat()
+    # The project's owner can read it, whatever its permissions are.
     if status.st_uid != 0:
         return Owner(status.st_uid, status.st_gid)
     if status.st_mode & 0o005 != 0o005:
@@ -509,17 +514,28 @@ def _cage(limits: Limits) -> dict[str, Any]:
     from docker.types import LogConfig
 
     options: dict[str, Any] = {
+        # The docker client hands the caller's proxy settings to the container. A stranger's code
+        # may have them only if they hold no password.
         "use_config_proxy": _proxies_are_public(),
+        # An init process reaps children that a script leaves behind, and passes SIGTERM on: a
+        # process with number 1 that installs no handler ignores it.
         "init": True,
         "cap_drop": ["ALL"],
         "security_opt": ["no-new-privileges"],
+        # Also for the honest script: what it writes outside of the mounted folders would be lost at
+        # a restart, so it has to fail at once.
         "read_only": True,
         "network_mode": limits.network,
+        # `exec`, because packages compile and load kernels there; `nosuid`, because nothing may
+        # gain a user.
         "tmpfs": {"/tmp": f"rw,exec,nosuid,size={MEMORY_FILES_BYTES},mode=1777"},
+        # Docker's 64 MiB break PyTorch's data loaders, which pass batches through shared memory.
         "shm_size": MEMORY_FILES_BYTES,
         "log_config": LogConfig(type="json-file", config=logs.ENGINE_LOG),
     }
     if limits.memory_bytes:
+        # The same number for both means no swap: a training that swaps would look like one that
+        # hangs.
         options.update(mem_limit=limits.memory_bytes, memswap_limit=limits.memory_bytes)
     if limits.cpus:
         options["nano_cpus"] = int(limits.cpus * 1e9)

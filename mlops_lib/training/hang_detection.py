@@ -57,6 +57,7 @@ class HangDetector:
         if self._heartbeat.get("progress") != before.get("progress") or container.paused:
             if before and not container.paused:
                 self._learn_pace(before, now - self._progress_time)
+            # A person has paused the container: that time does not count against the training.
             self._progress_time = self._activity_time = now
             self._measurement = None
         return self._heartbeat
@@ -98,6 +99,7 @@ class HangDetector:
 
     def _measure_activity(self, now: float, activity: Callable[[], Activity | None]) -> None:
         when, before = self._measurement or (0.0, None)
+        # Over a shorter time the counters are too coarse to tell idle from busy.
         if now - when < ACTIVITY_S:
             return
         measured = activity()
@@ -108,6 +110,8 @@ class HangDetector:
 
     def save_paces(self) -> None:
         """Keep the learned paces for later attempts."""
+        # By fit: a script may train a small model first, whose steps say nothing about the large
+        # one's.
         learned = {fit: pace.to_json() for fit, pace in self._paces.items() if pace.step_s}
         if learned:
             with contextlib.suppress(OSError):

@@ -69,6 +69,8 @@ class Pace(Record):
         ):
             steps = now["step"] - before["step"]
             signs = now["progress"] - before["progress"]
+            # Keras reports progress once for several steps with `steps_per_execution`. Counting
+            # them is surer than to read the argument, which other frameworks name differently.
             if steps > signs > 0:
                 learned = replace(learned, stride=max(learned.stride, round(steps / signs)))
         return (
@@ -117,6 +119,7 @@ def allowance(
     phase = str(heartbeat.get("phase", "import"))
     patience = 2.0**hangs
     if makes_steps(heartbeat) and pace is not None and pace.step_s > 0:
+        # The longest pause counts too: a callback that saves every thousand steps is not a hang.
         steps_s = max(HANG_S, HANG_STEPS * pace.step_s * pace.stride, GAP * pace.gap_s)
         return Allowance(seconds=patience * steps_s, idle=False)
     if phase == "fit" and isinstance(heartbeat.get("step"), int):

@@ -165,12 +165,15 @@ def triage(situation: Situation) -> Trouble | None:
         return _classify_exception(situation, end.error)
     if container.exit_code == protocol.BAD_START:
         return "bad start"
+    # Before the exit code: a stopped process ends with that of its signal, as a killed one does.
     if container.asked_to_end:
         return "stopped"
+    # A script may end with this code itself; the runner then has journaled an end.
     if container.exit_code == protocol.RECYCLE and end is None:
         return "grown"
     if container.exit_code == protocol.RECLAIMED and end is None:
         return "reclaimed"
+    # Before hang and crash: a full disk causes both.
     if situation.disk_full:
         return "disk"
     if situation.hung:
@@ -186,6 +189,7 @@ def _classify_exception(situation: Situation, error: Mapping[str, Any]) -> Troub
         return "oom"  # the kernel killed a worker process, and the script failed because of that
     if trouble != "exception" or str(error.get("type")) in TRANSIENT:
         return trouble
+    # The same exception at the same line after a resume: chance would have moved it.
     if place(error) in situation.past.errors:
         return "repeated"
     # Code that has neither read data nor drawn random numbers is deterministic: a second attempt

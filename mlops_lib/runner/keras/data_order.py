@@ -53,6 +53,9 @@ def count_iterators(dataset_class: Any) -> None:
 
     @functools.wraps(original)
     def __iter__(self: Any) -> Any:  # noqa: N807 - the method it replaces
+        # Keras wraps the script's data set in further stages, and it is the wrapper that gets
+        # iterated. Only the script's own data set is there again, under the same name, after a
+        # restart.
         owner = self.__dict__.get(ORIGIN, self)
         owner.__dict__[CREATED] = owner.__dict__.get(CREATED, 0) + 1
         return original(self)
@@ -80,12 +83,15 @@ def is_stateful(data: Any) -> bool:
 def stages(dataset: Any) -> Iterator[Any]:
     """Yield the stages of a `tf.data` pipeline, the last first."""
     pending: List[Any] = [dataset] if is_dataset(dataset) else []
+    # By identity: `zip` and `concatenate` may reach one stage by several ways, and data sets do not
+    # compare.
     visited: "set[int]" = set()
     while pending:
         stage = pending.pop()
         if id(stage) not in visited:
             visited.add(id(stage))
             yield stage
+            # `_inputs` is a method of TensorFlow's own classes; a data set without it is a source.
             pending += list(getattr(stage, "_inputs", list)())
 
 
@@ -128,6 +134,8 @@ def has_racing_randomness(dataset: Any) -> bool:
         if parallel is None or int(parallel) == 1:
             continue
         for function in functions_of(stage):
+            # A layer called in `map` is a function of its own, which the graph holds in its
+            # library.
             graph = function.graph.as_graph_def()
             nodes = [
                 *graph.node,
@@ -151,6 +159,8 @@ def reads_randomly(data: Any) -> bool:
         if code is None or code in visited:
             continue
         visited.add(code)
+        # Whether the reading draws can only be guessed, by the names in its code and in what it
+        # calls.
         names = objects.names_in(code)
         if any("rand" in name for name in names):
             return True
@@ -192,7 +202,11 @@ class DataOrder:
             self.epoch = tensorflow.Variable(
                 0, dtype=tensorflow.int64, trainable=False, name="mlops_epoch"
             )
+        # A prime factor keeps (seed, fit) pairs apart: seed 1 with fit 2 must not shuffle as seed 2
+        # with fit 1.
         base = tensorflow.constant(self.seed[0] * 1000003 + self.seed[1], dtype=tensorflow.int64)
+        # The epoch is read when an iterator begins, not when the pipeline is traced: the trace
+        # happens once, and a constant would give each epoch the same order.
         seed = tensorflow.stack([base, self.epoch.read_value()])
         return tensorflow.random.experimental.stateless_shuffle(indices, seed=seed)
 
@@ -208,6 +222,8 @@ class DataOrder:
             name: iterators_created(dataset) - self._base[name]
             for name, dataset in self.datasets.items()
         }
+        # Iterators are created in the same order by every attempt: training data first, then
+        # validation.
         positions = [self.position_of(iterator) for iterator in self.iterators]
         return {"made": created, "iterators": [*positions, *self._before[len(positions) :]]}
 
@@ -223,6 +239,8 @@ class DataOrder:
         iterator = self.iterators[0] if self.iterators and at is not None else None
         continues_iterator = False
         if at is not None and iterator is not None:
+            # Keras learns the number of batches at the end of the first epoch. A resumed fit may
+            # never see that end from its beginning.
             iterator._num_batches = at["batches"]
             continues_iterator = bool(at["steps"] and iterator.steps_per_epoch)
         training = None if iterator is None else pipeline(iterator)
@@ -241,6 +259,8 @@ class DataOrder:
                 and shuffles(dataset)
             ):
                 # Each repetition has drawn a new order; the next iterator draws after all of them.
+                # One element has to be taken, because `skip` alone is lazy: the shuffle behind it
+                # draws on demand.
                 pass_over(iter(dataset.skip(max(0, at["steps"] - 1))), 1)
                 dataset.__dict__[CREATED] = iterators_created(dataset) + 1
             else:
@@ -266,6 +286,8 @@ class DataOrder:
             dataset = self.datasets.get(name)
             if dataset is None or id(dataset) in visited:
                 continue
+            # A script may validate on its training data: one data set under two names must not be
+            # moved twice.
             visited.add(id(dataset))
             first = _saved_position(name, state["iterators"]).get("first", 1)
             for number in range(iterators_created(dataset) - self._base[name] + 1, total + 1):

@@ -30,6 +30,8 @@ def variables(model: Any) -> List[Any]:
     optimizer = getattr(model, "optimizer", None)
     if optimizer is not None:
         own += _optimizer_variables(optimizer)
+    # A dict keeps the order of first appearance, by which `assign` matches values to variables.
+    # Layers that share a variable list it twice.
     return list({id(v): v for v in own if id(v) not in skipped}.values())
 
 
@@ -45,6 +47,7 @@ def _untracked(layer: Any) -> List[Any]:
     These are the states of a stateful RNN and the generator of a legacy layer.
     """
     hidden: List[Any] = []
+    # An attribute in Keras 3, a property over `_states` in the legacy Keras; read past properties.
     states = layer.__dict__.get("states", layer.__dict__.get("_states"))
     if states is not None and getattr(layer, "stateful", False):
         hidden += [v for v in _flat(states) if hasattr(v, "assign")]
@@ -77,6 +80,8 @@ def values(variables: List[Any]) -> List[Any]:
     """Return copies of the values of variables."""
     import numpy
 
+    # `numpy.array` copies: on a CPU `v.numpy()` may be a view of memory that a later step
+    # overwrites.
     return [numpy.array(v.numpy() if hasattr(v, "numpy") else v) for v in variables]
 
 
@@ -86,6 +91,8 @@ def assign(variables: List[Any], state: List[Any]) -> None:
     Raises:
         ValueError: the values come from other variables.
     """
+    # Shapes are compared before the first assignment: a model that is half restored would train on
+    # without an error.
     is_same = len(variables) == len(state) and all(
         tuple(variable.shape) == value.shape for variable, value in zip(variables, state)
     )
@@ -151,6 +158,8 @@ def build(model: Any, config: Any) -> None:
     if optimizer is None or not model.built:
         return
     if not getattr(optimizer, "built", getattr(optimizer, "_built", False)):
+        # The optimizer's slots otherwise come into being with the first step, after the values of
+        # the checkpoint have been assigned.
         with _scope(optimizer):
             optimizer.build(model.trainable_variables)
 
@@ -193,6 +202,7 @@ class CallbackState:
         self.roots = [
             (f"{i}-{type(callback).__name__}", callback) for i, callback in enumerate(callbacks)
         ]
+        # Large arrays that did not change during the fit are left out: the script makes them again.
         self._marks = objects.checksums(objects.find_places(self.roots))
 
     def capture(self) -> "tuple[Dict[str, bytes], List[str]]":
@@ -236,6 +246,7 @@ def restore(
     model: Any, callback_state: CallbackState, state: Dict[str, Any], store: checkpoint.Store
 ) -> List[str]:
     """Restore a captured state except the random state; return lost names."""
+    # The random state is restored by the caller, after this: restoring callbacks may draw from it.
     restore_variables(model, state["variables"])
     graph_random.restore(model, state["counters"])
     handles = flush_handles(store.work)
@@ -255,6 +266,8 @@ def suppress_headers(callbacks: List[Any]) -> List[Any]:
         if type(callback).__name__ == "CSVLogger"
     ]
     for logger, _ in loggers:
+        # The file is restored with its header. `on_train_begin` would write another one in its
+        # middle.
         logger.append_header = False
         logger.writer = None
         # The legacy Keras opens the file by TensorFlow, which keeps its own position in it.
@@ -274,6 +287,8 @@ def flush_writers(callbacks: List[Any]) -> None:
 
 def flush_handles(work: str) -> List[Any]:
     """Flush and return the script's files open for writing in its directory."""
+    # The kernel knows which files are open. Python has no list of them, and to search all objects
+    # takes seconds in a process with a framework.
     descriptors = _written_in(work)
     if not descriptors:
         return []

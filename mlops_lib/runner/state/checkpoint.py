@@ -45,6 +45,7 @@ class Pace:
     def is_due(self, *, within_epoch: bool = False) -> bool:
         """Return whether a checkpoint may be written now."""
         elapsed_s = time.monotonic() - self._last
+        # An epoch's end is the cheap place: there the data has no position inside an iterator.
         if within_epoch and elapsed_s < self._mid_epoch_s:
             return False
         # The next checkpoint is assumed to cost as much as the last one.
@@ -77,11 +78,15 @@ class Store:
         """Temporary name of a copy to its name by content."""
         self.number = 0
         self._referenced: "set[str]" = set()
+        # The state at the beginning of the fit is made again by the script itself; only later
+        # changes belong to a checkpoint.
         self.before: workdir.Manifest = workdir.manifest(work)
         self._folders = workdir.folders(work)
 
     def load(self) -> Optional[Dict[str, Any]]:
         """Return the newest complete state, its files included; None if there is none."""
+        # Newest first. A damaged generation is passed over, and the one before it costs one
+        # interval.
         for number, content in self._states.read():
             self.number = max(self.number, number)
             try:
@@ -89,6 +94,8 @@ class Store:
                 blobs = set(state["files"]["kept"].values())
             except Exception:  # noqa: BLE001 - states of other library versions may raise anything
                 continue
+            # A state whose files are lost would restore half of a run: weights of one epoch, logs
+            # of another.
             if all(self._is_blob_intact(blob) for blob in blobs):
                 self._referenced = blobs
                 return state
@@ -118,6 +125,8 @@ class Store:
             if os.path.islink(full) or databases.is_companion(full):
                 continue
             copy_of = self._copied_files.get(path)
+            # A file with the same size, time and inode as at the last checkpoint keeps its copy: a
+            # data set that the script unpacked is copied once, not with every checkpoint.
             if copy_of is None or copy_of[0] != now[path]:
                 with contextlib.suppress(FileNotFoundError):
                     copy_of = (now[path], self._copy(full))
@@ -157,6 +166,7 @@ class Store:
         if name not in self._content_names:
             copy = os.path.join(self._blobs, name)
             with open(copy, "rb+") as stream:
+                # Before the rename: a name on the disk must not refer to content that is not.
                 os.fsync(stream.fileno())
             blob = _digest(copy)
             os.replace(copy, os.path.join(self._blobs, blob))
@@ -183,6 +193,8 @@ class Store:
         Raises:
             OSError: the disk cannot be written; earlier generations stay.
         """
+        # Files before the state that names them: a kill in between leaves copies without a state,
+        # which are harmless, and never a state without its files.
         copies = {path: self._settle(name) for path, name in state["files"]["kept"].items()}
         state = {**state, "files": {**state["files"], "kept": copies}}
         self.number += 1
@@ -196,6 +208,7 @@ class Store:
     def settle(self) -> None:
         """Keep only the newest state, because no other follows."""
         with contextlib.suppress(FileNotFoundError):
+            # The two generations take turns by the parity of their number.
             os.unlink(self._states.paths[(self.number + 1) % 2])
         self._sweep(self._referenced)
 
@@ -242,6 +255,8 @@ def _pack(state: Dict[str, Any]) -> List[Any]:
 
     The first buffer holds the number of buffers and the length of each.
     """
+    # Protocol 5 hands large arrays over as buffers. A pickle that contains them would hold every
+    # weight twice in memory.
     arrays: List[pickle.PickleBuffer] = []
     head = pickle.dumps(state, protocol=5, buffer_callback=arrays.append)
     buffers = [memoryview(head), *(array.raw() for array in arrays)]

@@ -23,6 +23,7 @@ def seed_process(seed: int) -> None:
 
 def seed_numpy(numpy: Any, seed: int) -> None:
     """Seed numpy's global generator."""
+    # numpy accepts 32 bits only.
     numpy.random.seed(seed % 2**32)
 
 
@@ -77,6 +78,8 @@ def _capture_torch() -> List[Any]:
     torch = _torch()
     if torch is None:
         return []
+    # Asking for the state would initialise CUDA, which takes memory on every GPU and forbids a
+    # later fork.
     gpus = torch.cuda.get_rng_state_all() if torch.cuda.is_initialized() else ()
     return [state.numpy() for state in (torch.get_rng_state(), *gpus)]
 
@@ -87,6 +90,7 @@ def _restore_torch(state: Dict[str, Any]) -> None:
         return
     own, *gpus = (torch.from_numpy(values.copy()) for values in state["torch"])
     torch.set_rng_state(own)
+    # On a machine with other GPUs their streams mean nothing, and the resume is not exact anyway.
     if gpus and len(gpus) == torch.cuda.device_count():
         torch.cuda.set_rng_state_all(gpus)
 
@@ -98,6 +102,7 @@ def _torch() -> Any:
 
 
 def _script_generators(numpy: Any) -> "List[tuple[str, Any]]":
+    # Globals of the script only: generators that callbacks hold are captured with the callbacks.
     kinds = (numpy.random.Generator, numpy.random.RandomState, random.Random)
     main = vars(sys.modules["__main__"])
     return [(name, value) for name, value in list(main.items()) if isinstance(value, kinds)]
@@ -135,6 +140,7 @@ def is_same_python(first: Dict[str, Any], second: Dict[str, Any]) -> bool:
     b = second.get("numpy")
     if a is None or b is None:
         return a is b
+    # The legacy state is a tuple with an array inside, which has no truth value of its own.
     return bool(a[2:] == b[2:] and (a[1] == b[1]).all())
 
 
@@ -158,6 +164,7 @@ class SeedGenerators:
             # Weak: a script may create a layer per candidate model and drop it.
             self.alive[self.count] = weakref.ref(generator)
 
+        # `inspect.signature` follows this to the original's parameters.
         init_.__wrapped__ = init  # type: ignore[attr-defined]
         seed_generator_class.__init__ = init_
 

@@ -38,7 +38,12 @@ def graft(model: Any, winner: Any) -> List[str]:
     targets, changed = _targets(own, winner)
     transfer = _GraphTransfer(old_graph, targets, changed)
     outputs = graph.graph_of(winner)._run_through_graph(
-        list(old_graph.inputs), operation_fn=transfer.target, call_fn=transfer.call
+        # Keras' own walk over a graph, with which it also clones models: it calls `call_fn` for
+        # each node in the order of the graph, and hands shared layers and several inputs over
+        # correctly.
+        list(old_graph.inputs),
+        operation_fn=transfer.target,
+        call_fn=transfer.call,
     )
     in_winner = {id(layer) for layer in transfer.made.values()}
     removed = [layer.name for layer in own.values() if id(layer) not in in_winner]
@@ -70,6 +75,8 @@ def _targets(own: Dict[str, Any], winner: Any) -> "Tuple[Dict[int, Any], Set[int
     changed: Set[int] = set()
     for layer in winner.layers:
         target = own.get(layer.name)
+        # A name alone is no identity: an edit may have replaced the layer by another one with its
+        # name.
         if target is None or type(target) is not type(layer):
             targets[id(layer)] = _fresh(layer)
             continue
@@ -84,12 +91,15 @@ def _fresh(layer: Any) -> Any:
     """Return an unbuilt copy of a layer; a nested model is returned as it is."""
     import keras
 
+    # The winner's own layer has calls in the winner's graph, and its `output` would stay the one
+    # there.
     return layer if isinstance(layer, keras.Model) else graph.copy_layer(layer)
 
 
 def _is_same(target: Any, layer: Any) -> bool:
     import keras
 
+    # The shapes come first, because a configuration does not hold the input's width.
     if [tuple(w.shape) for w in target.weights] != [tuple(w.shape) for w in layer.weights]:
         return False
     # Their configurations hold models and functions, which do not compare.
@@ -147,6 +157,7 @@ def _replace_calls(operation: Any, place: int, old: Set[int]) -> None:
 
     `layer.output` is that of its first call, so the order of calls matters.
     """
+    # A call appends its node at the end of the list.
     *others, newest = operation._inbound_nodes
     calls = [node for node in others if id(node) not in old]
     calls.insert(place, newest)
@@ -172,6 +183,7 @@ def _install(model: Any, layers: List[Any], old_graph: Any, outputs: Any) -> Non
 
     sequential = isinstance(model, keras.Sequential)
     inputs = old_graph._inputs_struct
+    # On the old input tensors, which models that the script built on `model.input` share.
     functional = Functional(inputs, outputs, name=old_graph.name)
     new_ids = {id(layer) for layer in functional.layers}
     removed = [layer for layer in graph.graph_of(model).layers if id(layer) not in new_ids]
@@ -201,6 +213,7 @@ def _install(model: Any, layers: List[Any], old_graph: Any, outputs: Any) -> Non
     for layer in functional.layers:
         model._tracker.track(layer)
     # Weights are listed in the order of the layers, as in a model loaded from disk.
+    # `set_weights` matches them by position.
     place = {id(layer): i for i, layer in enumerate(functional.layers)}
     model._layers.sort(key=lambda layer: place.get(id(layer), len(place)))
 
@@ -247,6 +260,7 @@ def _moved_builds(
 
 
 def _outputs(layer: Any, inside: Any) -> List[Any]:
+    # A layer that is shared with other models has calls in their graphs, too.
     nodes = {id(node) for nodes in inside._nodes_by_depth.values() for node in nodes}
     return [tensor for node in layer._inbound_nodes if id(node) in nodes for tensor in node.outputs]
 
@@ -258,6 +272,8 @@ def _moved_tensors(
     moved: Dict[int, Any] = {}
     for name, tensors in before.items():
         after = _outputs(own[name], inside)
+        # With another number of calls there is no counterpart, and the old tensor stays the old
+        # one.
         if len(after) == len(tensors):
             moved.update({id(old): new for old, new in zip(tensors, after)})
     return moved
@@ -336,10 +352,13 @@ def _recomputed(dependent: Any, moved: Dict[int, Any]) -> List[Any]:
     tensors = {id(tensor): tensor for tensor in dependent._inputs}
     nodes = dependent._nodes_by_depth
     old = {id(node) for level in nodes.values() for node in level}
+    # Depth counts from the outputs, so the deepest nodes are the inputs.
     for depth in sorted(nodes, reverse=True):
         for node in nodes[depth]:
             if node.is_input:
                 continue
+            # The model's own tensor, where it has a counterpart: calling the layer again would add
+            # a second call.
             if all(id(tensor) in moved for tensor in node.outputs):
                 outputs = [moved[id(tensor)] for tensor in node.outputs]
             else:

@@ -129,6 +129,8 @@ class Trials:
         count_before = len(self)
         current = self._oracle.ongoing_trials.get(worker)
         with _quiet():
+            # KerasTuner returns the worker's running trial first, then one of the retry queue, then
+            # a new one.
             trial = self._oracle.create_trial(worker)
         if str(trial.status) != "RUNNING":
             return None
@@ -193,6 +195,8 @@ class Trials:
             if score is not None:
                 metrics = self._oracle.trials[trial.trial_id].metrics
                 if not metrics.exists(OBJECTIVE):
+                    # KerasTuner infers the direction of a metric that is not registered from its
+                    # name, and takes "min" if it does not know the name.
                     metrics.register(OBJECTIVE, direction=self._oracle.objective.direction)
                 metrics.update(OBJECTIVE, score)
             trial.status = "COMPLETED" if score is not None else "FAILED"
@@ -222,6 +226,8 @@ def _edit_oracle(
         """Edits first, then the learning rate and the epochs of the best model."""
 
         def populate_space(self, trial_id: str) -> Dict[str, Any]:
+            # In the order in which they began, which a replay repeats; the order of ends depends on
+            # the workers.
             tried = [self.trials[number].hyperparameters.values for number in self.start_order]
             candidate = propose(tried)
             if candidate is None:
@@ -230,6 +236,7 @@ def _edit_oracle(
                 self._random_state = numpy.random.RandomState(self.seed + int(trial_id))
                 with _one_thread():
                     draw = super().populate_space(trial_id)
+                # The space is used up: every value has been drawn.
                 if draw["status"] != "RUNNING":
                     return dict(draw)
                 if own is not None:
@@ -248,6 +255,7 @@ def _edit_oracle(
 
         def add_trial(self, trial_id: str, values: Dict[str, Any]) -> None:
             """Start a trial with these values, as `create_trial` would."""
+            # A copy, because a trial's values are set on it.
             hyperparameters = self.hyperparameters.copy()
             hyperparameters.values = values
             trial = trials.Trial(hyperparameters, trial_id=trial_id, status="RUNNING")
@@ -263,6 +271,8 @@ def _edit_oracle(
 
     space = keras_tuner.HyperParameters() if own is None else own[0]
     if own is None:
+        # Lower by ten and higher by three: a rate that is too high diverges, one that is too low
+        # only learns slowly.
         space.Float("learning_rate", base_rate / 10, base_rate * 3, sampling="log")
         space.Int("epochs", Recipe().epochs // 2, 4 * Recipe().epochs)
     return EditOracle(
@@ -270,6 +280,8 @@ def _edit_oracle(
         max_trials=request.trials,
         seed=request.seed or 1,
         hyperparameters=space,
+        # The space is complete from the beginning. A trial that added an entry would change the
+        # draws of all later ones, and a replay would not repeat them.
         allow_new_entries=False,
         tune_new_entries=False,
     )
