@@ -45,6 +45,7 @@ def read(
 
     if not isinstance(claim, Mapping):
         return not_compared("it was not measured when this model was trained")
+    # The champion may have changed between the training and the verdict.
     if claim.get("version") != version:
         return not_compared("it became the champion after this model was trained")
     measurements = claim.get("measurements")
@@ -148,6 +149,8 @@ def _test_result(claim: Any, *, grows: bool) -> dict[str, Any] | None:
             return None
         difference, p_value, examples = fields  # type: ignore[assignment]
         interval = (low, high)
+        # A permutation test counts the observed order too, so its p-value is never 0; such a claim
+        # is not from the runner.
         if not 0.0 < p_value <= 1.0:
             return None
     ahead = difference > 0 if grows else difference < 0

@@ -69,6 +69,7 @@ class SecondMeasurement:
         """Remarks that do not change the verdict."""
         if remeasured is None or value is None:
             return
+        # The script's process could have replaced the file after it had measured another one.
         if remeasured.model_digest and digest != remeasured.model_digest:
             self.doubts.append(reason("file changed"))
         elif remeasured.state == "measured":
@@ -84,6 +85,8 @@ class SecondMeasurement:
         self, remeasured: Remeasured, evaluation: Mapping[str, Any], metric: str, value: float
     ) -> None:
         number = protocol.as_number(protocol.metric_value(remeasured.all, metric))
+        # The two may name the same measure differently. With one number only there is nothing to
+        # mix up.
         if number is None and len(remeasured.all) <= 1:
             number = remeasured.value
         if number is None:

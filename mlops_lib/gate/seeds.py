@@ -141,6 +141,7 @@ def summary(
     mean = statistics.fmean(numbers)
     spread = statistics.stdev(numbers)
     freedom = len(numbers) - 1
+    # From there on the normal quantile is less than a tenth smaller.
     quantile = STUDENT[freedom - 1] if freedom <= len(STUDENT) else 1.96
     half = quantile * spread / math.sqrt(len(numbers))
     if own.interval is not None:

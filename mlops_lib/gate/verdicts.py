@@ -297,6 +297,8 @@ class _Judgement:
 
     def _answer(self) -> Literal["accepted", "rejected", "undecided"]:
         invalid = self._invalid()
+        # An impossible number (an accuracy of 1.7, a NaN) says nothing about the model: it neither
+        # reaches nor misses a bar.
         if invalid:
             self.reasons.insert(0, invalid)
             return "undecided"
@@ -308,6 +310,7 @@ class _Judgement:
         self.reasons += self._beside_the_champion()
         if not passes:
             return "rejected"
+        # Only a comparison that was made can reject; one that is missing is a doubt.
         if self._must_beat() and self.against is not None and self.against.better is False:
             self.reasons.insert(0, reason("not above the champion", comparison=self._compared()))
             return "rejected"
@@ -414,6 +417,8 @@ class _Judgement:
                 doubts.append(reason("file differs", **numbers))
         doubts += self.second.doubts
         self.reasons += self.second.reasons
+        # What is registered is the file. A model that lives in the script's memory only cannot be
+        # handed to anybody.
         if self.model and not self.model.get("reloaded"):
             doubts.append(reason("not reloaded", note=str(self.model.get("note", ""))[:500]))
         return doubts
@@ -424,6 +429,8 @@ class _Judgement:
         If no search made the model, an unproven clause is only a remark.
         """
         unproven = self._not_shown()
+        # The developer's own model may be accepted with an unproven clause, because the developer
+        # chose the measurement. For a winner of the search the gate answers itself.
         is_blocked = self.search.made_model and not self.shown.all
         doubts = [*unproven, reason("winner not shown")] if is_blocked else []
         if not self.search.made_model:
@@ -435,6 +442,8 @@ class _Judgement:
         looks = self.search.looks
         if looks > protocol.MOST_LOOKS and self.search.made_model:
             assert self.value is not None
+            # Each further look at the same examples raises the chance that a lucky model passes.
+            # From then on the interval has to clear the bar, not only the point.
             if self.interval is None or not protocol.reaches(
                 self._worse_end(self.value), self.target, self.mode
             ):
@@ -444,6 +453,8 @@ class _Judgement:
         return doubts
 
     def _shown(self) -> Shown:
+        # Identity, not truth: the claim is JSON of any type, and None means that the runner could
+        # not tell.
         is_held_out = self.evaluation.get("held_out") is True and self.standing != "training"
         return Shown(
             measured_by_file=bool(self.model.get("reloaded")) and self.again is not None,

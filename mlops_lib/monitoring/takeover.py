@@ -85,6 +85,8 @@ class Watchdog:
             not is_driving
             and now - idle_since > TAKE_OVER_S
             and now > self._not_before.get(run_dir, 0.0)
+            # Compared by value: a person who asks again, with other settings or at another time,
+            # gets another try.
             and self._failed.get(run_dir) != request
         )
 
@@ -115,6 +117,7 @@ class Watchdog:
         except cancellation.Interrupted:
             return
         except EngineLostError as error:
+            # An engine that is away is no fault of the request, which is tried again.
             self._not_before[run_dir] = time.monotonic() + AGAIN_S
             self._warn(run_dir, error.what)
         except MlopsError as error:

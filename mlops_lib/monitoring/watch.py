@@ -102,6 +102,7 @@ def _watch(
     post: Callable[[], object],
 ) -> None:
     stopped.is_supervised = True  # a signal ends the watch in order
+    # In the past, so that waiting messages are sent as the watch begins.
     posted = time.monotonic() - FLUSH_S - 1.0
     posting: threading.Thread | None = None
     try:
@@ -162,6 +163,8 @@ def _prepare_again(
     if spec is not None and Path(spec.project).is_dir():
         with contextlib.suppress(MlopsError):
             job = prepare(spec.project, **context, **{**settings, "entry": spec.entry})
+            # The project may have been pushed anew since. Then the run is continued from what its
+            # directory has.
             if job.spec.digest == spec.digest and job.run_dir.resolve() == run_dir:
                 return job
     return prepare(run_dir, **context, **settings)

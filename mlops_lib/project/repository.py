@@ -95,6 +95,7 @@ def _elsewhere(folder: Path) -> Checkout | None:
     if not content.startswith("gitdir:"):
         return None
     git = Path(os.path.realpath(folder / content.removeprefix("gitdir:").strip()))
+    # `git worktree add` writes the way back into the repository, which no push can write.
     if git.parent.name == "worktrees" and _says(git, "gitdir", folder / ".git"):
         common = git.parent.parent
         return (
@@ -103,6 +104,7 @@ def _elsewhere(folder: Path) -> Checkout | None:
             else None
         )
     checkout = Checkout(top=folder, git=git, common=git)
+    # A submodule's git folder names its work tree in its configuration.
     worktree = checkout.setting("core", "worktree")
     return checkout if worktree and Path(os.path.realpath(git / worktree)) == folder else None
 
@@ -142,6 +144,7 @@ class Checkout:
 
         with _hostile():
             content = files.read("config", root=self.common)
+            # An include could name any file of the machine.
             return ConfigFile.from_file(BytesIO(content), expand_includes=False)
         return ConfigFile()
 
@@ -177,8 +180,10 @@ class Checkout:
 
     def _reference(self, name: str) -> str:
         """Return the content of a reference, or ""."""
+        # HEAD is a pushed file like any other: `ref: ../../secret` must not be opened.
         if not name.startswith("refs/") or ".." in name.split("/"):
             return ""
+        # A worktree has references of its own (HEAD, bisect), which come before the shared ones.
         for folder in dict.fromkeys((self.git, self.common)):
             with suppress(RefusedFileError):
                 return files.read_text(name, root=folder, limit=4096).strip()
@@ -241,6 +246,7 @@ class Checkout:
         (seconds, rest), (changed, _) = _times(entry.mtime), _times(entry.ctime)
         if (
             not _is_kind(status.st_mode, entry.mode, by_mode=by_mode)
+            # The index holds the lower 32 bits of sizes and times (gitformat-index(5)).
             or status.st_size & 0xFFFFFFFF != entry.size
             or int(status.st_mtime) & 0xFFFFFFFF != seconds
             or (changed and int(status.st_ctime) & 0xFFFFFFFF != changed)
@@ -367,6 +373,7 @@ class Objects:
             return {}
         entries = list(parse_tree(content, self._format.oid_length))
         by_name = {name_in_tree: (mode, sha.decode()) for name_in_tree, mode, sha in entries}
+        # Git refuses such a tree, and which of the two entries counts would depend on the reader.
         if len(by_name) < len(entries):
             raise ValueError("a folder of the commit has two entries of one name")
         return by_name
@@ -379,6 +386,7 @@ class Objects:
         if not _NAME.fullmatch(name):
             return 0, b""
         kind, content = self._get(name, limit)
+        # One answer may need thousands of objects, each of them within its own limit.
         self._budget -= len(content)
         if self._budget < 0:
             raise ValueError("the repository's objects are larger than is read")
@@ -389,6 +397,8 @@ class Objects:
             packed = files.read(f"objects/{name[:2]}/{name[2:]}", root=self._git, limit=limit)
         except RefusedFileError:
             return self._packed(name.encode(), limit)
+        # Step by step: a few kilobytes can inflate to gigabytes, so the output is bounded, not the
+        # input.
         inflate = zlib.decompressobj()
         content = inflate.decompress(packed, limit + 64)
         if inflate.unconsumed_tail:
@@ -440,6 +450,8 @@ class Objects:
         contents = self._contents(pack)
         deltas: list[bytes] = []
         for _ in range(CHAIN_LIMIT):
+            # The size stands before the compressed bytes, so an object that is too large is never
+            # unpacked.
             if _number(contents, offset, first=4)[0] > limit:
                 return 0, b""
             entry, _end = unpack_object_at(contents, offset, self._format.hash_func)
@@ -447,6 +459,8 @@ class Objects:
                 break
             delta = b"".join(entry.decomp_chunks)
             _, place = _number(delta, 0)
+            # A delta of a few bytes can copy its base any number of times: the size that it
+            # announces is checked before it is applied.
             if _number(delta, place)[0] > limit or sum(map(len, deltas)) > 4 * limit:
                 return 0, b""
             deltas.append(delta)
@@ -455,6 +469,7 @@ class Objects:
         else:
             return 0, b""
         content = b"".join(entry.decomp_chunks)
+        # The chain was read from the newest version down to its base, and is applied upwards.
         for delta in reversed(deltas):
             content = b"".join(apply_delta(content, delta))
         return entry.pack_type_num, content
@@ -530,6 +545,8 @@ def _walk(
                 queue(parent, is_dull=True)
             continue
         content = _folder(objects, candidate, parts)
+        # Git's own simplification: a merge that is the same as one parent inside the folder follows
+        # that parent only, so commits that were merged without effect do not appear.
         same = next(
             (parent for parent in parents if _folder(objects, commit(parent), parts) == content),
             None,

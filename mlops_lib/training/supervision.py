@@ -231,6 +231,7 @@ class RunSupervisor:
 
     def run_to_end(self, *, taking_over: bool) -> RunResult:
         """Supervise until this pass has ended, or the run is given up or stopped."""
+        # The marker stops one start of the run. To start it again means that it is to train.
         self._stop_marker.unlink(missing_ok=True)
         if finished(self._run, self._pass) is not None and not self._must_read_again():
             self._events.read(past=True)
@@ -280,6 +281,8 @@ class RunSupervisor:
     # --- The loop over containers
 
     def _supervise(self, *, taking_over: bool) -> RunResult:
+        # Only a watchdog decides about a container that ended unattended. If a person starts the
+        # run again, its end is history.
         container = self._retry_while_engine_down(lambda: self._adopt(ended_too=taking_over))
         self._events.read(past=True)
         self._events.recovering = self._past().restarts > 0
@@ -316,6 +319,8 @@ class RunSupervisor:
             if error is None
             else {key: error.get(key) for key in ("type", "file", "line", "kind")},
         )
+        # The exit is in the journal before the decision: a program that takes over in between must
+        # find it, or it would decide about the same end a second time.
         action = restart_policy.decide(self._situation(ended))
         self._journal.decision(
             action.do,
@@ -406,6 +411,8 @@ class RunSupervisor:
         """
         containers = sorted(
             self._engine.find(self._plan.labels),
+            # A running container wins over a newer one that has ended: two at once would write one
+            # run directory.
             key=lambda container: (container.state == "running", attempt_number(container)),
         )
         newest = containers.pop() if containers else None
@@ -433,16 +440,23 @@ class RunSupervisor:
             isinstance(event, Exit) and event.container == container.id
             for event in self._run.attempts
         )
+        # A container without an exit code was created and never started, so nothing of the run
+        # happened in it.
         return container.exit_code is not None and not is_journaled
 
     def _start(self) -> Container:
         numbers = [event.attempt for event in self._starts() if event.attempt is not None]
+        # Attempts are numbered over all passes: containers and heartbeats are matched by the
+        # number.
         self._attempt = 1 + max(numbers, default=0)
         self._events.begin_attempt(self._attempt)
         self._hang_reason = ""
         log = self._plan.log
+        # All attempts append to one log. A reason must be looked for in the present attempt's part
+        # only.
         log_from = log.stat().st_size if log.exists() else 0
         launch = self._plan.launch(attempt=self._attempt, smaller=self._past().smaller)
+        # The engine may have started the container and gone away before it answered.
         container = self._retry_while_engine_down(lambda: self._start_once(launch))
         self._journal.write(
             protocol.EVENT_ATTEMPT,
@@ -499,6 +513,8 @@ class RunSupervisor:
                 self._stop_container(container)
                 continue
             self._observer({"event": protocol.EVENT_HEARTBEAT, **detector.observe(now)})
+            # The script has ended: from here on no progress is expected, and no hang can be
+            # diagnosed.
             if self._events.end is not None:
                 if detector.lingers_after_exit(activity):
                     self._stop_container(container)
@@ -548,8 +564,10 @@ def disk_full_or_read_only(run_dir: Path) -> bool:
         status = os.statvfs(run_dir / protocol.INSIDE)
     except OSError:
         return False
+    # The kernel remounts a file system read-only after an error of the device.
     if status.f_flag & os.ST_RDONLY:
         return True
     # File systems without a fixed number of inodes report 0 of 0.
     no_inodes_left = status.f_files > 0 and status.f_favail == 0
+    # `f_bavail`, not `f_bfree`: the blocks reserved for root are of no use to a training.
     return status.f_bavail * status.f_frsize < FULL_BYTES or no_inodes_left
