@@ -145,6 +145,7 @@ def _choose(candidates: _Candidates) -> Choice:
     reasons: list[str] = []
     shortlist = candidates
     for reason, rule in _RULES:
+        # A rule that would leave none, or all, says nothing about this project.
         remaining = rule(candidates)
         if remaining and len(remaining) < len(candidates.files):
             reasons.append(reason)
@@ -284,6 +285,7 @@ def _acts(statement: ast.stmt) -> bool:
 def _not_imported(candidates: _Candidates) -> list[File]:
     """Drop files that another one imports, except programs of a usual name."""
     spectators = {file.path for file in candidates.files if _watches(candidates, file)}
+    # A file that only looks at what another has trained does not make that one a library.
     imported = spectators | {
         local.path
         for file in candidates.files
@@ -354,6 +356,7 @@ def _shallow(candidates: _Candidates) -> list[File]:
 def _usual_names(candidates: _Candidates) -> list[File]:
     if _are_projects(candidates):
         return []
+    # In the order of the list: `train.py` wins over `main.py`, which may be anything.
     for name in USUAL:
         usual = [file for file in candidates.files if _stem(file) == name]
         if usual:

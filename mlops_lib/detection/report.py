@@ -69,12 +69,17 @@ def needs(files: Files, programs: Sequence[File]) -> Needs:
         for imported in file.facts.imports:
             where = (file.name, imported.line)
             top = imported.module.partition(".")[0]
+            # The project's own modules shadow packages of the same name, as they do when the script
+            # runs.
             if not top or is_standard(top) or files.is_local(file, imported.module, imported.names):
                 continue
+            # The runner answers for these (modules of Colab and Kaggle), and no index has them.
             if imported.module.startswith(STOOD_IN):
                 continue
             for dotted in (
                 imported.module,
+                # `from google.cloud import storage` may name a module, and with it a distribution
+                # of its own.
                 *(f"{imported.module}.{name}" for name in imported.names),
             ):
                 result.dotted.setdefault(dotted, where)

@@ -78,6 +78,8 @@ def command_of(
         EngineError: no command on this machine can build.
     """
     secrets = folder / "secrets"
+    # The index's address may hold a password; the folder is beside the context, so that no COPY can
+    # take it.
     secrets.mkdir(mode=0o700)
     return [
         client_program(),

@@ -102,12 +102,16 @@ class Network:
                 ) from None
 
     def _ensure(self, name: str) -> Any:
+        # Docker allows several networks of one name, which two programs can make at the same time.
+        # All programs then have to agree on one of them.
         found = sorted(self._client.networks.list(names=[f"^{name}$"]), key=lambda one: str(one.id))
         if not found:
             self._make(name)
             found = self._client.networks.list(names=[f"^{name}$"])
         network = found[0]
+        # The list has no options of a network; an inspection has.
         network.reload()
+        # A network that another program made under this name could be open.
         sound = network.attrs["Options"].get(_ICC) == "false" and not network.attrs.get(
             "EnableIPv6"
         )
@@ -138,10 +142,14 @@ class Network:
 
     def _close(self, container: Any, *, published: bool) -> None:
         about = self._machine()
+        # The gateway is this machine, and also the way out: packets may pass it, but must not end
+        # there.
         gateways = [] if published else _gateways(self._ensure(OPEN))
         own = [] if published else self._machine_addresses(about)
         refused = [*REFUSED, *(_single_address(one) for one in own if one not in gateways)]
         closed = [*refused, *map(_single_address, gateways)]
+        # A name server on this machine would be closed with it, and no name could be resolved any
+        # more.
         servers = [
             one
             for one in about["servers"]
@@ -155,6 +163,8 @@ class Network:
         self._run(
             ["close", json.dumps(order)],
             network_mode=f"container:{container.id}",
+            # The helper shares the container's network, so what it closes is closed there; the
+            # container itself has no capability to open it again.
             cap_add=["NET_ADMIN"],
         )
 
@@ -177,6 +187,7 @@ class Network:
             cap_drop=["ALL"],
             security_opt=["no-new-privileges"],
             read_only=True,
+            # The helper needs no proxy, whose address may hold a password.
             use_config_proxy=False,
             user="0:0",
             **given,

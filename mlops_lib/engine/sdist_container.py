@@ -74,6 +74,8 @@ class ContainerBuilder:
                 f"/mlops/in/{archive.name}",
             ],
             entrypoint=[],
+            # The build's own code runs here. All that it may need was downloaded before, by a
+            # program that runs nothing of the archive.
             network_mode="none",
             cap_drop=["ALL"],
             security_opt=["no-new-privileges"],
@@ -88,6 +90,7 @@ class ContainerBuilder:
             tmpfs={"/tmp": f"rw,exec,nosuid,size={TEMPORARY_BYTES},mode=1777"},
         )
         try:
+            # Copied in, not mounted: the build never gets a path of this machine.
             container.put_archive("/mlops/in", _packed(archive))
             return self._run(container, archive, on_line)
         finally:
@@ -104,6 +107,7 @@ class ContainerBuilder:
         except requests.RequestException:
             container.kill()
             status = -1
+        # A build can print without end, also within one line.
         output = container.logs(tail=LOG_LINES).decode(errors="replace")[-(1 << 20) :]
         lines = [sdists.printable(line) for line in output.splitlines()]
         for line in lines:
@@ -158,6 +162,8 @@ def _wheels(container: Any) -> list[tuple[str, bytes]]:
         size = 0
         for block in stream:
             size += len(block)
+            # The archive comes from a container that a stranger's code wrote: its size is unknown,
+            # and its member names may be paths, of which only the last part is used.
             if size > sdists.ARCHIVE_BYTES:
                 raise ImageError(
                     "its build left too much", where="/mlops/out", remedy="Pin another release."

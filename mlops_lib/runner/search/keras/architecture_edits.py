@@ -47,6 +47,7 @@ def apply(model: Any, edit: Edit) -> "Tuple[Any, str]":
     """
     change = KINDS[edit["kind"]](model, edit)
     child = graph.rebuild(model, change.plan)
+    # By name: layers of the parent and of the child that have one name are the same layer.
     grade = weights.transfer(model, child, change.transforms)
     if change.start is not None:
         change.start(model, child)
@@ -100,6 +101,7 @@ def _layer(model: Any, edit: Edit) -> Any:
     for layer in model.layers:
         if layer.name == edit["at"]:
             return layer
+    # A Sequential without an InputLayer in its list still has an input, at which edits can insert.
     if edit["at"] in [graph.input_name(t) for t in graph.graph_of(model).inputs]:
         return None
     raise NotApplicableError(f"there is no layer {edit['at']}")
@@ -129,6 +131,8 @@ def _resize(model: Any, edit: Edit) -> Change:
     if kind not in {"Dense", "Conv1D", "Conv2D", "Conv3D", "Embedding", *RECURRENT}:
         raise NotApplicableError(f"a {kind} has no width to change")
     old = int(getattr(layer, _width(layer)))
+    # Wider: the layers behind start with zero weights for the new channels, which keeps the
+    # function. Narrower cannot keep it, so the weakest channels go.
     rows = weights.widened(old, size) if size >= old else _strongest(layer, size)
     change = _follow(model, layer, rows)
     change.plan.replace[layer.name] = copy_layer(layer, **{_width(layer): size})
@@ -158,6 +162,8 @@ def _strongest(layer: Any, size: int) -> List[int]:
     kind = type(layer).__name__
     kernel = layer.get_weights()[0]
     if kind in RECURRENT:
+        # Keras stores a recurrent kernel's gates side by side; a channel is its column in each of
+        # them.
         kernel = kernel.reshape(len(kernel), RECURRENT[kind], -1)
     strength = numpy.abs(kernel).reshape(-1, kernel.shape[-1]).sum(axis=0)
     return sorted(int(i) for i in numpy.argsort(-strength)[:size])
@@ -181,6 +187,7 @@ def _resize_bidirectional(model: Any, layer: Any, size: int) -> Change:
     direction = weights.recurrent(RECURRENT[kind], rows)
 
     def both(before: List[Any], fresh: List[Any]) -> List[Any]:
+        # Keras lists the forward direction's weights first, then as many of the backward one.
         half = len(before) // 2
         return [
             *direction(before[:half], fresh[:half]),
@@ -221,7 +228,10 @@ def _stack_recurrent(model: Any, edit: Edit) -> Change:
         raise NotApplicableError(f"nothing can be stacked on {layer.name}")
     before = graph.producers(model, layer)[0]
     added = copy_layer(
-        inner, name=free_name(model, inner.name.rstrip("_0123456789")), return_sequences=True
+        # The layer behind it is recurrent and needs the whole sequence, not its last state.
+        inner,
+        name=free_name(model, inner.name.rstrip("_0123456789")),
+        return_sequences=True,
     )
     return Change(Plan(after={before.name: [added]}), grade=APPROXIMATE)
 
@@ -259,6 +269,8 @@ def _batch_norm(model: Any, edit: Edit) -> Change:
     # of steps.
     added: List[Any] = [keras.layers.BatchNormalization(momentum=0.9, name=name)]
     plan = Plan()
+    # The normalisation belongs before the activation (Ioffe and Szegedy 2015), so the activation
+    # becomes a layer of its own behind it.
     if activation_name(layer) != "linear":
         plan.replace[layer.name] = copy_layer(layer, activation="linear")
         with keras.saving.custom_object_scope(graph.custom_objects(layer)):
@@ -272,6 +284,8 @@ def identity_norm(layer: Any) -> None:
     """Let a fresh batch normalisation compute y = x at inference."""
     import numpy
 
+    # With fresh statistics (mean 0, variance 1) inference divides by sqrt(1 + epsilon): gamma
+    # cancels that.
     gamma, beta, mean, variance = layer.get_weights()
     layer.set_weights(
         [numpy.sqrt(variance + layer.epsilon).astype(gamma.dtype), beta, mean, variance]
@@ -302,8 +316,11 @@ def _normalise_input(model: Any, edit: Edit) -> Change:
         if graph.input_name(t) == edit["at"]
     )
     first = graph.consumers(model, source)
+    # If one consumer cannot be compensated, the function changes anyway.
     if all(_takes_scaled(consumer) for consumer in first):
         change.grade = EXACT
+        # Keras' Normalization divides by the same maximum (backend.epsilon()): a constant column
+        # has no deviation.
         deviation = numpy.maximum(numpy.sqrt(variance), 1e-7)
         for consumer in first:
             change.transforms[consumer.name] = _unscaled(mean, deviation)
@@ -374,6 +391,7 @@ def _dense(model: Any, edit: Edit) -> Change:
     width = int(shape_before[0])
     added = keras.layers.Dense(size, activation=edit.get("activation", "relu"), name=name)
     plan = Plan(after={edit["at"]: [added]})
+    # An identity behind ReLU would cut negative inputs off.
     if layer is None or size < width or not _never_negative(layer):
         return Change(plan, grade=APPROXIMATE)
     change = _follow(model, layer, weights.widened(width, size))
@@ -412,6 +430,8 @@ def _never_negative(layer: Any) -> bool:
 
 def _identity_dense(layer: Any, width: int) -> None:
     kernel, bias = layer.get_weights()
+    # Only the columns of the identity: the additional units keep random weights, and learn, because
+    # their outgoing weights are zero and not their own.
     kernel[:, :width] = 0.0
     for i in range(width):
         kernel[i, i] = 1.0
