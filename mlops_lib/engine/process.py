@@ -99,6 +99,7 @@ class ProcessEngine:
             for name in FORWARDED_VARIABLES
             if name in os.environ and "proxy" not in name.lower()
         }
+        # No device has this number, so CUDA offers none.
         hidden = {} if limits.gpus else {"CUDA_VISIBLE_DEVICES": "-1"}
         variables = {
             **kept,
@@ -144,6 +145,7 @@ class ProcessEngine:
             fresh = place.with_name(f".{place.name}.{uuid.uuid4().hex[:8]}")
             images.copy_runner(fresh)
             try:
+                # Complete before it has its name: a training may start from it at any moment.
                 fresh.rename(place)
             except OSError:  # another process was first
                 shutil.rmtree(fresh)
@@ -168,6 +170,7 @@ class ProcessEngine:
             inherited["HOME"] = launch.caches
         variables = {
             **inherited,
+            # The order of sets of strings follows from it: a restart has to see the same one.
             "PYTHONHASHSEED": "1",
             "PYTHONUNBUFFERED": "1",
             "MPLBACKEND": "Agg",
@@ -250,6 +253,7 @@ class ProcessEngine:
     def _end_session(self, folder: Path) -> None:
         """Kill the processes that a script left behind after its supervisor was killed."""
         child = _read(folder / "child.json")
+        # A process id is reused: one that was born later belongs to another program.
         if child is None or born(child["pid"]) not in (None, child["born"]):
             return
         for pid in _session(child):
@@ -283,6 +287,7 @@ class ProcessEngine:
     def _sleep_until_death(self, identity: str, timeout_s: float | None) -> None:
         supervisor = _read(self._folder(identity) / "supervisor.json")
         try:
+            # The supervisor is no child of this program, so `waitpid` cannot wait for it.
             descriptor = os.pidfd_open(supervisor["pid"])
         except (
             AttributeError,
@@ -393,6 +398,8 @@ def _resources(pid: int) -> Activity | None:
             line.split(": ") for line in Path(f"/proc/{pid}/io").read_text().splitlines()
         )
         transferred = int(counters["rchar"]) + int(counters["wchar"])
+    # User and system time of the process, then those of its children that have ended (proc(5),
+    # fields 14 to 17).
     ticks = sum(map(int, fields[11:15]))
     return Activity(
         cpu_s=ticks / os.sysconf("SC_CLK_TCK"),

@@ -203,6 +203,7 @@ def set_alias(name: str, alias: str, number: int, *, home: Path) -> ModelVersion
     with _changing(name, home=home) as (folder, index):
         _require(index, number, requested=str(number))
         if alias == CHAMPION:
+            # A version is in the list once: a rollback from it must lead to another one.
             index = replace(index, champions=(*(n for n in index.champions if n != number), number))
         else:
             index = replace(index, aliases={**index.aliases, alias: number})
@@ -263,6 +264,7 @@ def collect_garbage(name: str, *, home: Path, keep: int = 5) -> list[ModelVersio
         raise UsageError(f"cannot keep {keep} versions", where="keep", remedy="Give 0 or more.")
     with _changing(name, home=home) as (folder, index):
         newest = index.versions[len(index.versions) - keep :] if keep else ()
+        # The last two champions: the present one, and the one that `rollback` returns to.
         spared = {*newest, *index.all_aliases().values(), *index.champions[-2:]}
         old = [_load(folder, number, index) for number in index.versions if number not in spared]
         removed = [version for version in old if not _answers_a_run(version)]
@@ -370,6 +372,7 @@ def _require(index: _Index, number: int, *, requested: str) -> None:
 def _load(folder: Path, number: int, index: _Index) -> ModelVersion:
     place = folder / str(number)
     stored = ModelVersion.from_json(atomic.read_json(place / "version.json"))
+    # The title is not stored with the version, because it moves without the version being written.
     is_champion = bool(index.champions) and index.champions[-1] == number
     return replace(stored, path=str(place), model=str(place / stored.model), champion=is_champion)
 

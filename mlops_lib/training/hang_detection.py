@@ -77,6 +77,8 @@ class HangDetector:
         self._end_time = self._end_time or now
         self._measure_activity(now, activity)
         idle_since = max(self._activity_time, self._end_time)
+        # A process that still works may be writing its results; one that is idle after its end
+        # waits for nothing that will come.
         return now - idle_since > END_S or now - self._end_time > END_BUSY_S
 
     def hang_reason(self, activity: Callable[[], Activity | None]) -> str:

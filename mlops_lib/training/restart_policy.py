@@ -183,6 +183,7 @@ def triage(situation: Situation) -> Trouble | None:
 
 def _classify_exception(situation: Situation, error: Mapping[str, Any]) -> Trouble:
     trouble = _BY_RUNNER.get(str(error.get("kind")), "exception")
+    # The exception is only where the numbers that were none came to light.
     if trouble in ("bug", "exception") and situation.nan:
         return "nan"
     if trouble == "exception" and situation.container.out_of_memory:

@@ -165,6 +165,8 @@ class LeakDetector:
     def _stored(self, model: Any, x: Any, y: Any) -> Optional[Training]:
         """Return the stored training of the same arrays, for scripts that fit in a loop."""
         stored = self._known.get(id(x))
+        # Scripts fit the same arrays again and again (seeds, folds, epochs by hand). Hashing them
+        # each time would cost more than the training of a small model.
         if stored is None or stored[0]() is not x or stored[1] != _sample(x):
             return None
         first = stored[2]
@@ -220,6 +222,8 @@ class LeakDetector:
             None if the examples cannot be read or no training is known.
         """
         self._read_pipelines(model)
+        # A model that was loaded, cloned or wrapped has no training of its own. Then it is compared
+        # with all of the script.
         own = [t for t in self._trainings if t.model() is model] or self._trainings
         rows = example_rows.read(x)
         if rows is None or not own or not len(rows):
@@ -241,6 +245,7 @@ class LeakDetector:
 
     def _read_pipelines(self, model: Any) -> None:
         """Read the pipelines of this model's training once: their files, or one epoch."""
+        # Not earlier: to read a pipeline takes as long as an epoch, and most are never judged.
         pending = [entry for entry in self._unread if entry[0]() is model]
         self._unread = [entry for entry in self._unread if entry not in pending]
         for _, x in pending:

@@ -133,6 +133,7 @@ def _mirror(project: str, work: str, most: int) -> None:
             name
             for name in folders
             if name not in SKIPPED
+            # A run directory inside the project would be copied into itself without end.
             and not own.startswith(os.path.realpath(os.path.join(folder, name)) + os.sep)
         ]
         target = os.path.join(work, os.path.relpath(folder, project))
@@ -163,6 +164,8 @@ def _mirror(project: str, work: str, most: int) -> None:
                 if not clones:
                     copied += size
                     shutil.copyfile(source, place)
+                # Build tools and scripts compare times, for example of a cache and of the data that
+                # it was made of.
                 shutil.copystat(source, place)
                 # The project is mounted read-only; its copies must be writable.
                 os.chmod(place, os.stat(place).st_mode | 0o600)
@@ -316,6 +319,8 @@ MUTATING_FUNCTIONS = ("truncate", "chmod", "utime", "setxattr", "removexattr")
 def _detaching(function: Callable[..., Any], detach: Callable[[Any], None]) -> Callable[..., Any]:
     @functools.wraps(function)
     def call(path: Any, *args: Any, **kwargs: Any) -> Any:
+        # Without following, the function changes the link itself, which is the working directory's
+        # own.
         if kwargs.get("follow_symlinks", True):
             with contextlib.suppress(OSError):
                 detach(path)

@@ -80,6 +80,7 @@ class Trials:
         """The reason for the end of this pass's search, "" while it runs."""
         with _quiet():
             self._oracle = _edit_oracle(request, base_rate, propose, refine, own)
+            # KerasTuner would print its tables into the script's output.
             self._oracle.verbose = 0
             for line in ledger.lines():
                 if "trial" in line:
