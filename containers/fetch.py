@@ -6,6 +6,9 @@ pip can read the password of the package index here. So this process starts no o
 code of its own when it is built, cannot be, whether the index offers it or a package's metadata names its address. For the
 same reason the wheels are installed in another step: a wheel may replace modules of Python and of pip, which loads some late.
 
+`--torch-index URL` is the index of PyTorch's own builds: what else of PyTorch is needed than is installed comes from there, alone and
+without any setting of the usual index.
+
 FOLDER receives the wheels, and `replaced.txt` with the installed distributions that they replace. Only the standard library
 and the pip of the environment; Python 3.8 and later.
 """
@@ -20,6 +23,9 @@ import tempfile
 from urllib.parse import unquote, urlsplit
 
 COMMON = ["--disable-pip-version-check", "--progress-bar=off", "--only-binary", ":all:"]
+TORCH = ("torch", "torchvision", "torchaudio")
+TORCH_CONFIG = "/run/secrets/torch"
+HELD = "/mlops/torch-held.txt"
 OLDEST_PIP = (22, 2)
 """The first that reports what it would install."""
 PROCESSES = {
@@ -53,9 +59,23 @@ def pin(entry):
     return "%s==%s" % (metadata["name"], metadata["version"]), digest
 
 
+def from_torch_index(pip, folder, index, lines):
+    """Download builds of PyTorch from their own index; return pip's exit status."""
+    for name in ("PIP_INDEX_URL", "PIP_EXTRA_INDEX_URL", "PIP_FIND_LINKS"):
+        os.environ.pop(name, None)
+    os.environ["PIP_CONFIG_FILE"] = TORCH_CONFIG if os.path.isfile(TORCH_CONFIG) else os.devnull
+    return pip(["download", *COMMON, "--no-deps", "--dest", folder, "--index-url", index, *lines])
+
+
 def main(folder, asked):
     """Run both steps; return pip's exit status."""
     sys.addaudithook(refuse_processes)
+    index = ""
+    if "--torch-index" in asked:
+        place = asked.index("--torch-index")
+        index, asked = asked[place + 1], [*asked[:place], *asked[place + 2 :]]
+    if os.path.isfile(HELD):
+        asked = [*asked, "-c", HELD]
     import pip as package
 
     if tuple(int(part) for part in package.__version__.split(".")[:2]) < OLDEST_PIP:
@@ -75,14 +95,21 @@ def main(folder, asked):
         if os.path.exists(report):  # there is none if nothing was asked for
             with open(report, encoding="utf-8") as stream:
                 found = [pin(entry) for entry in json.load(stream)["install"]]
+        torch = [line.partition("+")[0] for line, _ in found if index and normal(line.split("==")[0]) in TORCH]
+        found = [(line, digest) for line, digest in found if not index or normal(line.split("==")[0]) not in TORCH]
         checked = all(digest for _, digest in found)
         with open(pins, "w", encoding="utf-8") as stream:
             for line, digest in found:
                 stream.write(line + (" --hash=sha256:" + digest if checked else "") + "\n")
         installed = {normal(one.metadata["Name"] or "") for one in importlib.metadata.distributions()}
         with open(os.path.join(folder, "replaced.txt"), "w", encoding="utf-8") as stream:
-            stream.writelines(line.split("==")[0] + "\n" for line, _ in found if normal(line.split("==")[0]) in installed)
-        return pip(["download", *COMMON, "--no-deps", "--dest", folder, *links, "-r", pins]) if found else 0
+            stream.writelines(
+                line.split("==")[0] + "\n"
+                for line in [*(line for line, _ in found), *torch]
+                if normal(line.split("==")[0]) in installed
+            )
+        status = pip(["download", *COMMON, "--no-deps", "--dest", folder, *links, "-r", pins]) if found else 0
+        return from_torch_index(pip, folder, index, torch) if torch and not status else status
 
 
 if __name__ == "__main__":

@@ -194,6 +194,13 @@ SETTINGS = (
         operator=True,
     ),
     Setting(
+        "torch_index",
+        "text",
+        "",
+        "index of PyTorch's own builds (cpu, cuXXX), such as a mirror of its /whl",
+        operator=True,
+    ),
+    Setting(
         "notify",
         "text",
         "change",

@@ -135,6 +135,8 @@ class Environment(Record):
     """Whether the package index lacks releases of the row's lock, so that the newest fitting ones
     are installed.
     """
+    torch_index: str = ""
+    """The index that PyTorch's own builds come from; "" for the usual one."""
     sdists: tuple[str, ...] = ()
     """Source distributions that are built for it, each with its hash: `name==version
     --hash=sha256:…`.

@@ -51,6 +51,7 @@ class SettingsArguments(TypedDict, total=False):
     trust: str
     gpus: Literal["auto", "none", "all"]
     base_image: str
+    torch_index: str
     notify: Literal["change", "always", "never"]
     mail_to: TextList
     mail_author: TextList

@@ -41,7 +41,14 @@ _CONDA_FILE = re.compile(r"/([A-Za-z0-9_.-]+?)-([^-/]+)-[^-/]+\.(?:conda|tar\.bz
 _WHEEL_FILE = re.compile(
     r"/([A-Za-z0-9_.-]+?)-(\d[A-Za-z0-9_.!]*?)(?:(?:%2B|\+)[\w.]+)?(?:-[^/]*\.whl|\.tar\.gz|\.zip)\b"
 )
-BROUGHT = ("nvidia-", "triton", "pytorch-triton")
+BROUGHT = (
+    "nvidia-",
+    "triton",
+    "pytorch-triton",
+    "cuda-bindings",
+    "cuda-pathfinder",
+    "cuda-toolkit",
+)
 """Beginnings of distributions that a build of another one for GPUs brings; without GPUs they are
 not needed."""
 PLATFORMS = ("linux-64", "linux-aarch64", "noarch")

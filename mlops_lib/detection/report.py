@@ -612,6 +612,7 @@ def _environment(
         "system": sorted({*row.get("system", ()), *packages}),
         "owner": "",
         "unlocked": False,
+        "torch_index": "",
         "sdists": [],
         "variables": variables,
     }

@@ -148,6 +148,7 @@ def _secrets(folder: Path) -> list[str]:
     cert = "" if bundle is None else "/run/secrets/ca"
     for name, text in (
         ("pip", package_index.pip_conf(found, cert=cert)),
+        ("torch", package_index.pip_conf(package_index.without_indexes(found), cert=cert)),
         ("proxies", package_index.proxy_script()),
     ):
         if text:

@@ -36,6 +36,21 @@ def _indices() -> list[str]:
     return re.findall(r"^GPU (\d+):", done.stdout, re.MULTILINE) if done.returncode == 0 else []
 
 
+def cuda_version() -> str:
+    """Return the newest CUDA that this machine's driver knows, such as "12.6"; "" if unknown."""
+    program = programs.find("nvidia-smi")
+    if program is None:
+        return ""
+    try:
+        done = subprocess.run(
+            [program], capture_output=True, text=True, check=False, timeout=DRIVER_S
+        )
+    except (OSError, subprocess.TimeoutExpired):
+        return ""
+    found = re.search(r"CUDA Version:\s*(\d+\.\d+)", done.stdout)
+    return found[1] if found and done.returncode == 0 else ""
+
+
 def _visible(visible: str | None) -> list[str]:
     return [one.strip() for one in (visible or "").split(",") if one.strip()]
 

@@ -120,6 +120,12 @@ def pip_conf(found: Mapping[str, str], *, cert: str = "") -> str:
     return "\n".join(text) + "\n"
 
 
+def without_indexes(found: Mapping[str, str]) -> dict[str, str]:
+    """Return the settings of a step that knows one index only, which is not among them."""
+    indexes = ("index-url", "extra-index-url", "find-links")
+    return {key: value for key, value in found.items() if key not in indexes}
+
+
 def proxy_script(environ: Mapping[str, str] = os.environ) -> str:
     """Return the proxies as shell commands; "" if there are none."""
     given = [(name, environ[name]) for name in PROXIES if environ.get(name)]
@@ -230,6 +236,25 @@ def variables(environ: Mapping[str, str] = os.environ) -> dict[str, str]:
         "SSL_CERT_FILE": str(bundle) if bundle else None,
     }
     return {**_uv_file(environ), **{name: value for name, value in uv.items() if value}, **given}
+
+
+def variables_for(index: str, environ: Mapping[str, str] = os.environ) -> dict[str, str]:
+    """Return the variables of an installer that knows one index only."""
+    found = without_indexes(settings(environ))
+    bundle = certificates(found, environ)
+    pip = {f"PIP_{key.upper().replace('-', '_')}": value for key, value in found.items()}
+    uv = {
+        "UV_INSECURE_HOST": found.get("trusted-host", ""),
+        "UV_HTTP_TIMEOUT": found.get("timeout", ""),
+        "SSL_CERT_FILE": str(bundle) if bundle else "",
+    }
+    return {
+        **{name: value for name, value in {**pip, **uv}.items() if value},
+        "PIP_CONFIG_FILE": os.devnull,
+        "PIP_INDEX_URL": index,
+        "UV_DEFAULT_INDEX": index,
+        "UV_NO_CONFIG": "1",
+    }
 
 
 def _uv_file(environ: Mapping[str, str]) -> dict[str, str]:

@@ -11,6 +11,7 @@ import hashlib
 import json
 import os
 import platform
+import re
 import shutil
 import subprocess
 import sys
@@ -29,11 +30,13 @@ from mlops_lib.engine import (
 )
 from mlops_lib.engine.image_store import StoredImage, name_of_home
 from mlops_lib.engine.sdist_process import ProcessBuilder
-from mlops_lib.environments import images, locks, placeholder_wheels
+from mlops_lib.environments import images, locks, placeholder_wheels, torch_builds
 from mlops_lib.errors import ImageError
 from mlops_lib.records import Environment
 
 COMPLETE = ".complete"
+HELD = "torch-held.txt"
+"""The releases of PyTorch from an index of its own, which no other one replaces."""
 LOG_LINES = 200
 """Number of lines of a failed installer's output in its error: they name what failed."""
 FORWARDED_VARIABLES = (
@@ -56,7 +59,9 @@ def place(home: Path, environment: Environment) -> Path:
     """Return the environment's folder, named by everything that decides its contents."""
     built: list[object] = [list(environment.sdists)] if environment.sdists else []
     built += [environment.owner] if environment.owner else []
-    locked = [images.locks_of(environment)] if images.locks_of(environment) else []
+    locked: list[object] = [images.locks_of(environment)] if images.locks_of(environment) else []
+    if images.torch_lines(environment):
+        locked += [environment.torch_index, *images.torch_lines(environment)]
     content = json.dumps(
         [
             sorted(environment.requirements),
@@ -104,9 +109,16 @@ def build(folder: Path, environment: Environment, *, on_line: Callable[[str], No
         # although it builds none.
         own = {"UV_CACHE_DIR": str(folder.parent / "uv-cache")}
 
-        def step(command: list[str], *, pinned: bool = False, offline: bool = False) -> None:
-            given = {**own, **(_offline() if offline else variables())}
-            _step(command, on_line, lock, pinned=pinned, given=given)
+        def step(
+            command: list[str],
+            *,
+            pinned: bool = False,
+            offline: bool = False,
+            given: Mapping[str, str] | None = None,
+            on_line: Callable[[str], None] = on_line,
+        ) -> None:
+            known = _offline() if offline else variables() if given is None else given
+            _step(command, on_line, lock, pinned=pinned, given={**own, **known})
 
         step(
             [uv, "venv", "--quiet", "--python", base, str(folder)]
@@ -119,6 +131,8 @@ def build(folder: Path, environment: Environment, *, on_line: Callable[[str], No
                 wheel.write_bytes(one.wheel())
                 step([*_installer(uv, folder), "--no-index", "--no-deps", str(wheel)], offline=True)
                 wheel.unlink()
+        if images.torch_lines(environment):
+            _install_torch(environment, folder, uv, step)
         for by_machine in images.locks_of(environment).values():
             if platform.machine() in by_machine and _version(environment.python) == locks.PYTHON:
                 listed = folder / "lock.txt"
@@ -163,6 +177,62 @@ def _installer(uv: str | None, folder: Path) -> list[str]:
     ]
 
 
+def _install_torch(
+    environment: Environment, folder: Path, uv: str | None, step: Callable[..., None]
+) -> None:
+    """Install PyTorch from an index of its own, without what it needs, and hold its releases.
+
+    What else of PyTorch the requirements lead to (torchvision, say) comes from there as well.
+    """
+    index = environment.torch_index
+    given = _only(index)
+    lines = images.torch_lines(environment)
+    step([*_installer(uv, folder), "--no-deps", *lines], given=given)
+    _hold(folder)
+    if not uv:
+        return  # pip's own two steps see to the rest
+    seen: list[str] = []
+    step(
+        [*_installer(uv, folder), "--dry-run", *_held(folder), *environment.requirements],
+        pinned=images.has_pins(environment),
+        on_line=seen.append,
+    )
+    planned = re.findall(r"^ \+ ([\w.-]+)==([\w.!]+)", "\n".join(seen), re.MULTILINE)
+    further = [f"{name}=={version}" for name, version in planned if name in torch_builds.NAMES]
+    if further:
+        step([*_installer(uv, folder), "--no-deps", *further], given=given)
+        _hold(folder)
+
+
+def _only(index: str) -> Mapping[str, str]:
+    """Return the variables of an installer that knows one index only."""
+    inherited = {
+        name: os.environ[name]
+        for name in FORWARDED_VARIABLES
+        if name in os.environ and name not in package_index.CERTIFICATES
+    }
+    return {
+        **inherited,
+        "PATH": programs.search_path(),
+        **package_index.variables_for(index),
+    }
+
+
+def _hold(folder: Path) -> None:
+    """Write down the releases of PyTorch that are installed, as constraints."""
+    found = [
+        re.match(r"(\w+)-(.+)\.dist-info$", place.name)
+        for place in folder.glob("lib/python*/site-packages/torch*.dist-info")
+    ]
+    lines = [f"{one[1]}=={one[2]}\n" for one in found if one and one[1] in torch_builds.NAMES]
+    (folder / HELD).write_text("".join(sorted(lines)), encoding="utf-8")
+
+
+def _held(folder: Path) -> list[str]:
+    """Return the arguments that keep the releases of PyTorch, [] if none is held."""
+    return ["--constraint", str(folder / HELD)] if (folder / HELD).exists() else []
+
+
 def _install(
     environment: Environment,
     folder: Path,
@@ -178,15 +248,25 @@ def _install(
     pinned = images.has_pins(environment)
     links = [word for wheel in built for word in ("--find-links", str(wheel.parent))]
     if uv:
-        step([*_installer(uv, folder), *links, *environment.requirements], pinned=pinned)
+        command = [*_installer(uv, folder), *_held(folder), *links, *environment.requirements]
+        step(command, pinned=pinned)
         return
     with tempfile.TemporaryDirectory(prefix="mlops-wheels-") as name:
         python = str(python_of(folder))
         fetch = str(images.CONTAINERS / "fetch.py")
-        step([python, "-I", fetch, name, *links, *environment.requirements], pinned=pinned)
+        torch = ["--torch-index", environment.torch_index] if _held(folder) else []
+        asked = [*torch, *_held(folder), *links, *environment.requirements]
+        given = {**variables(), **_pip_options()} if torch else None
+        step([python, "-I", fetch, name, *asked], pinned=pinned, given=given)
         wheels = sorted(map(str, Path(name).glob("*.whl")))
         if wheels:
             step([*_installer(None, folder), "--no-index", "--no-deps", *wheels], offline=True)
+
+
+def _pip_options() -> Mapping[str, str]:
+    """Return pip's settings but those of indexes as variables, which hold without its files."""
+    found = package_index.without_indexes(package_index.settings())
+    return {f"PIP_{key.upper().replace('-', '_')}": value for key, value in found.items()}
 
 
 def _version(python: str) -> str:

@@ -17,7 +17,13 @@ from pathlib import Path
 from typing import Any
 
 from mlops_lib.catalog import FOLDER
-from mlops_lib.environments import locks, placeholder_wheels, requirement, tables
+from mlops_lib.environments import (
+    locks,
+    placeholder_wheels,
+    requirement,
+    tables,
+    torch_builds,
+)
 from mlops_lib.errors import ImageError
 from mlops_lib.records import Environment, Image
 
@@ -37,14 +43,17 @@ PROXIES = "if [ -f /run/secrets/proxies ]; then . /run/secrets/proxies; fi"
 
 Arguments of the build would be visible to every step.
 """
-DOWNLOADING = f"""--mount=type=cache,id=mlops-wheels,target=/root/.cache/pip \\
-    --mount=type=secret,id=pip --mount=type=secret,id=ca --mount=type=secret,id=proxies \\
-    {PROXIES} && PIP_CONFIG_FILE=/run/secrets/pip"""
+_DOWNLOADING = f"""--mount=type=cache,id=mlops-wheels,target=/root/.cache/pip \\
+    --mount=type=secret,id=@ --mount=type=secret,id=ca --mount=type=secret,id=proxies \\
+    {PROXIES} && PIP_CONFIG_FILE=/run/secrets/@"""
+DOWNLOADING = _DOWNLOADING.replace("@", "pip")
 """Options of a step that may use the package index.
 
 The cache has its own name, so that files from other Dockerfiles are not loaded. It receives only
 wheels.
 """
+TORCH_DOWNLOADING = _DOWNLOADING.replace("@", "torch")
+"""Options of a step that may use PyTorch's own index, and knows no other one."""
 OFFLINE = (
     "python -I -m pip install --disable-pip-version-check --root-user-action=ignore --no-index"
     " --no-deps"
@@ -68,6 +77,7 @@ def plan(environment: Environment, *, base_image: str = "python:3.11-slim") -> I
     text = dockerfile(environment)
     installed = [
         layers(environment),
+        torch_lines(environment),
         environment.sdists,
         environment.unlocked,
         locks_of(environment),
@@ -107,6 +117,7 @@ def dockerfile(environment: Environment) -> str:
     filled = {
         "@DOWNLOADING@": DOWNLOADING,
         **{f"@{name.upper()}_STANDINS@\n": _standins(environment, lines) for name, lines in named},
+        "@TORCH@\n": _torch(environment),
         "@SYSTEM@": _apt(shared) or "# no system packages",
         "@PROJECT@\n": _project(environment, set(environment.system) - shared),
         "@VARIABLES@": " ".join(
@@ -135,6 +146,28 @@ def _standins(environment: Environment, lines: list[str]) -> str:
     return "".join(parts)
 
 
+def _torch(environment: Environment) -> str:
+    """Return the step that installs PyTorch from an index of its own; "" if it has none."""
+    if not torch_lines(environment):
+        return ""
+    return (
+        "# PyTorch's own builds. Nothing else is asked of their index; what they need comes from the"
+        " usual one.\n"
+        "COPY torch.txt row.py /mlops/\n"
+        f"RUN {TORCH_DOWNLOADING} python -I /mlops/row.py torch --index-url"
+        f" {environment.torch_index} -r /mlops/torch.txt\n\n"
+    )
+
+
+def torch_lines(environment: Environment) -> list[str]:
+    """Return the requirements that PyTorch's own index is asked for; [] if there is none."""
+    if not environment.torch_index:
+        return []
+    is_rows = environment.python == PYTHON and "torch" in environment.requirements
+    locked = releases(environment.name).get("torch", "") if is_rows else ""
+    return torch_builds.lines(environment.requirements, locked)
+
+
 def _apt(packages: set[str]) -> str:
     if not packages:
         return ""
@@ -157,11 +190,12 @@ def _project(environment: Environment, system: set[str]) -> str:
     apt = f"# The project's own Debian packages.\n{_apt(system)}\n\n" if system else ""
     if not lines:
         return apt
+    also = f" --torch-index {environment.torch_index}" if environment.torch_index else ""
     return f"""{apt}{_standins(environment, lines)}FROM row AS wheels
 COPY project.txt fetch.py /mlops/
 # All lines together, so that pip finds versions that fit or says which do not.
 RUN --mount=type=bind,source=built,target=/mlops/built \\
-    {DOWNLOADING} python -I /mlops/fetch.py /mlops/wheels --find-links /mlops/built \\
+    {_fetching(environment)} python -I /mlops/fetch.py /mlops/wheels --find-links /mlops/built{also} \\
     -r /mlops/framework.txt -r /mlops/family.txt -r /mlops/project.txt
 RUN mkdir -p /mlops/staging && set -- /mlops/wheels/*.whl && if [ -e "$1" ]; then \\
     {OFFLINE} --ignore-installed --no-warn-script-location \\
@@ -175,6 +209,13 @@ RUN --mount=type=bind,from=wheels,source=/mlops/wheels,target=/mlops/wheels \\
 COPY --from=wheels /mlops/staging/ /
 
 """
+
+
+def _fetching(environment: Environment) -> str:
+    """Return the options of the step that downloads what a project has on top of its row."""
+    if not environment.torch_index:
+        return DOWNLOADING
+    return f"--mount=type=secret,id=torch {DOWNLOADING}"
 
 
 def quoted(value: str) -> str:
@@ -206,6 +247,9 @@ def context(image: Image, folder: Path) -> None:
         (folder / "locks" / layer).mkdir(parents=True)
         for machine, text in locks_of(image.environment).get(layer, {}).items():
             (folder / "locks" / layer / f"{machine}.txt").write_text(text, encoding="utf-8")
+    torch = torch_lines(image.environment)
+    if torch:
+        (folder / "torch.txt").write_text("".join(f"{line}\n" for line in torch), encoding="utf-8")
     (folder / "built").mkdir()
     copy_runner(folder / "runner")
 
@@ -246,6 +290,11 @@ def locks_of(environment: Environment) -> dict[str, dict[str, str]]:
     found = {"framework": locks.texts("framework", own[0])}
     if sorted(own[1]) == sorted(given[1]):
         found["family"] = locks.texts("family", [*own[0], *own[1]])
+    if environment.torch_index:
+        found = {
+            layer: {machine: torch_builds.unlocked(text) for machine, text in by_machine.items()}
+            for layer, by_machine in found.items()
+        }
     return {layer: by_machine for layer, by_machine in found.items() if by_machine}
 
 

@@ -156,6 +156,18 @@ def without_release(log: str) -> list[str]:
     return [f"{normal(match[1])}=={match[match.re.groups]}" for match in _NO_RELEASE.finditer(log)]
 
 
+_NO_TORCH = re.compile(
+    r"(?:No matching distribution found for|[Bb]ecause there (?:is|are) no versions? of"
+    r"|[Bb]ecause only|[Bb]ecause)\s+((?:torch|torchvision|torchaudio)\b\S*)"
+)
+
+
+def without_torch(log: str) -> str:
+    """Return the distribution of PyTorch that an index lacks by an installer's output, or ""."""
+    found = _NO_TORCH.search(log)
+    return found[1].rstrip(".,;:") if found else ""
+
+
 def compiler_problem(lines: Sequence[str], log: str, needed: Collection[str]) -> Trouble | None:
     """Return the problem of an imported distribution that cannot be compiled, or None.
 

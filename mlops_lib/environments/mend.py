@@ -12,6 +12,7 @@ import sys
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from types import MappingProxyType
+from typing import Any
 
 from mlops_lib.environments.requirement import (
     Line,
@@ -140,33 +141,91 @@ def lower_bound_violated(line: Line, others: Iterable[Line]) -> Line | None:
 def _beside(lines: list[Line]) -> tuple[list[Line], list[str]]:
     """Return the lines with releases that are compatible with each other.
 
-    A version that the project requests stays.
+    A version that the project requests stays, unless it works beside none of the others.
     """
     every: list[Line] = list(lines)
     notes: list[str] = []
+    settled = _together(every, notes)
     names = {line.name for line in lines}
-    numbered = tables()["numbered"]
-    series = {
-        line.name: series_of(version)
+    for name, companions in tables()["beside"].items():
+        if name not in names or (name in settled and len(settled & names) > 1):
+            continue
+        for wanted in filter(None, map(read, companions)):
+            for place, line in enumerate(every):
+                if line.name == wanted.name and not line.versions:
+                    every[place] = wanted
+                    notes.append(f"{line} → {wanted}: the one that {name} works beside")
+    return every, notes
+
+
+def _together(lines: list[Line], notes: list[str]) -> set[str]:
+    """Give distributions that are released as a set the series of the one that is pinned.
+
+    Args:
+        lines: the requirements, which are changed.
+        notes: receives the changes.
+
+    Returns:
+        The distributions whose series a pin has decided.
+    """
+    for group in tables()["together"]:
+        for name, number in _pinned_series(group, lines):
+            series = {
+                other: _series(first, number)
+                for other, first in group["first"].items()
+                if other != name and not _ended(group, other, number)
+            }
+            for place, line in enumerate(lines):
+                wanted = series.get(line.name)
+                if wanted is None or not _contradicts(line, wanted):
+                    continue
+                lines[place] = line._replace(versions=(("==", f"{wanted}.*"),))
+                own = _series(group["first"][name], number)
+                notes.append(f"{line} → {lines[place]}: the one that {name} {own}.* works beside")
+            return {name, *series}
+    return set()
+
+
+def _pinned_series(group: Mapping[str, Any], lines: Iterable[Line]) -> list[tuple[str, int]]:
+    """Return the members of a set that are pinned, and the place of their series in it."""
+    found = []
+    pins = {
+        line.name: version
         for line in lines
         for operator, version in line.versions
         if operator == "=="
     }
+    for name, first in group["first"].items():
+        number = _number(first, pins[name]) if name in pins else -1
+        if number >= 0 and (not group["count"] or number < group["count"]):
+            found.append((name, number))
+    return found
 
-    def settle(wanted: Line, other: str) -> None:
-        for place, line in enumerate(every):
-            if line.name == wanted.name and not line.versions:
-                every[place] = wanted
-                notes.append(f"{line} → {wanted}: the one that {other} works beside")
 
-    for name, other in (*numbered.items(), *((other, name) for name, other in numbered.items())):
-        if other in series:
-            settle(Line(name, "", (("==", series[other]),)), f"{other} {series[other]}")
-    for name, companions in tables()["beside"].items():
-        if name in names and not (name in numbered and {name, numbered[name]} & set(series)):
-            for wanted in filter(None, map(read, companions)):
-                settle(wanted, name)
-    return every, notes
+def _ended(group: Mapping[str, Any], name: str, number: int) -> bool:
+    """Return whether a member of a set has no release in a series of it."""
+    last = group.get("last", {}).get(name)
+    return last is not None and number > _number(group["first"][name], last)
+
+
+def _number(first: str, version: str) -> int:
+    """Return how many series after the first one a version is; -1 if it is of another kind."""
+    own, other = release(first), release(version.removesuffix(".*"))
+    own, other = (*own, 0)[:2], (*other, 0)[:2]
+    return other[1] - own[1] if own[0] == other[0] else -1
+
+
+def _series(first: str, number: int) -> str:
+    major, minor = first.split(".")
+    return f"{major}.{int(minor) + number}"
+
+
+def _contradicts(line: Line, series: str) -> bool:
+    """Return whether a requirement has no versions, or is pinned to another series."""
+    pins = [version for operator, version in line.versions if operator == "=="]
+    if not line.versions:
+        return True
+    return bool(pins) and release(series) != (*release(pins[0].removesuffix(".*")), 0)[:2]
 
 
 def follows(text: str, row: Sequence[str]) -> bool:

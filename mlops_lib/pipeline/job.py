@@ -148,6 +148,7 @@ def prepare(
         base_image=resolved["base_image"],
         backend=engine.name,
         gpus=_grants_gpus(resolved["gpus"], engine),
+        torch_index=resolved["torch_index"],
         owner=trust.cache_name(Path(detection.project), resolved["trust"]),
     )
     spec = _spec(

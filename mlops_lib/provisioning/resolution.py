@@ -12,6 +12,7 @@ from __future__ import annotations
 
 import hashlib
 import json
+import platform
 import re
 import sys
 from collections.abc import Collection, Sequence
@@ -22,9 +23,18 @@ from typing import Any
 from mlops_lib import atomic, events
 from mlops_lib.detection.import_map import DISTRIBUTIONS
 from mlops_lib.detection.system_packages import PACKAGES
-from mlops_lib.engine import Engine, sdists, venv
+from mlops_lib.engine import Engine, gpu, sdists, venv
 from mlops_lib.engine.import_check import Missing
-from mlops_lib.environments import images, installer_log, locks, loosen, mend, requirement, tables
+from mlops_lib.environments import (
+    images,
+    installer_log,
+    locks,
+    loosen,
+    mend,
+    requirement,
+    tables,
+    torch_builds,
+)
 from mlops_lib.errors import ImageError
 from mlops_lib.events import Observer
 from mlops_lib.project import trust
@@ -65,6 +75,8 @@ class Need(Record):
     """The base image to fall back to, if `base_image` was derived from the project's Python."""
     backend: str = "docker"
     gpus: bool = False
+    torch_index: str = ""
+    """The index that PyTorch's own builds come from; "" for the usual one."""
     owner: str = ""
     """The project at its trust level (`trust.cache_name`).
 
@@ -103,9 +115,27 @@ def _tables() -> str:
 
 
 def need(
-    detection: Detection, *, base_image: str, backend: str, gpus: bool, owner: str = ""
+    detection: Detection,
+    *,
+    base_image: str,
+    backend: str,
+    gpus: bool,
+    owner: str = "",
+    torch_index: str = "",
 ) -> Need:
-    """Return a project's demands on its environment."""
+    """Return a project's demands on its environment.
+
+    Args:
+        detection: what was detected.
+        base_image: the operator's base image.
+        backend: "docker" or "process".
+        gpus: whether trainings get GPUs.
+        owner: the project at its trust level.
+        torch_index: the operator's index of PyTorch's own builds.
+
+    Raises:
+        UsageError: `torch_index` is no address that can be used.
+    """
     python = detection.environment.python
     usual = ""
     if backend == "docker" and python != images.PYTHON:
@@ -121,6 +151,9 @@ def need(
         usual_base_image=usual if usual != base_image else "",
         backend=backend,
         gpus=gpus,
+        torch_index=torch_builds.address(
+            torch_index, gpus=gpus, cuda=gpu.cuda_version() if torch_index and gpus else ""
+        ),
         owner=owner,
     )
 
@@ -181,6 +214,7 @@ def replace_known_faults(demand: Need) -> Answer:
     notes = (*found.notes, *unmet)
     if demand.gpus:
         environment = images.on_gpu(environment)
+    environment = _with_torch_builds(environment, demand)
     has_it = f"python:{python}" in demand.base_image
     if demand.backend == "docker" and python != images.PYTHON and not has_it:
         notes = (
@@ -189,6 +223,19 @@ def replace_known_faults(demand: Need) -> Answer:
             " there is",
         )
     return Answer(environment=environment, notes=notes)
+
+
+def _with_torch_builds(environment: Environment, demand: Need) -> Environment:
+    """Return the environment with PyTorch's builds from the operator's index, if it has PyTorch.
+
+    Libraries for GPUs that a list of installed distributions has are left out where no GPU is.
+    """
+    lines = environment.requirements
+    if not torch_builds.wants_any([requirement.name_of(line) for line in lines]):
+        return environment
+    if not demand.gpus:
+        lines = tuple(torch_builds.without_gpu_libraries(lines))
+    return replace(environment, requirements=lines, torch_index=demand.torch_index)
 
 
 def _of_this_machine(wanted: str) -> tuple[str, tuple[str, ...]]:
@@ -242,6 +289,9 @@ def make(demand: Need, *, engine: Engine, home: Path, observer: Observer) -> Ima
     image = plan(demand, home=home)
     if engine.has(image) and (_recall(demand, home) is not None or _is_rows(image, demand)):
         return replace(image, built=True)
+    advice = torch_advice(image, demand)
+    if advice and platform.machine() == "x86_64":
+        observer(events.warning(advice))
     unprobed = {name for group in tables.tables()["unprobed"].values() for name in group}
     probed = [name for name in demand.imports if name not in unprobed]
     apt = demand.backend == "docker"
@@ -301,6 +351,18 @@ def _needed(demand: Need) -> set[str]:
     }
 
 
+def torch_advice(image: Image, demand: Need) -> str:
+    """Return what an index of PyTorch's own builds would save; "" if nothing."""
+    environment = image.environment
+    named = {requirement.name_of(line) for line in environment.requirements}
+    if demand.gpus or environment.torch_index or not torch_builds.wants_any(named):
+        return ""
+    return (
+        "PyTorch is installed for GPUs, and there is none: builds for processors would save about"
+        " 4 GB. Name their index with torch_index (docs/environments.md)"
+    )
+
+
 def _built(image: Image, demand: Need, *, engine: Engine, observer: Observer) -> Image:
     number = 1
     while True:
@@ -315,7 +377,7 @@ def _built(image: Image, demand: Need, *, engine: Engine, observer: Observer) ->
                 continue
             source = None if installer_log.trouble(error.log) else with_source(image, error.log)
             if source is None:
-                source = without_lock(image, error.log)
+                source = without_lock(image, error.log) or without_torch_index(image, error.log)
             if source is not None:
                 observer(events.warning(source.notes[-1]))
                 image = source
@@ -384,6 +446,23 @@ def without_lock(image: Image, log: str) -> Image | None:
         " are taken instead"
     )
     return _changed(image, [note], unlocked=True)
+
+
+def without_torch_index(image: Image, log: str) -> Image | None:
+    """Return the image with PyTorch from the usual index, or None if its own one has what it needs.
+
+    Args:
+        image: the image that could not be built.
+        log: the installer's output.
+    """
+    missing = installer_log.without_torch(log) if images.torch_lines(image.environment) else ""
+    if not missing:
+        return None
+    note = (
+        f"the index that torch_index names does not have {missing}: the builds of the usual index"
+        " are taken"
+    )
+    return _changed(image, [note], torch_index="")
 
 
 def with_source(image: Image, log: str) -> Image | None:

@@ -102,6 +102,32 @@ def test_what_an_image_lacks_is_added_and_no_secret_stays(
     )
 
 
+def test_only_pytorch_comes_from_its_own_index(
+    engine: DockerEngine, index: PackageIndex, tmp_path: Path
+) -> None:
+    index.add("torch", "9.0", requires="nvidia-cublas")
+    index.add("torchvision", "9.0", requires="torch==9.0")
+    index.add("sympy")
+    index.add("acme_vision", requires="torchvision")
+    mirror = PackageIndex(password="")
+    mirror.add("torch", "9.0+cpu", requires="sympy")
+    mirror.add("torchvision", "9.0+cpu", requires="torch==9.0")
+    mirror.add("sympy", "99.0")
+    host = os.environ["PIP_TRUSTED_HOST"]
+    need = resolution.Need(
+        environment=own_environment("torch", "acme_vision"),
+        imports=("torch", "torchvision", "sympy", "acme_vision"),
+        base_image="python:3.11-slim",
+        torch_index=f"{mirror.url(host)}cpu",
+    )
+    image = resolution.make(need, engine=engine, home=tmp_path, observer=lambda event: None)
+    mirror.close()
+    listed = docker("run", "--rm", "--entrypoint", "pip", image.tag, "list", "--format=freeze")
+    assert {"torch==9.0+cpu", "torchvision==9.0+cpu", "sympy==1.0"} <= set(listed.split())
+    pages = {path for path in mirror.paths if path.startswith("/simple/")}
+    assert {path.strip("/").split("/")[-1] for path in pages} == {"torch", "torchvision"}
+
+
 def found_in_layers(saved: Path, word: bytes) -> bool:
     """Whether a word is in a name or the contents of any file of any layer, or in the image's own
     configuration.

@@ -4,10 +4,14 @@ from __future__ import annotations
 
 import json
 import os
+import platform
+import re
 import signal
 import subprocess
 import sys
 import threading
+from collections.abc import Iterator
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -15,8 +19,9 @@ import pytest
 from servers.packages import PackageIndex
 
 from mlops_lib import event_log
-from mlops_lib.engine import venv
+from mlops_lib.engine import programs, venv
 from mlops_lib.engine.process import ProcessEngine
+from mlops_lib.environments import torch_builds
 from mlops_lib.errors import ImageError, TrainingError
 from mlops_lib.pipeline import stages
 from mlops_lib.pipeline.job import prepare
@@ -190,3 +195,89 @@ def spec(image: Image) -> str:
             digest="0", name="one", project="/", entry="x.py", backend="process", image=image
         ).to_json()
     )
+
+
+@pytest.fixture
+def torch_mirror(index: PackageIndex) -> Iterator[PackageIndex]:
+    """A mirror of PyTorch's index beside the usual one, which has the builds for GPUs.
+
+    It has names of others too, in releases that an installer would prefer.
+    """
+    mirror = PackageIndex(password="")
+    index.add("torch", "9.0", requires="nvidia-cublas")
+    index.add("torch", "9.1", requires="nvidia-cublas")
+    index.add("torchvision", "9.0", requires="torch==9.0")
+    index.add("nvidia_cublas")
+    index.add("sympy")
+    index.add("acme_vision", requires="torchvision")
+    mirror.add("torch", "9.0+cpu", requires="sympy")
+    mirror.add("torchvision", "9.0+cpu", requires="torch==9.0")
+    for name in ("sympy", "acme_vision", "acme_tool", "nvidia_cublas"):
+        mirror.add(name, "99.0")
+    yield mirror
+    mirror.close()
+
+
+def with_installer(name: str, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Leave only one of the installers to be found."""
+    uv = Path(sys.executable).with_name("uv")
+    if name == "pip":
+        monkeypatch.setattr(programs, "find", lambda wanted: None)
+        return
+    if not uv.exists():
+        pytest.skip("no uv beside this Python")
+    monkeypatch.setenv("PATH", f"{uv.parent}:{os.environ['PATH']}")
+
+
+def installed(image: Image, home: Path) -> dict[str, str]:
+    folder = venv.place(home, image.environment)
+    pattern = re.compile(r"(\w+)-(.+)\.dist-info")
+    names = (place.name for place in folder.glob("lib/python*/site-packages/*.dist-info"))
+    return {found[1]: found[2] for found in map(pattern.fullmatch, names) if found}
+
+
+@pytest.mark.parametrize("installer", ["pip", "uv"])
+def test_only_pytorch_comes_from_its_own_index(
+    installer: str,
+    index: PackageIndex,
+    torch_mirror: PackageIndex,
+    tmp_path: Path,
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    with_installer(installer, monkeypatch)
+    mirror = torch_builds.address(torch_mirror.url().replace("/simple/", "/whl"), gpus=False)
+    need = asked("torch", "acme_vision", "acme_tool", imports=("torch", "acme_vision"))
+    need = replace(need, torch_index=mirror)
+    engine, told = ProcessEngine(home=str(tmp_path)), []
+    image = resolution.make(need, engine=engine, home=tmp_path, observer=told.append)
+    have = installed(image, tmp_path)
+    assert have["torch"] == "9.0+cpu"
+    assert have["torchvision"] == "9.0+cpu", "what others need of PyTorch comes from there too"
+    assert (have["sympy"], have["acme_vision"], have["acme_tool"]) == ("1.0", "1.0", "1.0")
+    assert "nvidia_cublas" not in have
+    pages = {path for path in torch_mirror.paths if path.startswith("/whl/")}
+    assert {path.strip("/").split("/")[-1] for path in pages} <= {"torch", "torchvision"}
+    assert {path.strip("/").split("/")[1] for path in pages} == {"cpu"}
+    assert not any("4 GB" in str(event) for event in told)
+
+
+def test_an_index_without_the_release_falls_back_to_the_usual_one_and_says_so(
+    index: PackageIndex, torch_mirror: PackageIndex, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    with_installer("uv", monkeypatch)
+    monkeypatch.setattr(platform, "machine", lambda: "x86_64")
+    need = replace(asked("torch==9.1"), torch_index=torch_mirror.url().rstrip("/") + "/cpu")
+    engine, told = ProcessEngine(home=str(tmp_path)), []
+    image = resolution.make(need, engine=engine, home=tmp_path, observer=told.append)
+    assert installed(image, tmp_path)["torch"] == "9.1"
+    assert any("does not have torch==9.1" in note for note in image.notes)
+
+
+def test_builds_for_gpus_without_any_are_said_to_cost_disk(
+    index: PackageIndex, torch_mirror: PackageIndex, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    with_installer("uv", monkeypatch)
+    monkeypatch.setattr(platform, "machine", lambda: "x86_64")
+    engine, told = ProcessEngine(home=str(tmp_path)), []
+    resolution.make(asked("torch"), engine=engine, home=tmp_path, observer=told.append)
+    assert sum("would save about 4 GB" in str(event) for event in told) == 1

@@ -14,6 +14,7 @@ import threading
 import zipfile
 from collections.abc import Mapping
 from pathlib import Path
+from urllib.parse import unquote
 
 SECRET = "tr0ub4dor-and-3"
 
@@ -21,8 +22,9 @@ SECRET = "tr0ub4dor-and-3"
 class PackageIndex:
     """A simple index (PEP 503) that serves small wheels, wants a password, and can be made to wait."""
 
-    def __init__(self) -> None:
+    def __init__(self, *, password: str = SECRET) -> None:
         self._scheme = "http"
+        self._password = password
         self.wheels: dict[str, bytes] = {}
         self.passwords: set[str] = set()
         self.paths: list[str] = []
@@ -50,7 +52,8 @@ class PackageIndex:
         return int(self._server.server_address[1])
 
     def url(self, host: str = "127.0.0.1") -> str:
-        return f"{self._scheme}://builder:{SECRET}@{host}:{self.port}/simple/"
+        user = f"builder:{self._password}@" if self._password else ""
+        return f"{self._scheme}://{user}{host}:{self.port}/simple/"
 
     def encrypt(self, folder: Path) -> Path:
         """From now on it answers by TLS only; the bundle of certificates that trusts it."""
@@ -124,9 +127,9 @@ class PackageIndex:
         given = request.headers.get("Authorization", "").removeprefix("Basic ")
         password = base64.b64decode(given).decode().partition(":")[2]
         self.passwords.add(password)
-        parts = request.path.strip("/").split("/")
+        parts = unquote(request.path).strip("/").split("/")
         self.paths.append(request.path)
-        if password != SECRET:
+        if password != self._password:
             self._send(request, 401, b"")
         elif parts[0] == "files" and parts[-1] in self.wheels:
             if request.command == "GET":

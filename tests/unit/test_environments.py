@@ -17,8 +17,17 @@ import pytest
 
 from mlops_lib.detection import detect
 from mlops_lib.engine import import_check
-from mlops_lib.environments import images, installer_log, placeholder_wheels, requirement, tables
-from mlops_lib.errors import ImageError
+from mlops_lib.environments import (
+    images,
+    installer_log,
+    locks,
+    mend,
+    placeholder_wheels,
+    requirement,
+    tables,
+    torch_builds,
+)
+from mlops_lib.errors import ImageError, UsageError
 from mlops_lib.provisioning import resolution
 from mlops_lib.records import Environment, Image
 from mlops_lib.testing import FakeEngine
@@ -395,3 +404,68 @@ def test_a_python_without_its_base_image_falls_back_and_says_so(tmp_path: Path) 
     named = replace(need, base_image="python:3.12-slim", usual_base_image="")
     with pytest.raises(ImageError):
         resolution.make(named, engine=engine, home=home, observer=lambda event: None)
+
+
+@pytest.mark.parametrize(
+    ("lines", "wanted"),
+    [
+        (
+            ("torch==2.3.1", "torchvision", "torchaudio"),
+            {"torchvision==0.18.*", "torchaudio==2.3.*"},
+        ),
+        (("torchvision==0.18.0", "torch"), {"torch==2.3.*", "torchvision==0.18.0"}),
+        (("torch==2.3.1", "torchvision==0.17.0"), {"torch==2.3.1", "torchvision==0.18.*"}),
+        (("torch==2.3.1", "torchvision>=0.16"), {"torch==2.3.1", "torchvision>=0.16"}),
+        (("torch==2.14.0", "torchaudio", "torchvision"), {"torchaudio", "torchvision==0.29.*"}),
+        (("torch", "torchvision"), {"torch", "torchvision"}),
+    ],
+)
+def test_pytorch_is_a_matched_set(lines: tuple[str, ...], wanted: set[str]) -> None:
+    found = mend.mend(lines, row=images.row_of("pytorch"))
+    assert wanted <= set(found.lines)
+
+
+@pytest.mark.parametrize(
+    ("index", "gpus", "cuda", "used"),
+    [
+        ("", False, "", ""),
+        ("https://torch.example/whl", False, "", "https://torch.example/whl/cpu"),
+        ("https://torch.example/whl/", True, "12.7", "https://torch.example/whl/cu126"),
+        ("https://torch.example/whl", True, "14.2", "https://torch.example/whl/cu132"),
+        ("https://torch.example/whl", True, "10.2", ""),
+        ("https://torch.example/whl", True, "", ""),
+        ("https://torch.example/whl/cu121", False, "", "https://torch.example/whl/cu121"),
+    ],
+)
+def test_the_gpus_choose_pytorchs_build(index: str, gpus: bool, cuda: str, used: str) -> None:
+    assert torch_builds.address(index, gpus=gpus, cuda=cuda) == used
+
+
+@pytest.mark.parametrize(
+    "index",
+    ["torch.example/whl", "https://me:secret@torch.example/whl", "https://a b/whl", "file:///x"],
+)
+def test_an_address_for_pytorch_is_plain(index: str) -> None:
+    with pytest.raises(UsageError, match="torch_index"):
+        torch_builds.address(index, gpus=False)
+
+
+def test_a_row_without_gpus_keeps_its_lock_but_for_pytorch() -> None:
+    row = images.row_of("pytorch")
+    environment = Environment(
+        name="pytorch",
+        framework="pytorch",
+        family="cnn",
+        requirements=row,
+        torch_index="https://torch.example/whl/cpu",
+    )
+    text = images.locks_of(environment)["family"]["x86_64"]
+    names = set(locks.versions(text))
+    assert "pandas" in names
+    assert not any(name in torch_builds.NAMES or torch_builds.is_for_gpus(name) for name in names)
+    assert text.count("--hash=") < images.locks_of(replace(environment, torch_index=""))["family"][
+        "x86_64"
+    ].count("--hash=")
+    locked = images.releases("pytorch")["torch"]
+    assert images.torch_lines(environment) == [f"torch=={locked}"]
+    assert "torch" in images.plan(environment).dockerfile.partition("framework.txt")[0]
