@@ -416,7 +416,7 @@ def test_a_python_without_its_base_image_falls_back_and_says_so(tmp_path: Path) 
         (("torchvision==0.18.0", "torch"), {"torch==2.3.*", "torchvision==0.18.0"}),
         (("torch==2.3.1", "torchvision==0.17.0"), {"torch==2.3.1", "torchvision==0.18.*"}),
         (("torch==2.3.1", "torchvision>=0.16"), {"torch==2.3.1", "torchvision>=0.16"}),
-        (("torch==2.14.0", "torchaudio", "torchvision"), {"torchaudio", "torchvision==0.29.*"}),
+        (("torch==2.14.0", "torchaudio", "torchvision"), {"torch==2.14.0", "torchvision==0.29.*"}),
         (("torch", "torchvision"), {"torch", "torchvision"}),
     ],
 )
