@@ -402,7 +402,7 @@ def patch_iterators(iterator_class: Any, active: Callable[[], Any]) -> None:
         fit = active()
         if fit is None:
             return init(self, *args, **kwargs)  # type: ignore[no-any-return]
-        order: DataOrder = fit.order
+        order: DataOrder = fit.data.order
         own_shuffle = (
             _shuffled_by(order)
             if order.own and kwargs.get("shuffle") is True
@@ -410,15 +410,15 @@ def patch_iterators(iterator_class: Any, active: Callable[[], Any]) -> None:
         )
         # Validation data may draw when it is first examined; those draws came before the
         # checkpoint, and must not happen a second time.
-        before = rng.capture_python() if order.iterators and fit.state is not None else None
+        before = rng.capture_python() if order.iterators and fit.resume.state is not None else None
         with own_shuffle:
             init(self, *args, **kwargs)
         _track(self, order, kwargs.get("x"))
         if before is not None:
             with fit.context.journal.guard("restore validation order"):
                 rng.restore_python(before)
-                fit.restore_data("validation")
-                positions = fit.state["order"]["iterators"]
+                fit.resume.restore_data("validation")
+                positions = fit.resume.state["order"]["iterators"]
                 if len(positions) > 1:
                     self._num_batches = positions[1]["batches"]
         return None
@@ -426,7 +426,7 @@ def patch_iterators(iterator_class: Any, active: Callable[[], Any]) -> None:
     @functools.wraps(enumerate_)
     def enumerate_iterator(self: Any) -> Any:
         fit = active()
-        if fit is None or not fit.order.iterators or self is not fit.order.iterators[0]:
+        if fit is None or not fit.data.order.iterators or self is not fit.data.order.iterators[0]:
             return enumerate_(self)
         return _enumerate(self, enumerate_(self), fit)
 
@@ -459,7 +459,7 @@ def _track(iterator: Any, order: DataOrder, x: Any) -> None:
 
 def _enumerate(iterator: Any, source: Any, fit: Any) -> Any:
     """Yield the steps of one epoch, without those made before the checkpoint."""
-    order: DataOrder = fit.order
+    order: DataOrder = fit.data.order
     if (
         iterator._current_iterator is None
         or iterator.steps_per_epoch is None
@@ -471,11 +471,11 @@ def _enumerate(iterator: Any, source: Any, fit: Any) -> Any:
             rng.capture_python() if iterator._mlops_python and iterator.steps_per_epoch else None
         )
         iterator._mlops_first = {"number": number, "random": python, "epoch": order.current_epoch}
-    steps = fit.steps_to_skip()
+    steps = fit.resume.steps_to_skip()
     by_tensorflow = pipeline(iterator) is not None
     for begin, end, batches in source:
         if begin >= steps:
-            if fit.resume_point is not None:
+            if fit.resume.point is not None:
                 if (
                     type(iterator).__next__
                     is sys.modules["keras.src.trainers.epoch_iterator"].EpochIterator.__next__
@@ -485,28 +485,28 @@ def _enumerate(iterator: Any, source: Any, fit: Any) -> Any:
                     batches = itertools.chain(
                         list(itertools.islice(batches, end + 1 - begin)), batches
                     )
-                consumes_rng = fit.reading_consumes_rng(
+                consumes_rng = fit.resume.reading_consumes_rng(
                     python=iterator._mlops_python, passed_over=True
                 )
                 with fit.context.journal.guard("resume within an epoch"):
-                    fit.enter_epoch(consumes_rng=consumes_rng)
+                    fit.resume.enter_epoch(consumes_rng=consumes_rng)
             yield begin, end, batches
-        elif end + 1 >= steps and fit.resumes_after_steps:
-            fit.consumes_rng = fit.reading_consumes_rng(
+        elif end + 1 >= steps and fit.resume.is_after_steps:
+            fit.resume.consumes_rng = fit.resume.reading_consumes_rng(
                 python=iterator._mlops_python, passed_over=begin > 0
             )
             yield begin, end, batches
         elif end + 1 < steps or not by_tensorflow:
             pass_over(batches, end + 1 - begin)
         else:
-            consumes_rng = fit.reading_consumes_rng(
+            consumes_rng = fit.resume.reading_consumes_rng(
                 python=iterator._mlops_python, passed_over=begin > 0
             )
             # Train on the last skipped step: on TensorFlow it creates all variables of the fit
             # (optimizer slots, counters). Their values are restored right after.
             fit.model.train_function(batches)
             with fit.context.journal.guard("resume within an epoch"):
-                fit.enter_epoch(consumes_rng=consumes_rng)
+                fit.resume.enter_epoch(consumes_rng=consumes_rng)
 
 
 def data_seeds(dataset: Any) -> "set[int]":

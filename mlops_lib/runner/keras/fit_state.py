@@ -258,25 +258,6 @@ def restore(
     return [*state["lost"], *lost]
 
 
-def suppress_headers(callbacks: List[Any]) -> List[Any]:
-    """Make CSVLoggers append to their restored files; return their settings."""
-    loggers = [
-        (callback, callback.append_header)
-        for callback in callbacks
-        if type(callback).__name__ == "CSVLogger"
-    ]
-    for logger, _ in loggers:
-        # The file is restored with its header. `on_train_begin` would write another one in its
-        # middle.
-        logger.append_header = False
-        logger.writer = None
-        # The legacy Keras opens the file by TensorFlow, which keeps its own position in it.
-        if not isinstance(logger.csv_file, io.IOBase):
-            logger.csv_file.close()
-            logger.csv_file = type(logger.csv_file)(logger.filename, "a")
-    return loggers
-
-
 def flush_writers(callbacks: List[Any]) -> None:
     """Flush the writers of TensorBoard callbacks."""
     for callback in callbacks:

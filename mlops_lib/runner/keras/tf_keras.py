@@ -37,15 +37,15 @@ class LegacyFit(Fit):
 
     def start_at(self, epoch: int) -> None:
         """Make the running fit begin with this epoch."""
-        self.start = (epoch, self.steps_to_skip())
-        if self.resumes_after_steps:
+        self.start = (epoch, self.resume.steps_to_skip())
+        if self.resume.is_after_steps:
             self.start = (epoch, self.last_step)
 
     @property
     def last_step(self) -> int:
         """The first step of the epoch's last execution, which has one or more steps."""
         at_once = int(self.handler._steps_per_execution.numpy())
-        return (self.steps_to_skip() - 1) // at_once * at_once
+        return (self.resume.steps_to_skip() - 1) // at_once * at_once
 
     def reset_initial_epoch(self) -> None:
         """Do nothing: the model keeps no initial epoch."""
@@ -53,7 +53,7 @@ class LegacyFit(Fit):
     @property
     def handler(self) -> Any:
         """The handler that reads the training data, or None."""
-        return self.order.iterators[0] if self.order.iterators else None
+        return self.data.order.iterators[0] if self.data.order.iterators else None
 
     @property
     def steps_in_epoch(self) -> Optional[int]:
@@ -105,7 +105,11 @@ def patch_handlers(handler_class: Any) -> None:
         fit = ACTIVE_FITS[-1] if ACTIVE_FITS else None
         if fit is None:
             return init(self, x, *args, **kwargs)  # type: ignore[no-any-return]
-        before = rng.capture_python() if fit.order.iterators and fit.state is not None else None
+        before = (
+            rng.capture_python()
+            if fit.data.order.iterators and fit.resume.state is not None
+            else None
+        )
         init(self, x, *args, **kwargs)
         self._mlops_made = 0
         self._mlops_python = not data_order.is_dataset(x) and "Generator" in " ".join(
@@ -116,12 +120,12 @@ def patch_handlers(handler_class: Any) -> None:
             self._mlops_python = data_order.runs_python(dataset)
             if dataset is not x and hasattr(dataset, "__dict__"):
                 dataset.__dict__[data_order.ORIGIN] = x
-        fit.order.iterators.append(self)
+        fit.data.order.iterators.append(self)
         if before is not None:
             with fit.context.journal.guard("restore validation order"):
                 rng.restore_python(before)
-                fit.restore_data("validation")
-                positions = (fit.state or {})["order"]["iterators"]
+                fit.resume.restore_data("validation")
+                positions = (fit.resume.state or {})["order"]["iterators"]
                 if len(positions) > 1:
                     self._inferred_steps = positions[1]["batches"]
         return None
@@ -129,14 +133,14 @@ def patch_handlers(handler_class: Any) -> None:
     @functools.wraps(epochs)
     def enumerate_epochs(self: Any) -> Any:
         fit = ACTIVE_FITS[-1] if ACTIVE_FITS else None
-        if fit is None or not fit.order.iterators or self is not fit.order.iterators[0]:
+        if fit is None or not fit.data.order.iterators or self is not fit.data.order.iterators[0]:
             return epochs(self)
         return _epochs(self, epochs(self), fit)
 
     @functools.wraps(steps)
     def steps_(self: Any) -> Any:
         fit = ACTIVE_FITS[-1] if ACTIVE_FITS else None
-        if fit is None or not fit.order.iterators or self is not fit.order.iterators[0]:
+        if fit is None or not fit.data.order.iterators or self is not fit.data.order.iterators[0]:
             return steps(self)
         return _steps(self, steps(self), fit)
 
@@ -166,25 +170,29 @@ def position(handler: Any) -> Dict[str, Any]:
 
 def _epochs(handler: Any, source: Any, fit: Any) -> Any:
     """Yield the epochs of a fit with their iterators, past the elements read before."""
-    if fit.state is not None:
-        order = fit.state["begin"]["order"] if fit.state["step"] else fit.state["order"]
+    if fit.resume.state is not None:
+        order = (
+            fit.resume.state["begin"]["order"]
+            if fit.resume.state["step"]
+            else fit.resume.state["order"]
+        )
         with fit.context.journal.guard("restore order"):
             saved: Dict[str, Any] = order["iterators"][0]
             handler._inferred_steps = saved["batches"]
             if saved["limited"]:
                 handler._mlops_made = saved["steps"]
                 _Once(handler, _advanced(handler, saved["steps"]))
-            if not saved["limited"] and fit.state["step"] and "x" in order["made"]:
+            if not saved["limited"] and fit.resume.state["step"] and "x" in order["made"]:
                 # The handler creates the iterator of the resumed epoch itself.
                 order = {
                     **order,
                     "made": {**order["made"], "x": order["made"]["x"] - 1},
                 }
-            fit.order.restore(order, moves=False)
+            fit.data.order.restore(order, moves=False)
             if not saved["limited"]:
                 # The unused first iterator is among those just created.
                 _Once(handler, iter(()))
-                if not fit.state["step"]:
+                if not fit.resume.state["step"]:
                     handler._adapter.on_epoch_end()
     for epoch, iterator in source:
         if handler._adapter.should_recreate_iterator():
@@ -224,24 +232,24 @@ def _advanced(handler: Any, steps: int) -> Any:
 
 def _steps(handler: Any, source: Any, fit: Any) -> Any:
     """Yield the steps of one epoch, without those made before the checkpoint."""
-    skipped = fit.steps_to_skip()
-    if skipped and fit.resumes_after_steps:
+    skipped = fit.resume.steps_to_skip()
+    if skipped and fit.resume.is_after_steps:
         skipped = fit.last_step
         data_order.pass_over(handler._mlops_iterator, skipped)
-        fit.consumes_rng = fit.reading_consumes_rng(
+        fit.resume.consumes_rng = fit.resume.reading_consumes_rng(
             python=handler._mlops_python, passed_over=skipped > 0
         )
         handler._mlops_made += skipped
     elif skipped:
         data_order.pass_over(handler._mlops_iterator, skipped - 1)
-        consumes_rng = fit.reading_consumes_rng(
+        consumes_rng = fit.resume.reading_consumes_rng(
             python=handler._mlops_python, passed_over=skipped > 1
         )
         # Training on the last skipped step creates all variables of the fit; their values are
         # restored right after.
         fit.model.train_function(handler._mlops_iterator)
         with fit.context.journal.guard("resume within an epoch"):
-            fit.enter_epoch(consumes_rng=consumes_rng)
+            fit.resume.enter_epoch(consumes_rng=consumes_rng)
         handler._mlops_made += skipped
     for step in source:
         yield step
