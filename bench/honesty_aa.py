@@ -24,7 +24,7 @@ from collections.abc import Iterator
 from pathlib import Path
 
 from bench.search_tasks import TASKS
-from mlops_lib.gate import verdicts
+from mlops_lib import intervals
 from mlops_lib.runner import protocol
 
 LIMIT = 0.05
@@ -127,7 +127,7 @@ def above_the_truth(chance: random.Random) -> bool:
     for looks in range(1, protocol.MOST_LOOKS + 1):
         share = sum(chance.random() < bar for _ in range(examples)) / examples
         if share >= bar or looks == protocol.MOST_LOOKS:
-            return verdicts.wilson(share, examples, looks=looks)[0] > bar
+            return intervals.wilson(share, examples, looks=looks)[0] > bar
     raise AssertionError("unreachable")
 
 
@@ -135,7 +135,7 @@ def _show(what: str, claims: int, of: int) -> bool:
     """Print a rate with its interval; return whether it keeps the limit."""
     if not of:
         return True
-    low, high = verdicts.wilson(claims / of, of)
+    low, high = intervals.wilson(claims / of, of)
     kept = claims / of <= LIMIT
     print(
         f"{what}: {claims} of {of} ({claims / of:.1%}, 95 % interval {low:.1%} to {high:.1%}; limit {LIMIT:.0%}"

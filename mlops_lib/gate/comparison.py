@@ -12,12 +12,11 @@ import math
 from collections.abc import Mapping
 from typing import Any
 
+from mlops_lib import intervals
 from mlops_lib.records import Baseline, Comparison, ModelVersion
 from mlops_lib.runner import protocol
 
 ALPHA = 0.05
-LEVEL_Z = 1.6448536269514722
-"""Normal quantile of a two-sided 90 % interval."""
 MOST_EXAMPLES = 1 << 40
 EXACT = 100_000
 """Most disagreements for which the binomial sum is computed term by term."""
@@ -130,7 +129,9 @@ def _test_result(claim: Any, *, grows: bool) -> dict[str, Any] | None:
         if None in cells or not sum(filter(None, cells)):
             return None
         both, new, champion, neither = (int(cell or 0) for cell in cells)
-        difference, interval = paired_difference(new, champion, both + new + champion + neither)
+        difference, interval = intervals.paired_difference(
+            new, champion, both + new + champion + neither
+        )
         p_value = mcnemar(new, champion)
         examples = both + new + champion + neither
     else:
@@ -187,23 +188,6 @@ def mcnemar(only_new: int, only_champion: int) -> float:
         # C(n, k + 1) = C(n, k) (n - k) / (k + 1); in logarithms, for 2 ** -n underflows.
         log_term += math.log((count - losses) / (losses + 1)) if losses < count else 0.0
     return min(1.0, math.fsum(terms))
-
-
-def paired_difference(
-    only_new: int, only_champion: int, examples: int
-) -> tuple[float, tuple[float, float]]:
-    """Return the difference of two paired proportions and its 90 % interval.
-
-    Half an example is added to each cell of the table, because the plain interval is too short for
-    few examples (Agresti and Min, Statistics in Medicine 24, 2005).
-    """
-    difference = (only_new - only_champion) / examples
-    new = only_new + 0.5
-    champion = only_champion + 0.5
-    count = examples + 2
-    middle = (new - champion) / count
-    spread = LEVEL_Z * math.sqrt(max(new + champion - (new - champion) ** 2 / count, 0.0)) / count
-    return difference, (max(-1.0, middle - spread), min(1.0, middle + spread))
 
 
 def describe(comparison: Comparison, *, metric: str) -> str:

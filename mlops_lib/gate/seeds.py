@@ -16,29 +16,10 @@ from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Literal
 
-from mlops_lib import atomic
+from mlops_lib import atomic, intervals
 from mlops_lib.gate.reasons import reason
 from mlops_lib.records import Seeds, SeedValue, Verdict
 from mlops_lib.runner import protocol
-
-STUDENT = (
-    12.706,
-    4.303,
-    3.182,
-    2.776,
-    2.571,
-    2.447,
-    2.365,
-    2.306,
-    2.262,
-    2.228,
-    2.201,
-    2.179,
-    2.160,
-    2.145,
-    2.131,
-)
-"""Two-sided 95 % quantiles of Student's t with 1, 2, … degrees of freedom."""
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -140,10 +121,7 @@ def summary(
     numbers = [value for value in values.values() if value is not None]
     mean = statistics.fmean(numbers)
     spread = statistics.stdev(numbers)
-    freedom = len(numbers) - 1
-    # From there on the normal quantile is less than a tenth smaller.
-    quantile = STUDENT[freedom - 1] if freedom <= len(STUDENT) else 1.96
-    half = quantile * spread / math.sqrt(len(numbers))
+    half = intervals.half_width_of_mean(spread, len(numbers))
     if own.interval is not None:
         # Independent uncertainties add in squares.
         half = math.hypot(half, (own.interval[1] - own.interval[0]) / 2)

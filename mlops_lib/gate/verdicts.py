@@ -6,14 +6,12 @@ bar is about, and returns a `Verdict`. A rejected model is an answer, not an err
 
 from __future__ import annotations
 
-import math
-import statistics
 from collections.abc import Mapping, Sequence
 from dataclasses import KW_ONLY, dataclass
 from pathlib import Path
 from typing import Any, Literal
 
-from mlops_lib import atomic
+from mlops_lib import atomic, intervals
 from mlops_lib.gate import comparison, leakage, second_measurement
 from mlops_lib.gate.reasons import reason
 from mlops_lib.records import Baseline, Comparison, ModelVersion, Remeasured, Shown, Verdict
@@ -23,7 +21,6 @@ CLAIM_LIMIT = 8 << 20
 
 NUMBERS_SHOWN = 8
 """Most numbers listed in a reason if none of them is an accuracy."""
-CONFIDENCE = 0.95
 SELECTIONS = ("disjoint", "half", "split")
 """Relations of selection examples to judged ones that keep the two apart."""
 
@@ -515,7 +512,7 @@ class _Judgement:
             or not 0 <= self.value <= 1
         ):
             return None
-        return wilson(self.value, self.examples, looks=self.search.looks)
+        return intervals.wilson(self.value, self.examples, looks=self.search.looks)
 
     def _baseline(self) -> Baseline | None:
         claimed = self.evaluation.get("baseline")
@@ -551,26 +548,3 @@ def is_no_better_than_its_baseline(verdict: Verdict) -> bool:
         return False
     worse = verdict.value if verdict.interval is None else verdict.interval[0]
     return not protocol.is_better(worse, verdict.baseline.value, verdict.mode)
-
-
-def wilson(share: float, examples: int, *, looks: int = 1) -> tuple[float, float]:
-    """Return the 95 % score interval of a proportion (Wilson 1927, JASA 22).
-
-    Several looks at the same examples share the 5 % (Bonferroni): with two looks, each interval
-    covers 97.5 %.
-
-    Args:
-        share: the observed proportion, 0 to 1.
-        examples: number of observed examples.
-        looks: number of models that have been judged on these examples.
-
-    >>> [round(end, 4) for end in wilson(0.8, 500)]
-    [0.7627, 0.8327]
-    >>> [round(end, 4) for end in wilson(0.8, 500, looks=3)]
-    [0.7539, 0.8393]
-    """
-    z = statistics.NormalDist().inv_cdf(1 - (1 - CONFIDENCE) / (2 * looks))
-    centre = share + z * z / (2 * examples)
-    spread = z * math.sqrt(share * (1 - share) / examples + z * z / (4 * examples * examples))
-    scale = 1 + z * z / examples
-    return max(0.0, (centre - spread) / scale), min(1.0, (centre + spread) / scale)

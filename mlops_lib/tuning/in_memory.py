@@ -15,7 +15,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Literal, cast
 
-from mlops_lib import atomic, config, events
+from mlops_lib import atomic, config, events, intervals
 from mlops_lib.errors import SearchError, UsageError
 from mlops_lib.events import Observer
 from mlops_lib.records import SearchResult
@@ -733,6 +733,4 @@ def _selected_hashes(place: Path) -> set[str]:
 
 
 def _interval(value: float | None, examples: int) -> tuple[float, float] | None:
-    from mlops_lib.gate.verdicts import wilson
-
-    return None if value is None or not examples else wilson(value, examples)
+    return None if value is None or not examples else intervals.wilson(value, examples)

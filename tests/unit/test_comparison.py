@@ -9,6 +9,7 @@ from typing import Any
 import pytest
 from scipy.stats import binomtest
 
+from mlops_lib import intervals
 from mlops_lib.gate import comparison, verdicts
 from mlops_lib.records import Comparison, ModelVersion, Verdict
 
@@ -30,10 +31,10 @@ def test_forged_count_takes_no_time() -> None:
 
 
 def test_interval_of_the_difference_agrees_with_the_test() -> None:
-    difference, (low, high) = comparison.paired_difference(60, 30, 600)
+    difference, (low, high) = intervals.paired_difference(60, 30, 600)
     assert difference == pytest.approx(0.05)
     assert 0 < low < difference < high
-    assert comparison.paired_difference(0, 0, 600)[1][0] < 0
+    assert intervals.paired_difference(0, 0, 600)[1][0] < 0
 
 
 TABLE = {"test": "mcnemar", "both": 500, "only_new": 60, "only_champion": 30, "neither": 10}

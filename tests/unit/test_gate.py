@@ -11,7 +11,7 @@ from typing import Any
 
 import pytest
 
-from mlops_lib import config
+from mlops_lib import config, intervals
 from mlops_lib.gate import verdicts
 from mlops_lib.gate.reasons import REASONS
 from mlops_lib.records import Shown, Verdict
@@ -53,7 +53,7 @@ def test_accepted_and_rejected_by_the_point(tmp_path: Path) -> None:
 
 def test_wilson_interval() -> None:
     # Newcombe 1998, table I: 81 of 263 gives 0.2553 to 0.3662.
-    assert verdicts.wilson(81 / 263, 263) == pytest.approx((0.2553, 0.3662), abs=5e-5)
+    assert intervals.wilson(81 / 263, 263) == pytest.approx((0.2553, 0.3662), abs=5e-5)
 
 
 def test_no_better_than_the_majority_is_undecided(tmp_path: Path) -> None:
@@ -240,7 +240,7 @@ def test_looks_share_the_error(tmp_path: Path) -> None:
     for _ in range(2000):
         for looks in range(1, protocol.MOST_LOOKS + 1):
             hits = sum(chance.random() < target for _ in range(examples)) / examples
-            if verdicts.wilson(hits, examples, looks=looks)[0] > target:
+            if intervals.wilson(hits, examples, looks=looks)[0] > target:
                 wrong += 1
                 break
     assert wrong / 2000 <= 0.05
