@@ -285,6 +285,33 @@ class Heartbeat(Event):
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
+class ImproveStarted(Event):
+    """A search in the caller's own process begins."""
+
+    kind: str = protocol.EVENT_IMPROVE
+    model: str = ""
+    """Class of the model."""
+    metric: str = ""
+    mode: str = ""
+    """max or min."""
+    target: float | None = None
+    trials: int | None = None
+    """The most that will be tried."""
+
+
+@dataclass(frozen=True, kw_only=True, slots=True)
+class TrialProgress(Event):
+    """Progress within a trial of a search in the caller's own process."""
+
+    kind: str = protocol.EVENT_PROGRESS
+    phase: str = ""
+    trial: int | None = None
+    epoch: int | None = None
+    """From 0."""
+    metrics: Mapping[str, Any] = field(default_factory=dict)
+
+
+@dataclass(frozen=True, kw_only=True, slots=True)
 class Look(Event):
     """A watch is about to look at these runs."""
 
@@ -313,9 +340,14 @@ CLASSES: dict[str, type[Event]] = {
     protocol.EVENT_BUILD: BuildOutput,
     protocol.EVENT_VERDICT: VerdictGiven,
     protocol.EVENT_HEARTBEAT: Heartbeat,
+    protocol.EVENT_IMPROVE: ImproveStarted,
+    protocol.EVENT_PROGRESS: TrialProgress,
     protocol.EVENT_LOOK: Look,
 }
 """The class for each kind of event."""
+
+HOST_EVENTS = (Attempt, Exit, Decision)
+"""Classes of the events in `attempts.jsonl`."""
 
 
 def from_json(value: Mapping[str, Any]) -> Event:

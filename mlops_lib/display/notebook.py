@@ -14,7 +14,16 @@ from typing import Any
 
 from mlops_lib.display.html import LINES, Fragment, escaped, meter, trials_table
 from mlops_lib.display.terminal import Plain, Terminal, View, describe, numbers
-from mlops_lib.runner import protocol
+from mlops_lib.events import (
+    Epoch,
+    FitStarted,
+    ImproveStarted,
+    Stage,
+    TrialEvent,
+    TrialProgress,
+    VerdictGiven,
+    from_json,
+)
 
 REFRESH_S = 0.3
 """Shortest time in seconds between two updates of a cell's output."""
@@ -58,46 +67,38 @@ class Page:
         self._bar: tuple[int, int] = (0, 0)
         self._lines: list[str] = []
         self._trials: dict[int, Mapping[str, Any]] = {}
-        self._asked: Mapping[str, Any] = {}
+        self._request: Mapping[str, Any] = {}
 
     def __call__(self, event: dict[str, Any]) -> None:
         """Take in an event, and update the output."""
-        kind = event.get("event")
-        if kind == protocol.EVENT_PROGRESS:
-            self._progress(event)
-        elif kind == protocol.EVENT_IMPROVE:
-            self._asked = event
-            self._title = f"Improving {event['model']}"
-        elif kind == protocol.EVENT_STAGE:
-            self._title = str(event["stage"])
-            self._now = ""
-            self._bar = (0, 0)
-        elif kind == protocol.EVENT_EPOCH:
-            self._now = describe(event).strip()
-            self._bar = (int(event.get("epoch") or 0) + 1, self._bar[1])
-        elif kind == protocol.EVENT_FIT and isinstance(event.get("epochs"), int):
-            self._bar = (0, event["epochs"])
-        elif kind == protocol.EVENT_TRIAL and isinstance(event.get("trial"), dict):
-            self._trials[int(event["trial"].get("number", 0))] = event["trial"]
-            self._now = ""
-        elif line := describe(event).strip():
-            self._lines = [*self._lines, line][-LINES:]
-        self._show(
-            now=kind
-            in (
-                protocol.EVENT_STAGE,
-                protocol.EVENT_IMPROVE,
-                protocol.EVENT_TRIAL,
-                protocol.EVENT_VERDICT,
-            )
-        )
+        typed = from_json(event)
+        match typed:
+            case TrialProgress():
+                self._progress(typed)
+            case ImproveStarted():
+                self._request = event
+                self._title = f"Improving {typed.model}"
+            case Stage():
+                self._title = typed.stage
+                self._now = ""
+                self._bar = (0, 0)
+            case Epoch():
+                self._now = describe(event).strip()
+                self._bar = ((typed.epoch or 0) + 1, self._bar[1])
+            case FitStarted(epochs=int(epochs)):
+                self._bar = (0, epochs)
+            case TrialEvent() if typed.trial:
+                self._trials[int(typed.trial.get("number", 0))] = typed.trial
+                self._now = ""
+            case _:
+                line = describe(event).strip()
+                self._lines = [*self._lines, line][-LINES:] if line else self._lines
+        is_important = isinstance(typed, (Stage, ImproveStarted, TrialEvent, VerdictGiven))
+        self._show(now=is_important)
 
-    def _progress(self, event: Mapping[str, Any]) -> None:
-        if event.get("epoch") is not None:
-            self._now = (
-                f"trial {event.get('trial')}, epoch {int(event['epoch']) + 1} "
-                f" {numbers(event.get('metrics'))}"
-            )
+    def _progress(self, event: TrialProgress) -> None:
+        if event.epoch is not None:
+            self._now = f"trial {event.trial}, epoch {event.epoch + 1}  {numbers(event.metrics)}"
 
     def _show(self, *, now: bool) -> None:
         if not now and time.monotonic() - self._shown < REFRESH_S:
@@ -120,11 +121,13 @@ class Page:
         done, total = self._bar
         if total > 1:
             parts.append(meter(done / total))
-        elif self._asked and self._trials:
-            parts.append(meter(max(self._trials) / max(1, int(self._asked["trials"]))))
+        elif self._request and self._trials:
+            parts.append(meter(max(self._trials) / max(1, int(self._request["trials"]))))
         parts += [f"<p style='margin:0;opacity:.75'>{escaped(line)}</p>" for line in self._lines]
         if self._trials:
-            parts.append(trials_table([self._trials[n] for n in sorted(self._trials)], self._asked))
+            parts.append(
+                trials_table([self._trials[n] for n in sorted(self._trials)], self._request)
+            )
         return "<div>" + "".join(parts) + "</div>"
 
     def close(self) -> None:

@@ -5,13 +5,36 @@ from __future__ import annotations
 import math
 import sys
 import time
+from collections.abc import Mapping
 from typing import Any, Protocol, TextIO
 
+from mlops_lib.events import (
+    BuildOutput,
+    Decision,
+    Epoch,
+    Event,
+    FitStarted,
+    HookError,
+    ImproveStarted,
+    Note,
+    RunWarning,
+    Stage,
+    TrialEvent,
+    TrialProgress,
+    VerdictGiven,
+    from_json,
+)
 from mlops_lib.formatting import one_line, printable, sparkline
 from mlops_lib.runner import protocol
 
 EPOCH_S = 10.0
 """Seconds between two epochs in a log; the last one is always written."""
+
+
+MESSAGE_LENGTH = 500
+"""Characters of a line that holds a message."""
+LINE_LENGTH = 300
+"""Characters of a line of a build's output, or about trial 0."""
 
 
 class View(Protocol):
@@ -40,7 +63,7 @@ class Plain:
         line = describe(event)
         if not line:
             return
-        if event.get("event") == protocol.EVENT_EPOCH:
+        if isinstance(from_json(event), Epoch):
             now = time.monotonic()
             if now - self._shown < self._epoch_s:
                 self._held = line
@@ -90,37 +113,36 @@ class Terminal:
         """Show an event."""
         from rich.text import Text
 
-        kind = event.get("event")
-        fit = event.get("fit")
-        if kind == protocol.EVENT_PROGRESS:
-            self._trying = (
-                f"  trial {event.get('trial')}  {numbers(event.get('metrics'))}"
-                if event.get("metrics")
-                else self._trying
-            )
+        typed = from_json(event)
+        if self._updates_rows(typed):
             return
-        if kind == protocol.EVENT_FIT and isinstance(fit, int) and _is_of_several_epochs(event):
-            self._fits.setdefault(fit, _FitShown(fit, event.get("epochs")))
-            return
-        if kind == protocol.EVENT_EPOCH and fit in self._fits:
-            self._fits[fit].take(event)
-            return
-        if kind == protocol.EVENT_TRIAL and isinstance(event.get("trial"), dict):
-            self._trials[int(event["trial"].get("number", 0))] = event["trial"]
-            self._trying = ""
-            return
-        if kind in (protocol.EVENT_VERDICT, protocol.EVENT_IMPROVE):
-            self._is_lower_better = (event.get("verdict") or event).get("mode") == "min"
-        if kind == protocol.EVENT_STAGE:
+        if isinstance(typed, VerdictGiven):
+            self._is_lower_better = typed.verdict.get("mode") == "min"
+        elif isinstance(typed, ImproveStarted):
+            self._is_lower_better = typed.mode == "min"
+        elif isinstance(typed, Stage):
             self._settle()
         line = describe(event)
         if line:
-            self._live.console.print(
-                Text(
-                    line,
-                    style="bold" if kind in (protocol.EVENT_STAGE, protocol.EVENT_VERDICT) else "",
-                )
-            )
+            is_heading = isinstance(typed, (Stage, VerdictGiven))
+            self._live.console.print(Text(line, style="bold" if is_heading else ""))
+
+    def _updates_rows(self, event: Event) -> bool:
+        """Return whether an event only changes the rows at the bottom, which it has done then."""
+        match event:
+            case TrialProgress():
+                if event.metrics:
+                    self._trying = f"  trial {event.trial}  {numbers(event.metrics)}"
+            case FitStarted(fit=int(fit)) if _is_of_several_epochs(event):
+                self._fits.setdefault(fit, _FitShown(fit, event.epochs))
+            case Epoch(fit=int(fit)) if fit in self._fits:
+                self._fits[fit].take(event)
+            case TrialEvent() if event.trial:
+                self._trials[int(event.trial.get("number", 0))] = dict(event.trial)
+                self._trying = ""
+            case _:
+                return False
+        return True
 
     def _settle(self) -> None:
         """Print the finished fits and trials, so that the next stage begins below them."""
@@ -148,10 +170,9 @@ class Terminal:
         self._live.stop()
 
 
-def _is_of_several_epochs(event: dict[str, Any]) -> bool:
+def _is_of_several_epochs(event: FitStarted) -> bool:
     """Return whether a fit has several epochs; a loop of the script's own does not say how many."""
-    epochs = event.get("epochs")
-    return epochs > 1 if isinstance(epochs, int) else event.get("framework") == "pytorch"
+    return event.framework == "pytorch" if event.epochs is None else event.epochs > 1
 
 
 class _FitShown:
@@ -161,14 +182,13 @@ class _FitShown:
         self.number = number
         self.epochs = epochs
         self.done = 0
-        self.metrics: dict[str, Any] = {}
+        self.metrics: Mapping[str, Any] = {}
         self.curve: list[float] = []
         self.name = ""
 
-    def take(self, event: dict[str, Any]) -> None:
-        self.done = int(event["epoch"]) + 1
-        found = event.get("metrics")
-        self.metrics = found if isinstance(found, dict) else {}
+    def take(self, event: Epoch) -> None:
+        self.done = (event.epoch or 0) + 1
+        self.metrics = event.metrics
         if not self.name:
             names = [n for n, v in self.metrics.items() if isinstance(v, (int, float))]
             wanted = (
@@ -243,10 +263,8 @@ class _Nowhere:
         pass
 
 
-def numbers(metrics: Any) -> str:
+def numbers(metrics: Mapping[str, Any]) -> str:
     """Return metrics as `loss 0.123  accuracy 0.95`."""
-    if not isinstance(metrics, dict):
-        return ""
     shown = [
         f"{k} {v:.4g}" if isinstance(v, float) else f"{k} {v}"
         for k, v in metrics.items()
@@ -255,57 +273,54 @@ def numbers(metrics: Any) -> str:
     return printable("  ".join(shown))[:200]
 
 
-def describe(event: dict[str, Any]) -> str:
+def describe(event: Mapping[str, Any]) -> str:
     """Return an event as one line; "" for an event that is not shown."""
-    return one_line(_described(event))
+    typed = from_json(event)
+    return "" if typed.past else one_line(printable(_described(typed)))
 
 
-def _described(event: dict[str, Any]) -> str:
-    kind = event.get("event")
-    if event.get("past"):
-        return ""
-    if kind == protocol.EVENT_STAGE:
-        return f"== {event['stage']}"
-    if kind == protocol.EVENT_EPOCH:
-        return (
-            f"   fit {event.get('fit')} epoch {int(event.get('epoch', 0)) + 1} "
-            f" {numbers(event.get('metrics'))}"
-        )
-    if kind == protocol.EVENT_FIT:
-        return printable(f"   fit {event.get('fit')}: {event.get('model')}, {event.get('state')}")
-    if kind == protocol.EVENT_TRIAL:
-        trial = event.get("trial")
-        if not isinstance(trial, dict) or trial.get("state") == "running":
+def _described(event: Event) -> str:
+    match event:
+        case Stage():
+            return f"== {event.stage}"
+        case Epoch():
+            numbers_now = numbers(event.metrics)
+            return f"   fit {event.fit} epoch {(event.epoch or 0) + 1}  {numbers_now}"
+        case FitStarted():
+            return f"   fit {event.fit}: {', '.join(filter(None, (event.model, event.state)))}"
+        case TrialEvent():
+            return _trial_described(event.trial)
+        case Decision(do=do) if do not in (protocol.DO_FINISH, ""):
+            worker = event.fields.get("worker")
+            whose = "" if worker is None else f"worker {worker}: "
+            return f"   watchdog: {whose}{do} ({event.why})"
+        case Note():
+            return f"   {event.message}"[:MESSAGE_LENGTH]
+        case RunWarning():
+            return f"   warning: {event.message}"[:MESSAGE_LENGTH]
+        case HookError():
+            return f"   injected code failed in {event.hook}: {event.message}"[:MESSAGE_LENGTH]
+        case BuildOutput():
+            return f"   {event.line}"[:LINE_LENGTH]
+        case ImproveStarted():
+            return f"== improve {event.model}: {event.metric} {event.target or 0.0:g}"
+        case VerdictGiven():
+            reasons = "; ".join(event.verdict["reasons"])
+            return f"== verdict: {event.verdict['verdict']}. {reasons}"
+        case _:
             return ""
-        score = trial.get("score")
-        words = "; ".join(map(str, trial.get("edits") or ["as written"]))
-        shown = f"{score:.4f}" if isinstance(score, float) else str(trial.get("state"))
-        if shown == "finished":  # trial 0, which has seen what the others are scored on
-            return printable(f"   trial {trial.get('number')}: {trial.get('message') or words}")[
-                :300
-            ]
-        why = (
-            f": {trial['message']}"
-            if trial.get("state") in ("failed", "invalid") and trial.get("message")
-            else ""
-        )
-        return printable(f"   trial {trial.get('number')}: {shown}  {words}{why}")[:500]
-    if kind == protocol.EVENT_DECISION and event.get("do") not in (protocol.DO_FINISH, None):
-        whose = f"worker {event['worker']}: " if "worker" in event else ""
-        return printable(f"   watchdog: {whose}{event.get('do')} ({event.get('why')})")
-    if kind == protocol.EVENT_NOTE:
-        return printable(f"   {event.get('message')}")[:500]
-    if kind == protocol.EVENT_WARNING:
-        return printable(f"   warning: {event.get('message')}")[:500]
-    if kind == protocol.EVENT_HOOK_ERROR:
-        return printable(f"   injected code failed in {event.get('hook')}: {event.get('message')}")[
-            :500
-        ]
-    if kind == protocol.EVENT_BUILD:
-        return printable(f"   {event.get('line')}")[:300]
-    if kind == protocol.EVENT_IMPROVE:
-        return printable(f"== improve {event['model']}: {event['metric']} {event['target']:g}")
-    if kind == protocol.EVENT_VERDICT:
-        verdict = event["verdict"]
-        return printable(f"== verdict: {verdict['verdict']}. {'; '.join(verdict['reasons'])}")
-    return ""
+
+
+def _trial_described(trial: Mapping[str, Any]) -> str:
+    """Return the outcome of a candidate; "" while it is running."""
+    state = trial.get("state")
+    if not trial or state == "running":
+        return ""
+    score = trial.get("score")
+    words = "; ".join(map(str, trial.get("edits") or ["as written"]))
+    message = trial.get("message")
+    shown = f"{score:.4f}" if isinstance(score, float) else str(state)
+    if shown == "finished":  # trial 0, which has seen what the others are scored on
+        return f"   trial {trial.get('number')}: {message or words}"[:LINE_LENGTH]
+    why = f": {message}" if state in ("failed", "invalid") and message else ""
+    return f"   trial {trial.get('number')}: {shown}  {words}{why}"[:MESSAGE_LENGTH]

@@ -4,10 +4,12 @@ from __future__ import annotations
 
 import json
 import sys
+from collections.abc import Sequence
 from pathlib import Path
 from typing import Any, TextIO
 
 from mlops_lib.display.terminal import View, describe
+from mlops_lib.events import HOST_EVENTS, Look, RunWarning, from_json
 from mlops_lib.formatting import one_line, printable, size
 from mlops_lib.runner import protocol
 
@@ -20,7 +22,7 @@ class Decisions:
         stream_json: gets them as JSON.
     """
 
-    SHOWN = (*protocol.HOST_EVENTS, protocol.EVENT_WARNING)
+    SHOWN = (*HOST_EVENTS, RunWarning)
 
     def __init__(self, *, stream: TextIO = sys.stderr, stream_json: TextIO | None = None) -> None:
         self._stream = stream
@@ -28,7 +30,7 @@ class Decisions:
 
     def __call__(self, event: dict[str, Any]) -> None:
         """Print an event if it is the host's or a warning."""
-        if event.get("event") not in self.SHOWN:
+        if not isinstance(from_json(event), self.SHOWN):
             return
         if self._stream_json is not None:
             self._stream_json.write(json.dumps({"schema": 1, **event}) + "\n")
@@ -71,12 +73,13 @@ class Board:
 
     def __call__(self, event: dict[str, Any]) -> None:
         """Update the table at a look; print a decision above it."""
-        if event.get("event") == protocol.EVENT_LOOK:
-            self._live.update(self._table(event["run_dirs"]), refresh=True)
+        typed = from_json(event)
+        if isinstance(typed, Look):
+            self._live.update(self._table(typed.run_dirs), refresh=True)
         else:
             self._decisions(event)
 
-    def _table(self, run_dirs: list[str]) -> Any:
+    def _table(self, run_dirs: Sequence[str]) -> Any:
         from rich.table import Table
 
         table = Table(box=None, pad_edge=False)

@@ -12,13 +12,12 @@ from typing import TYPE_CHECKING, Any
 
 from mlops_lib import config, run_directory, run_lock
 from mlops_lib.errors import MlopsError
-from mlops_lib.events import Observer
+from mlops_lib.events import HOST_EVENTS, Observer, from_json
 from mlops_lib.monitoring import takeover
 from mlops_lib.pipeline import publishing, stages
 from mlops_lib.pipeline.job import Job, prepare, prepared, silent
 from mlops_lib.records import RunResult
 from mlops_lib.run_directory import RunDirectory
-from mlops_lib.runner import protocol
 from mlops_lib.training import attempt_log, cancellation, requests
 
 if TYPE_CHECKING:
@@ -143,7 +142,7 @@ def _take_over(
 
     def pass_on(event: dict[str, Any]) -> None:
         # The watchdog reads the host's events from the journal, whichever program drives the run.
-        if event.get("event") not in protocol.HOST_EVENTS:
+        if not isinstance(from_json(event), HOST_EVENTS):
             observer({**event, "run_dir": str(run_dir)})
 
     job = _prepare_again(run_dir, observer=pass_on, stopped=stopped, settings=request.settings)

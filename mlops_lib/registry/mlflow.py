@@ -16,11 +16,12 @@ from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
 
-from mlops_lib import event_log, events
+from mlops_lib import events
 from mlops_lib.errors import UsageError
-from mlops_lib.events import Observer
+from mlops_lib.events import Epoch, Observer
 from mlops_lib.records import ModelVersion, RunSpec
 from mlops_lib.registry import model_store
+from mlops_lib.run_directory import RunDirectory
 from mlops_lib.runner import protocol
 
 URI = "MLFLOW_TRACKING_URI"
@@ -169,17 +170,12 @@ def _log_metrics(client: Any, run_id: str, run_dir: Path, version: ModelVersion)
 
 def _epochs(run_dir: Path) -> Iterator[tuple[int, str, int, float, float]]:
     """Yield fit, metric, epoch, value and time of every number that MLflow can store."""
-    for event in event_log.Events(run_dir).new():
-        if (
-            event["event"] != protocol.EVENT_EPOCH
-            or event.get("fit") is None
-            or event.get("epoch") is None
-        ):
+    for event in RunDirectory(run_dir).events:
+        if not isinstance(event, Epoch) or event.fit is None or event.epoch is None:
             continue
-        for name, value in (event.get("metrics") or {}).items():
+        for name, value in event.metrics.items():
             if isinstance(value, (int, float)) and math.isfinite(value):
-                time = event.get("time") or 0.0
-                yield event["fit"], _metric_key(str(name)), event["epoch"], float(value), time
+                yield event.fit, _metric_key(name), event.epoch, float(value), event.time or 0.0
 
 
 def _metric_key(name: str) -> str:

@@ -2,18 +2,18 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Mapping
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any, Literal
 
+from mlops_lib.events import Attempt as AttemptEvent
+from mlops_lib.events import End, Event, Exit, Start
 from mlops_lib.records import RunResult
 from mlops_lib.reporting.untrusted_files import count, text, when
-from mlops_lib.runner import protocol
 
 ATTEMPTS_LIMIT = 500
 
 Outcome = Literal["finished", "failed", "killed", "unknown"]
-Event = Mapping[str, Any]
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -46,9 +46,8 @@ def attempts(events: Iterable[Event], decisions: Iterable[Event]) -> tuple[Attem
     """
     runner_events: dict[int, list[Event]] = {}
     for event in events:
-        number = count(event.get("attempt"), limit=10**6)
-        time = when(event.get("time"))
-        if number is not None and time is not None:
+        number = count(event.attempt, limit=10**6)
+        if number is not None and when(event.time) is not None:
             runner_events.setdefault(number, []).append(event)
     host_records = _host_records(decisions)
     numbers = sorted({*runner_events, *host_records})[:ATTEMPTS_LIMIT]
@@ -63,47 +62,51 @@ def _host_records(decisions: Iterable[Event]) -> dict[int, dict[str, Any]]:
     records: dict[int, dict[str, Any]] = {}
     current: dict[str, Any] = {}
     for line in decisions:
-        time = when(line.get("time"))
+        time = when(line.time)
         if time is None:
             continue
-        if line.get("event") == protocol.EVENT_ATTEMPT:
-            current = records.setdefault(
-                count(line.get("attempt"), limit=10**6) or len(records) + 1, {}
-            )
-            current.update(
-                began=time, number_of_pass=count(line.get("number_of_pass"), limit=99) or 1
-            )
-        elif line.get("event") == protocol.EVENT_EXIT:
-            current.update(
-                ended=time, code=line.get("exit_code"), memory=line.get("out_of_memory") is True
-            )
+        if isinstance(line, AttemptEvent):
+            number = count(line.attempt, limit=10**6) or len(records) + 1
+            current = records.setdefault(number, {})
+            current.update(began=time, number_of_pass=_pass(line) or 1)
+        elif isinstance(line, Exit):
+            current.update(ended=time, code=line.exit_code, memory=line.out_of_memory)
     return records
 
 
 def _attempt(
     number: int, runner_events: list[Event], host_record: Mapping[str, Any], *, last: bool
 ) -> Attempt:
-    times = [time for event in runner_events if (time := when(event.get("time"))) is not None]
+    times = [time for event in runner_events if (time := when(event.time)) is not None]
     times += [host_record[key] for key in ("began", "ended") if key in host_record]
     return Attempt(
         number=number,
         began=host_record.get("began", min(times)),
         ended=host_record.get("ended", max(times)),
         number_of_pass=host_record.get("number_of_pass")
-        or max((count(e.get("pass"), limit=99) or 1 for e in runner_events), default=1),
+        or max((_pass(event) or 1 for event in runner_events), default=1),
         outcome=_outcome(runner_events, host_record, last=last),
     )
 
 
 def _outcome(runner_events: list[Event], host_record: Mapping[str, Any], *, last: bool) -> Outcome:
-    end = next((e for e in reversed(runner_events) if e.get("event") == protocol.EVENT_END), None)
+    end = next((event for event in reversed(runner_events) if isinstance(event, End)), None)
     if end is not None:
-        return "failed" if end.get("error") or end.get("exit_code") else "finished"
+        return "failed" if end.error or end.exit_code else "finished"
     if "code" in host_record:
         return "finished" if host_record["code"] == 0 else "killed"
     # A process that is killed together with its host leaves no last line; only the next attempt
     # proves that it ended.
     return "unknown" if last else "killed"
+
+
+def _pass(event: Event) -> int | None:
+    return count(event.number_of_pass, limit=99)
+
+
+def last_boundary(events: Sequence[Event]) -> Start | End | None:
+    """Return the last start or end of the script, None if it never started."""
+    return next((event for event in reversed(events) if isinstance(event, (Start, End))), None)
 
 
 def restarts(all_attempts: Iterable[Attempt]) -> int:
@@ -112,7 +115,7 @@ def restarts(all_attempts: Iterable[Attempt]) -> int:
     return len(passes) - len(set(passes))
 
 
-def failure(events: list[dict[str, Any]], result: RunResult | None) -> Problem | None:
+def failure(events: Sequence[Event], result: RunResult | None) -> Problem | None:
     """Return the failure that ended the run, or None.
 
     The host's record comes first, then the script's last event.
@@ -124,26 +127,15 @@ def failure(events: list[dict[str, Any]], result: RunResult | None) -> Problem |
             message=text(host_failure.message, limit=1000),
             where=text(host_failure.where),
         )
-    last: Event = next(
-        (
-            e
-            for e in reversed(events)
-            if e.get("event") in (protocol.EVENT_START, protocol.EVENT_END)
-        ),
-        {},
-    )
-    error = last.get("error")
-    if last.get("event") != protocol.EVENT_END or not (
-        isinstance(error, dict) or last.get("exit_code")
-    ):
+    last = last_boundary(events)
+    if not isinstance(last, End) or (last.error is None and not last.exit_code):
         return None
-    error = error if isinstance(error, dict) else {}
+    error = last.error or {}
     file = text(error.get("file"))
     line = count(error.get("line"))
     parts = [text(error.get("type"), limit=80), text(error.get("message"), limit=1000)]
     return Problem(
         kind=text(error.get("kind"), limit=40) or "crash",
-        message=": ".join(part for part in parts if part)
-        or f"exit code {text(str(last.get('exit_code')), limit=20)}",
+        message=": ".join(part for part in parts if part) or f"exit code {last.exit_code}",
         where=f"{file}, line {line}" if file and line else file,
     )

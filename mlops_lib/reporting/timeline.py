@@ -2,17 +2,30 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterable, Iterator, Mapping
+from collections.abc import Iterable, Iterator, Mapping
 from dataclasses import dataclass, replace
 from typing import Any, Literal
 
+from mlops_lib.events import (
+    Decision,
+    End,
+    Event,
+    Exit,
+    FitEnded,
+    FitStarted,
+    HookError,
+    Metric,
+    Note,
+    RunWarning,
+    Start,
+    TrialEvent,
+)
 from mlops_lib.formatting import counted, duration, metric_name, metric_value
 from mlops_lib.reporting.untrusted_files import count, number, text, when
 from mlops_lib.runner import protocol
 
 MOMENTS_LIMIT = 300
 
-Event = Mapping[str, Any]
 Level = Literal["info", "good", "warning", "bad"]
 
 
@@ -64,11 +77,11 @@ def _mark_restarts(events: Iterable[Event]) -> Iterator[Event]:
 
     The first start of a later pass finds the run's files too, but is no restart.
     """
-    passes: set[Any] = set()
+    passes: set[int | None] = set()
     for event in events:
-        if event.get("event") == protocol.EVENT_START:
-            number_of_pass = count(event.get("pass"))
-            yield event if number_of_pass in passes else {**event, "resumed": False}
+        if isinstance(event, Start):
+            number_of_pass = count(event.number_of_pass)
+            yield event if number_of_pass in passes else replace(event, resumed=False)
             passes.add(number_of_pass)
         else:
             yield event
@@ -76,67 +89,81 @@ def _mark_restarts(events: Iterable[Event]) -> Iterator[Event]:
 
 def event_moment(event: Event) -> Moment | None:
     """Return a runner's event as a moment, or None if the timeline leaves it out."""
-    describe = _DESCRIBERS.get(text(event.get("event")))
-    time = when(event.get("time"))
-    if describe is None or time is None:
-        return None
-    description = describe(event)
-    if description is None:
+    time = when(event.time)
+    description = _described(event)
+    if time is None or description is None:
         return None
     level, what, detail = description
-    return Moment(
-        time=time, level=level, what=what, detail=detail, attempt=count(event.get("attempt"))
-    )
+    return Moment(time=time, level=level, what=what, detail=detail, attempt=count(event.attempt))
 
 
-def _start(event: Event) -> Description | None:
-    number_of_pass = count(event.get("pass")) or 1
+def _described(event: Event) -> Description | None:
+    match event:
+        case Start():
+            return _start(event)
+        case FitStarted():
+            return _fit(event)
+        case FitEnded():
+            return _fit_end(event)
+        case Metric():
+            return _metric(event)
+        case TrialEvent():
+            return _trial(event.trial)
+        case Note():
+            return "info", "Note", text(event.message, limit=1000)
+        case RunWarning():
+            return "warning", "Warning", text(event.message, limit=1000)
+        case HookError():
+            return "warning", f"Own error in {text(event.hook, limit=80)}", text(event.message)
+        case End():
+            return _end(event)
+        case _:
+            return None
+
+
+def _start(event: Start) -> Description:
+    number_of_pass = count(event.number_of_pass) or 1
     purpose = {1: "Training", 2: "Search"}.get(number_of_pass, f"Pass {number_of_pass}")
-    if event.get("resumed") is True:
+    if event.resumed:
         return "warning", f"{purpose} started again from its checkpoint", ""
-    return "info", f"{purpose} started", text(event.get("entry"))
+    return "info", f"{purpose} started", text(event.entry)
 
 
-def _fit(event: Event) -> Description | None:
-    name = f"Fit {count(event.get('fit')) or '?'}"
-    epochs = count(event.get("epochs"))
-    parameters = count(event.get("parameters"))
-    about = [text(event.get("model"), limit=80)]
+def _fit(event: FitStarted) -> Description:
+    name = f"Fit {count(event.fit) or '?'}"
+    epochs = count(event.epochs)
+    parameters = count(event.parameters)
+    about = [text(event.model, limit=80)]
     about += [counted(epochs, "epoch")] if epochs and epochs > 1 else []
     about += [counted(parameters, "parameter")] if parameters else []
     detail = ", ".join(part for part in about if part)
-    state = event.get("state")
-    if state == "restored":
+    if event.state == "restored":
         return "info", f"{name} restored, it had finished", detail
-    if state == "resumed":
-        return "good", f"{name} goes on with epoch {(count(event.get('epoch')) or 0) + 1}", detail
+    if event.state == "resumed":
+        return "good", f"{name} goes on with epoch {(count(event.epoch) or 0) + 1}", detail
     return "info", f"{name} started", detail
 
 
-def _fit_end(event: Event) -> Description | None:
-    epochs = count(event.get("epochs"))
-    seconds = number(event.get("seconds"))
+def _fit_end(event: FitEnded) -> Description:
+    epochs = count(event.epochs)
+    seconds = number(event.seconds)
     about = ([f"after {counted(epochs, 'epoch')}"] if epochs and epochs > 1 else []) + (
         [duration(seconds)] if seconds else []
     )
-    return "info", f"Fit {count(event.get('fit')) or '?'} finished", ", ".join(about)
+    return "info", f"Fit {count(event.fit) or '?'} finished", ", ".join(about)
 
 
-def _metric(event: Event) -> Description | None:
-    source = text(event.get("source"), limit=80)
-    name = text(event.get("metric"), limit=60)
+def _metric(event: Metric) -> Description | None:
+    source = text(event.source, limit=80)
+    name = text(event.metric, limit=60)
     if source.startswith("fit."):
         return None
-    return (
-        "info",
-        f"Measured {metric_name(name)} {metric_value(name, number(event.get('value')))}",
-        source,
-    )
+    value = metric_value(name, number(event.value))
+    return "info", f"Measured {metric_name(name)} {value}", source
 
 
-def _trial(event: Event) -> Description | None:
-    trial = event.get("trial")
-    if not isinstance(trial, dict) or trial.get("state") == "running":
+def _trial(trial: Mapping[str, Any]) -> Description | None:
+    if not trial or trial.get("state") == "running":
         return None
     edits = trial.get("edits")
     words = (
@@ -146,45 +173,18 @@ def _trial(event: Event) -> Description | None:
     return "info", f"Trial {count(trial.get('number')) or 0} {state}", "; ".join(words[:10])
 
 
-def _warning(event: Event) -> Description | None:
-    return "warning", "Warning", text(event.get("message"), limit=1000)
-
-
-def _note(event: Event) -> Description | None:
-    return "info", "Note", text(event.get("message"), limit=1000)
-
-
-def _hook_error(event: Event) -> Description | None:
+def _end(event: End) -> Description:
+    if event.error is not None:
+        parts = (text(event.error.get("type")), text(event.error.get("message")))
+        return "bad", "Script failed", ": ".join(part for part in parts if part)
+    if event.exit_code:
+        return "bad", "Script failed", f"exit code {event.exit_code}"
     return (
-        "warning",
-        f"Own error in {text(event.get('hook'), limit=80)}",
-        text(event.get("message")),
+        "good",
+        "Script ended well",
+        duration(event.seconds) if event.seconds is not None else "",
     )
 
-
-def _end(event: Event) -> Description | None:
-    error = event.get("error")
-    code = event.get("exit_code")
-    if isinstance(error, dict):
-        message = ": ".join(p for p in (text(error.get("type")), text(error.get("message"))) if p)
-        return "bad", "Script failed", message
-    if code:
-        return "bad", "Script failed", f"exit code {text(str(code), limit=20)}"
-    seconds = number(event.get("seconds"))
-    return "good", "Script ended well", duration(seconds) if seconds is not None else ""
-
-
-_DESCRIBERS: dict[str, Callable[[Event], Description | None]] = {
-    protocol.EVENT_START: _start,
-    protocol.EVENT_FIT: _fit,
-    protocol.EVENT_FIT_END: _fit_end,
-    protocol.EVENT_METRIC: _metric,
-    protocol.EVENT_TRIAL: _trial,
-    protocol.EVENT_NOTE: _note,
-    protocol.EVENT_WARNING: _warning,
-    protocol.EVENT_HOOK_ERROR: _hook_error,
-    protocol.EVENT_END: _end,
-}
 
 _DECISIONS: dict[str, tuple[Level, str]] = {
     protocol.DO_RESTART: ("warning", "Watchdog starts it again"),
@@ -203,18 +203,14 @@ def decision_moment(line: Event) -> Moment | None:
 
     Starts and successful ends are left to the runner's events.
     """
-    time = when(line.get("time"))
+    time = when(line.time)
     description: Description | None = None
-    if line.get("event") == protocol.EVENT_EXIT and line.get("exit_code") != 0:
-        memory = ", out of memory" if line.get("out_of_memory") is True else ""
-        description = (
-            "bad",
-            "Container ended",
-            f"exit code {text(str(line.get('exit_code')), limit=20)}{memory}",
-        )
-    elif line.get("event") == protocol.EVENT_DECISION:
-        level, what = _DECISIONS.get(text(line.get("do")), ("info", ""))
-        description = (level, what, text(line.get("why"))) if what else None
+    if isinstance(line, Exit) and line.exit_code != 0:
+        memory = ", out of memory" if line.out_of_memory else ""
+        description = ("bad", "Container ended", f"exit code {line.exit_code}{memory}")
+    elif isinstance(line, Decision):
+        level, what = _DECISIONS.get(line.do, ("info", ""))
+        description = (level, what, text(line.why)) if what else None
     if time is None or description is None:
         return None
     return Moment(time=time, level=description[0], what=description[1], detail=description[2])

@@ -13,6 +13,19 @@ from itertools import pairwise
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Literal
 
+from mlops_lib.events import (
+    End,
+    Epoch,
+    Event,
+    FitEnded,
+    FitStarted,
+    HookError,
+    Metric,
+    RunWarning,
+    Start,
+    TrialEvent,
+    from_json,
+)
 from mlops_lib.records import (
     Detection,
     ModelVersion,
@@ -23,7 +36,14 @@ from mlops_lib.records import (
     Trial,
     Verdict,
 )
-from mlops_lib.reporting.attempts import Attempt, Problem, attempts, failure, restarts
+from mlops_lib.reporting.attempts import (
+    Attempt,
+    Problem,
+    attempts,
+    failure,
+    last_boundary,
+    restarts,
+)
 from mlops_lib.reporting.leaks import Pair, pairs
 from mlops_lib.reporting.misclassified import Mistake, mistakes
 from mlops_lib.reporting.timeline import Moment, moments
@@ -154,8 +174,8 @@ def read_run(run_dir: Path, *, against: Branch | None = None) -> RunView:
     reader = Reader(run_dir)
     spec = reader.record(RunSpec, protocol.SPEC)
     verdict = reader.record(Verdict, protocol.VERDICT)
-    events = list(reader.lines(f"{protocol.INSIDE}/{protocol.EVENTS}"))
-    decisions = list(reader.lines(protocol.ATTEMPTS))
+    events = [from_json(e) for e in reader.lines(f"{protocol.INSIDE}/{protocol.EVENTS}")]
+    decisions = [from_json(line) for line in reader.lines(protocol.ATTEMPTS)]
     metrics = reader.object(f"{protocol.INSIDE}/{protocol.METRICS}")
     evaluations = _evaluations(metrics.get("evaluations"), events)
     all_attempts = attempts(events, decisions)
@@ -186,22 +206,13 @@ def read_run(run_dir: Path, *, against: Branch | None = None) -> RunView:
         moments=moments(events, decisions),
         failure=problem,
         warnings=_distinct(
-            text(e.get("message"), limit=1000)
-            for e in events
-            if e.get("event") == protocol.EVENT_WARNING
+            text(event.message, limit=1000) for event in events if isinstance(event, RunWarning)
         ),
-        hook_errors=tuple(
-            _hook_error(e) for e in events if e.get("event") == protocol.EVENT_HOOK_ERROR
-        )[:50],
+        hook_errors=tuple(_problem(event) for event in events if isinstance(event, HookError))[:50],
         log=reader.tail(protocol.LOG, lines=LOG_LINES),
         patch=reader.head(protocol.PATCH),
         python=next(
-            (
-                text(e.get("python"))
-                for e in reversed(events)
-                if e.get("event") == protocol.EVENT_START
-            ),
-            "",
+            (text(event.python) for event in reversed(events) if isinstance(event, Start)), ""
         ),
         restarts=restarts(all_attempts),
         seconds=sum(max(0.0, attempt.ended - attempt.began) for attempt in all_attempts),
@@ -210,22 +221,12 @@ def read_run(run_dir: Path, *, against: Branch | None = None) -> RunView:
     )
 
 
-def _state(verdict: Verdict | None, events: list[dict[str, Any]], failure: Problem | None) -> State:
+def _state(verdict: Verdict | None, events: list[Event], failure: Problem | None) -> State:
     if verdict is not None:
         return verdict.verdict
     if failure is not None:
         return "stopped" if failure.kind == "stopped" else "failed"
-    last = next(
-        (
-            e
-            for e in reversed(events)
-            if e.get("event") in (protocol.EVENT_START, protocol.EVENT_END)
-        ),
-        None,
-    )
-    return (
-        "unjudged" if last is not None and last.get("event") == protocol.EVENT_END else "unfinished"
-    )
+    return "unjudged" if isinstance(last_boundary(events), End) else "unfinished"
 
 
 def _earlier_verdicts(reader: Reader, current: Verdict | None) -> tuple[Verdict, ...]:
@@ -238,9 +239,7 @@ def _earlier_verdicts(reader: Reader, current: Verdict | None) -> tuple[Verdict,
     return tuple(verdict for verdict in verdicts if verdict != current)[-20:]
 
 
-def _search(
-    reader: Reader, request: dict[str, Any], events: list[dict[str, Any]]
-) -> SearchResult | None:
+def _search(reader: Reader, request: dict[str, Any], events: list[Event]) -> SearchResult | None:
     """Return the finished search, or the trials so far of a running one."""
     result = reader.object(f"{protocol.INSIDE}/{protocol.SEARCH}/{protocol.RESULT}")
     if result:
@@ -263,9 +262,7 @@ def _search(
     folder = f"{protocol.INSIDE}/{protocol.SEARCH}/trials"
     names = reader.numbers_in(folder, limit=TRIALS_LIMIT)
     claims = [reader.value(f"{folder}/{name}", limit=TRIAL_BYTES) for name in names]
-    trials = _trials(
-        claims or [e.get("trial") for e in events if e.get("event") == protocol.EVENT_TRIAL]
-    )
+    trials = _trials(claims or [event.trial for event in events if isinstance(event, TrialEvent)])
     if not trials:
         return None
     mode: Literal["max", "min"] = "min" if request.get("mode") == "min" else "max"
@@ -287,9 +284,9 @@ def _search(
     )
 
 
-def _search_s(events: list[dict[str, Any]]) -> float | None:
-    claims = [e for e in events if isinstance(e.get("trial"), dict) and e["trial"].get("worker")]
-    times = [time for e in claims if (time := when(e.get("time"))) is not None]
+def _search_s(events: list[Event]) -> float | None:
+    trials = [e for e in events if isinstance(e, TrialEvent) and e.trial.get("worker")]
+    times = [time for event in trials if (time := when(event.time)) is not None]
     return max(times) - min(times) if len(times) > 1 else None
 
 
@@ -318,75 +315,70 @@ def _trials(claims: list[Any]) -> tuple[Trial, ...]:
     return tuple(trials)
 
 
-def _fits(events: list[dict[str, Any]]) -> tuple[Fit, ...]:
-    numbers = sorted(
-        {
-            n
-            for e in events
-            if e.get("event") in (protocol.EVENT_FIT, protocol.EVENT_EPOCH)
-            and (n := count(e.get("fit"))) is not None
-        }
-    )
-    return tuple(_fit(n, [e for e in events if e.get("fit") == n]) for n in numbers[:FITS_LIMIT])
+FitEvent = FitStarted | Epoch | FitEnded
 
 
-def _fit(number_of_fit: int, events: list[dict[str, Any]]) -> Fit:
-    starts = [e for e in events if e.get("event") == protocol.EVENT_FIT]
-    first = starts[0] if starts else {}
-    # The first record of an epoch counts, as in the runner, so that a forged one changes nothing.
-    epochs: dict[int, dict[str, Any]] = {}
+def _fits(events: list[Event]) -> tuple[Fit, ...]:
+    by_number: dict[int, list[FitEvent]] = {}
     for event in events:
-        epoch = (
-            count(event.get("epoch"), limit=10**9)
-            if event.get("event") == protocol.EVENT_EPOCH
-            else None
-        )
-        if epoch is not None and len(epochs) < EPOCHS_LIMIT:
+        number_of_fit = count(event.fit) if isinstance(event, FitEvent) else None
+        if isinstance(event, FitEvent) and number_of_fit is not None:
+            by_number.setdefault(number_of_fit, []).append(event)
+    # The end alone of a fit that was never seen is no fit.
+    begun = [
+        number_of_fit
+        for number_of_fit, fit_events in sorted(by_number.items())
+        if any(isinstance(event, (FitStarted, Epoch)) for event in fit_events)
+    ]
+    return tuple(_fit(n, by_number[n]) for n in begun[:FITS_LIMIT])
+
+
+def _fit(number_of_fit: int, events: list[FitEvent]) -> Fit:
+    first = next((event for event in events if isinstance(event, FitStarted)), FitStarted())
+    ends = [event for event in events if isinstance(event, FitEnded)]
+    # The first record of an epoch counts, as in the runner, so that a forged one changes nothing.
+    epochs: dict[int, Epoch] = {}
+    for event in events:
+        epoch = count(event.epoch, limit=10**9) if isinstance(event, Epoch) else None
+        if isinstance(event, Epoch) and epoch is not None and len(epochs) < EPOCHS_LIMIT:
             epochs.setdefault(epoch, event)
     ordered = [(epoch, epochs[epoch]) for epoch in sorted(epochs)]
+    epochs_s = sum(number(event.seconds) or 0.0 for _, event in ordered)
+    fit_s = number(ends[0].seconds) if ends else None
     return Fit(
         number=number_of_fit,
-        framework=text(first.get("framework"), limit=40),
-        model=text(first.get("model"), limit=80),
+        framework=text(first.framework, limit=40),
+        model=text(first.model, limit=80),
         epochs=len(ordered),
-        planned=count(first.get("epochs")),
-        parameters=count(first.get("parameters")),
-        seconds=sum(number(e.get("seconds")) or 0.0 for _, e in ordered)
-        or next(
-            (
-                number(e.get("seconds")) or 0.0
-                for e in events
-                if e.get("event") == protocol.EVENT_FIT_END
-            ),
-            0.0,
-        ),
+        planned=count(first.epochs),
+        parameters=count(first.parameters),
+        seconds=epochs_s or fit_s or 0.0,
         series=_series(ordered),
         restarts=tuple(
             epoch
             for (_, before), (epoch, after) in pairwise(ordered)
-            if before.get("attempt") != after.get("attempt")
+            if before.attempt != after.attempt
         ),
-        finished=any(e.get("event") == protocol.EVENT_FIT_END for e in events),
+        finished=bool(ends),
     )
 
 
-def _series(ordered: list[tuple[int, dict[str, Any]]]) -> dict[str, Points]:
+def _series(ordered: list[tuple[int, Epoch]]) -> dict[str, Points]:
     series: dict[str, list[tuple[int, float | None]]] = {}
     for epoch, event in ordered:
-        metrics = event.get("metrics")
-        for name, value in metrics.items() if isinstance(metrics, dict) else ():
+        for name, value in event.metrics.items():
             name = text(name, limit=60)
             if name in series or len(series) < METRICS_LIMIT:
                 series.setdefault(name, []).append((epoch, number(value)))
     return {name: tuple(points) for name, points in series.items()}
 
 
-def _evaluations(from_metrics: Any, events: list[dict[str, Any]]) -> tuple[Evaluation, ...]:
+def _evaluations(from_metrics: Any, events: list[Event]) -> tuple[Evaluation, ...]:
     """Return the evaluations of metrics.json; without that file, those of the journal."""
     claims = (
         from_metrics
         if isinstance(from_metrics, list)
-        else [e for e in events if e.get("event") == protocol.EVENT_METRIC]
+        else [event.fields for event in events if isinstance(event, Metric)]
     )
     return tuple(_evaluation(claim) for claim in claims[:200] if isinstance(claim, dict))
 
@@ -466,12 +458,11 @@ def _model(claim: Any) -> Model | None:
     )
 
 
-def _hook_error(event: dict[str, Any]) -> Problem:
-    trace = event.get("traceback")
+def _problem(event: HookError) -> Problem:
     return Problem(
-        kind=text(event.get("hook"), limit=80),
-        message=text(event.get("message"), limit=1000),
-        trace=trace[-2000:] if isinstance(trace, str) else "",
+        kind=text(event.hook, limit=80),
+        message=text(event.message, limit=1000),
+        trace=event.traceback[-2000:],
     )
 
 

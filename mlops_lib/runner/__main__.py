@@ -102,7 +102,7 @@ def _run(run: Context, entry: str, args: List[str]) -> int:
     os.chdir(run.work)
     run.start = workdir.manifest(run.work)
     journal.write(
-        "start",
+        protocol.EVENT_START,
         entry=entry,
         args=args,
         python=sys.version.split()[0],
@@ -185,7 +185,12 @@ def _conclude(
     run.writer.wait()
     # The script may have removed its current directory; later code needs one that exists.
     os.chdir(orders.inside)
-    journal.write("end", exit_code=code, seconds=round(time.monotonic() - began, 3), error=failure)
+    journal.write(
+        protocol.EVENT_END,
+        exit_code=code,
+        seconds=round(time.monotonic() - began, 3),
+        error=failure,
+    )
     journal.progress("exit")
     return code
 
@@ -276,7 +281,7 @@ def _run_search_worker(run: Context, fit: Any, history: Any) -> None:
     except BaseException as error:  # noqa: BLE001 - the script must not continue in a worker
         code, failure = execution.report(error)
     run.writer.wait()
-    run.journal.write("end", exit_code=code, seconds=0.0, error=failure)
+    run.journal.write(protocol.EVENT_END, exit_code=code, seconds=0.0, error=failure)
     run.journal.progress("exit")
     execution.exit_process(code)
 
@@ -309,7 +314,7 @@ def _finish(run: Context, output: str) -> None:
         for path in workdir.collect_outputs(
             run.work, os.path.join(run.spec.inside, "outputs"), run.start
         ):
-            run.journal.write("output", path=path)
+            run.journal.write(protocol.EVENT_OUTPUT, path=path)
     run.evaluations.save(run.spec.inside)
     if run.spec.champion:
         with run.journal.guard("champion"), run.conditions.restored():

@@ -70,7 +70,7 @@ class Journal:
         return {
             (int(event["fit"]), int(event["epoch"]))
             for event in self.events()
-            if event.get("event") == "epoch"
+            if event.get("event") == protocol.EVENT_EPOCH
         }
 
     def forget_epochs_after(self, fit: int) -> None:
@@ -81,7 +81,8 @@ class Journal:
         now = {
             (int(event["fit"]), int(event["epoch"]))
             for event in self.events()
-            if event.get("event") == "epoch" and event.get("pass") == self._common["pass"]
+            if event.get("event") == protocol.EVENT_EPOCH
+            and event.get("pass") == self._common["pass"]
         }
         self.resumed_epochs = {
             epoch for epoch in self.resumed_epochs if epoch[0] <= fit or epoch in now
@@ -132,17 +133,19 @@ class Journal:
         if (fit, epoch) in self.resumed_epochs:
             return
         self.resumed_epochs.add((fit, epoch))
-        self.write("epoch", fit=fit, epoch=epoch, metrics=metrics, seconds=round(seconds, 4))
+        self.write(
+            protocol.EVENT_EPOCH, fit=fit, epoch=epoch, metrics=metrics, seconds=round(seconds, 4)
+        )
 
     def warn(self, message: str) -> None:
         """Append a warning, once per message."""
         if message not in self._warned:
             self._warned.add(message)
-            self.write("warning", message=message)
+            self.write(protocol.EVENT_WARNING, message=message)
 
     def note(self, message: str) -> None:
         """Append a message that needs no action."""
-        self.write("note", message=message)
+        self.write(protocol.EVENT_NOTE, message=message)
 
     def progress(self, phase: Optional[str] = None, **keys: Any) -> None:
         """Count progress.
@@ -222,7 +225,7 @@ class Journal:
             yield
         except Exception as error:
             self.write(
-                "hook_error",
+                protocol.EVENT_HOOK_ERROR,
                 hook=hook,
                 message=f"{type(error).__name__}: {error}",
                 traceback=traceback.format_exc(),

@@ -6,7 +6,7 @@ from pathlib import Path
 from typing import Any
 
 from mlops_lib import event_log, events
-from mlops_lib.events import Checkpoint, End, Epoch, FitStarted, Observer, TrialEvent
+from mlops_lib.events import Checkpoint, End, Epoch, Event, FitStarted, Observer, TrialEvent
 from mlops_lib.runner import protocol
 from mlops_lib.training.attempt_log import AttemptJournal, progress_position
 
@@ -97,7 +97,7 @@ class EventFollower:
             self.fitted = True
         elif isinstance(event, End) and self._is_present(event):
             self.end = event
-        self._show({**claim, "past": True} if past else claim)
+        self._show(event, {**claim, "past": True} if past else claim)
 
     def _is_present(self, event: End) -> bool:
         return (event.number_of_pass, event.attempt) == (self._number_of_pass, self._attempt)
@@ -111,10 +111,10 @@ class EventFollower:
             self.recovering = False
             self._journal.decision(protocol.DO_RECOVERED, why="it makes progress again")
 
-    def _show(self, claim: dict[str, Any]) -> None:
+    def _show(self, event: Event, claim: dict[str, Any]) -> None:
         """Pass an event on, unless there were too many to be of use to anybody."""
         self._shown += 1
-        if self._shown <= MOST_SHOWN or claim["event"] == protocol.EVENT_END:
+        if self._shown <= MOST_SHOWN or isinstance(event, End):
             self._observer(claim)
         elif self._shown == MOST_SHOWN + 1:
             message = f"the script has reported {MOST_SHOWN} events: no more are shown"

@@ -20,7 +20,7 @@ from typing import Any
 from mlops_lib import events, run_directory
 from mlops_lib.engine import choose
 from mlops_lib.errors import MlopsError, TrainingError
-from mlops_lib.events import Observer
+from mlops_lib.events import HOST_EVENTS, Decision, Observer
 from mlops_lib.records import Failure, RunResult, RunSpec
 from mlops_lib.run_directory import RunDirectory
 from mlops_lib.runner import protocol
@@ -262,7 +262,9 @@ def _of_worker(observer: Observer, number: int) -> Observer:
     """Return an observer for one worker that forwards the events about its container."""
 
     def forward(event: dict[str, Any]) -> None:
-        if event.get("event") in protocol.HOST_EVENTS and event.get("do") != protocol.DO_FINISH:
+        typed = events.from_json(event)
+        is_end = isinstance(typed, Decision) and typed.do == protocol.DO_FINISH
+        if isinstance(typed, HOST_EVENTS) and not is_end:
             observer({**event, "worker": number})
 
     return forward

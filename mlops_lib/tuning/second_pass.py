@@ -5,14 +5,14 @@ The search itself runs in the container, inside the judged `fit` (mlops_lib/runn
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
-from mlops_lib import atomic, event_log, events
+from mlops_lib import atomic, events
 from mlops_lib.errors import SearchError, TrainingError, UsageError
-from mlops_lib.events import Observer
+from mlops_lib.events import Event, FitStarted, HookError, Metric, Observer, RunWarning
 from mlops_lib.gate import verdicts
 from mlops_lib.records import Failure, RunResult, RunSpec, SearchResult, Trial, Verdict
 from mlops_lib.run_directory import RunDirectory
@@ -285,11 +285,11 @@ def _hook_error(run_dir: Path, number_of_pass: int) -> str:
     "" without one.
     """
     messages = [
-        str(event.get("message"))[:500]
-        for event in event_log.events(run_dir)
-        if event["event"] == protocol.EVENT_HOOK_ERROR
-        and event.get("hook") == "search"
-        and event.get("pass") == number_of_pass
+        event.message[:500]
+        for event in RunDirectory(run_dir).events
+        if isinstance(event, HookError)
+        and event.hook == "search"
+        and event.number_of_pass == number_of_pass
     ]
     return f": {messages[-1]}" if messages else ""
 
@@ -325,10 +325,8 @@ def _check_workers(workers: Workers, spec: RunSpec) -> None:
 def _has_workers(run_dir: Path, fit: int) -> bool:
     """Return whether a search on this fit can have several workers: only Keras."""
     return any(
-        event["event"] == protocol.EVENT_FIT
-        and event.get("fit") == fit
-        and event.get("framework") == "keras"
-        for event in event_log.events(run_dir)
+        isinstance(event, FitStarted) and event.fit == fit and event.framework == "keras"
+        for event in RunDirectory(run_dir).events
     )
 
 
@@ -417,7 +415,7 @@ def _has_failed(run_dir: Path, before: dict[str, Any]) -> bool:
     )
 
 
-def repeated_fits(journal: list[dict[str, Any]]) -> str:
+def repeated_fits(journal: Sequence[Event]) -> str:
     """Return why a script that fits the same model again and again is not searched.
 
     Else "".
@@ -425,22 +423,18 @@ def repeated_fits(journal: list[dict[str, Any]]) -> str:
     Such a script cross-validates or searches by itself.
     """
     measured = {
-        event.get("fit")
+        event.fit
         for event in journal
-        if event["event"] == protocol.EVENT_METRIC
-        and not str(event.get("source")).startswith("fit.")
+        if isinstance(event, Metric) and not event.source.startswith("fit.")
     }
-    fits_of_model: dict[tuple[Any, Any], set[int]] = {}
+    fits_of_model: dict[tuple[str, int | None], set[int | None]] = {}
     for event in journal:
-        if event.get("continues"):
-            continue  # another phase of the same training
-        if (
-            event["event"] == protocol.EVENT_FIT
-            and event.get("fit") in measured
-            and event.get("pass", 1) == 1
-        ):
-            model = (event.get("model"), event.get("parameters"))
-            fits_of_model.setdefault(model, set()).add(event["fit"])
+        if not isinstance(event, FitStarted) or event.number_of_pass not in (None, 1):
+            continue
+        # One that continues another fit is a further phase of the same training.
+        if event.fit in measured and not event.continues:
+            model = (event.model, event.parameters)
+            fits_of_model.setdefault(model, set()).add(event.fit)
     most = max(map(len, fits_of_model.values()), default=0)
     if most < FOLDS:
         return ""
@@ -452,7 +446,7 @@ def repeated_fits(journal: list[dict[str, Any]]) -> str:
 
 def _judged_fit(run_dir: Path, verdict: Verdict) -> tuple[int | None, str]:
     """Return the fit that made the judged model, or None and why none can be searched."""
-    journal = event_log.Events(run_dir).new()
+    journal = RunDirectory(run_dir).events
     repeated = repeated_fits(journal)
     if repeated:
         return None, repeated
@@ -461,12 +455,12 @@ def _judged_fit(run_dir: Path, verdict: Verdict) -> tuple[int | None, str]:
             "the script only cross-validates, so no example is left to judge a change by:"
             " hold out a test set"
         )
-    fit_events = [event for event in journal if event["event"] == protocol.EVENT_FIT]
-    boosters = {event.get("fit") for event in fit_events if event.get("model") == "Booster"}
-    fits = {event["fit"] for event in fit_events if event.get("fit") is not None}
+    started = [event for event in journal if isinstance(event, FitStarted)]
+    boosters = {event.fit for event in started if event.model == "Booster"}
+    fits = {event.fit for event in started if event.fit is not None}
     judged = verdict.judged_fit
     if judged is None and len(fits) == 1:
-        judged = int(next(iter(fits)))
+        judged = next(iter(fits))
     if judged in boosters:
         return None, (
             "a booster trained by `train` is not searched: its estimator (XGBClassifier,"
@@ -482,11 +476,9 @@ def _judged_fit(run_dir: Path, verdict: Verdict) -> tuple[int | None, str]:
     )
 
 
-def _no_fits(journal: list[dict[str, Any]]) -> str:
+def _no_fits(journal: Sequence[Event]) -> str:
     own_loop = any(
-        "train_on_batch" in str(event.get("message"))
-        for event in journal
-        if event["event"] == protocol.EVENT_WARNING
+        isinstance(event, RunWarning) and "train_on_batch" in event.message for event in journal
     )
     why = "by train_on_batch, as GANs do" if own_loop else "if it trains at all"
     return (

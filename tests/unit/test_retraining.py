@@ -8,6 +8,7 @@ import pytest
 
 from mlops_lib import config
 from mlops_lib.errors import UsageError
+from mlops_lib.events import Event, FitStarted, Metric
 from mlops_lib.records import Verdict
 from mlops_lib.tuning import argument_sweep, second_pass
 
@@ -71,26 +72,16 @@ def test_the_best_goes_on_and_an_argument_without_effect_is_seen(tmp_path: Path)
 
 
 def test_cross_validation_is_left_alone() -> None:
-    def fit(number: int, parameters: int = 100) -> list[dict[str, object]]:
+    def fit(number: int, parameters: int = 100) -> list[Event]:
         return [
-            {
-                "event": "fit",
-                "fit": number,
-                "model": "Sequential",
-                "parameters": parameters,
-                "pass": 1,
-            },
-            {"event": "metric", "fit": number, "source": "keras.evaluate"},
+            FitStarted(fit=number, model="Sequential", parameters=parameters, number_of_pass=1),
+            Metric(fit=number, source="keras.evaluate"),
         ]
 
     folds = [event for number in range(1, 6) for event in fit(number)]
     assert "5 times" in second_pass.repeated_fits(folds)
-    assert (
-        second_pass.repeated_fits(
-            [event for number in range(1, 6) for event in fit(number, parameters=number)]
-        )
-        == ""
-    )
+    others = [event for number in range(1, 6) for event in fit(number, parameters=number)]
+    assert second_pass.repeated_fits(others) == ""
     tuned_in_steps = [event for number in (1, 2, 3) for event in fit(number)[:1]] + fit(3)[1:]
     assert second_pass.repeated_fits(tuned_in_steps) == "", (
         "several fits of one model, measured at the end"

@@ -16,6 +16,7 @@ import time
 from types import ModuleType
 from typing import Any, Callable, Dict, List, Optional, Tuple
 
+from mlops_lib.runner import protocol
 from mlops_lib.runner.context import Context
 from mlops_lib.runner.metrics import predictions
 from mlops_lib.runner.state import checkpoint, objects, rng
@@ -161,7 +162,7 @@ class Rounds:
             self.journal_now(records)
             if size:
                 self.run.journal.write(
-                    "checkpoint",
+                    protocol.EVENT_CHECKPOINT,
                     fit=self.number,
                     epoch=count - 1,
                     bytes=size,
@@ -341,7 +342,7 @@ class BoosterFit:
     def _journal(self, state: str, epoch: int) -> None:
         framework = self.original.__module__.split(".")[0]
         self.run.journal.write(
-            "fit",
+            protocol.EVENT_FIT,
             fit=self.number,
             framework=framework,
             model="Booster",
@@ -366,13 +367,13 @@ class BoosterFit:
             "seconds": trained_s,
         }
         self.run.journal.write(
-            "fit_end", fit=self.number, epochs=self.call["num_boost_round"], metrics={}
+            protocol.EVENT_FIT_END, fit=self.number, epochs=self.call["num_boost_round"], metrics={}
         )
 
         def durable(size: int, seconds: float) -> None:
             if size:
                 self.run.journal.write(
-                    "checkpoint",
+                    protocol.EVENT_CHECKPOINT,
                     fit=self.number,
                     epoch=0,
                     bytes=size,

@@ -5,6 +5,7 @@ import os
 import sys
 from typing import Any, Callable, ContextManager, Dict, List, Optional
 
+from mlops_lib.runner import protocol
 from mlops_lib.runner.context import Context
 from mlops_lib.runner.keras import (
     data_order,
@@ -317,7 +318,7 @@ class Fit:
     def _finish(self) -> None:
         self.checkpoints.write(self.last_epoch(), done=True)
         self.context.journal.write(
-            "fit_end",
+            protocol.EVENT_FIT_END,
             fit=self.number,
             epochs=len(self.history.epoch),
             metrics=_last(self.history),
@@ -342,7 +343,7 @@ class Fit:
         """Note that the fit has started, is resumed, or is restored."""
         parameters = self.model.count_params() if self.model.built else None
         self.context.journal.write(
-            "fit",
+            protocol.EVENT_FIT,
             fit=self.number,
             framework="keras",
             model=type(self.model).__name__,

@@ -6,6 +6,7 @@ Within an epoch a checkpoint is written after a step, or when the epoch's valida
 import time
 from typing import TYPE_CHECKING, Any, Dict, List, Optional
 
+from mlops_lib.runner import protocol
 from mlops_lib.runner.keras import fit_state
 from mlops_lib.runner.state import checkpoint, rng
 
@@ -177,7 +178,7 @@ class FitCheckpoints:
         if not size:
             return
         fit.context.journal.write(
-            "checkpoint",
+            protocol.EVENT_CHECKPOINT,
             fit=fit.number,
             epoch=state["epoch"],
             step=state["step"],

@@ -97,9 +97,7 @@ class FitResume:
         try:
             fit_state.build(fit.model, state["build"])
         except (ValueError, TypeError, NotImplementedError, AttributeError) as error:
-            fit.context.journal.write(
-                "note", message=f"fit {fit.number} is built by a step: {error}"
-            )
+            fit.context.journal.note(f"fit {fit.number} is built by a step: {error}")
         if fit_state.is_built_for(fit.model, state["variables"]):
             return
         iterators = fit.data.order.iterators

@@ -273,7 +273,7 @@ class Evaluations:
             self.xy[number] = xy
         if recipe is not None and recipe[0] is not None:
             self.recipes[number] = recipe
-        self._journal.write("metric", **record)
+        self._journal.write(protocol.EVENT_METRIC, **record)
         self._drop_old()
         return number
 
@@ -402,7 +402,9 @@ class Evaluations:
                     f"the saved model could not be evaluated: {type(error).__name__}: {error}"
                 )
                 continue
-            self._journal.write("measured", **{name: record.get(name) for name in _MEASURED_KEYS})
+            self._journal.write(
+                protocol.EVENT_MEASURED, **{name: record.get(name) for name in _MEASURED_KEYS}
+            )
 
     def measure_without(self, number: int, model: Any, names: FrozenSet[bytes]) -> Measured:
         """Measure a model on an evaluation's examples without those of these hashes.

@@ -22,6 +22,7 @@ import types
 import zlib
 from typing import Any, Callable, Dict, Iterator, List, Optional, Tuple
 
+from mlops_lib.runner import protocol
 from mlops_lib.runner.context import Context
 from mlops_lib.runner.keras import fit_state
 from mlops_lib.runner.pytorch import graph, proof, snapshot, store
@@ -470,7 +471,9 @@ class Loops:
         def durable(size: int, seconds: float) -> None:
             self._pace.add_background(seconds)
             if size and place:
-                self.run.journal.write("checkpoint", **place, bytes=size, seconds=round(seconds, 4))
+                self.run.journal.write(
+                    protocol.EVENT_CHECKPOINT, **place, bytes=size, seconds=round(seconds, 4)
+                )
 
         self.run.writer.submit(self._store, state, durable)
         self._cost_s += time.monotonic() - began
@@ -591,7 +594,11 @@ class Loops:
         fit = None if self.training is None else self.training.fit
         if fit is not None:
             self.run.journal.write(
-                "fit", fit=fit.number, framework="pytorch", state="resumed", epoch=fit.epoch
+                protocol.EVENT_FIT,
+                fit=fit.number,
+                framework="pytorch",
+                state="resumed",
+                epoch=fit.epoch,
             )
         self._pace.begin()
         self._proof.arrived(number, loop.path)

@@ -16,6 +16,7 @@ import weakref
 from types import ModuleType
 from typing import Any, Callable, Dict, FrozenSet, List, Optional
 
+from mlops_lib.runner import protocol
 from mlops_lib.runner.context import Context
 from mlops_lib.runner.pytorch import artifact
 
@@ -196,7 +197,7 @@ class Training:
         name = type(model).__name__ if model is not None else ""
         count = sum(one.numel() for one in model.parameters()) if model is not None else None
         run.journal.write(
-            "fit",
+            protocol.EVENT_FIT,
             fit=fit.number,
             framework="pytorch",
             model=name,
@@ -239,7 +240,7 @@ class Training:
             epochs = fit.epoch if fit.reading is not None else fit.steps
             seconds = round(time.monotonic() - fit.began, 4)
             self.run.journal.write(
-                "fit_end", fit=fit.number, epochs=epochs, seconds=seconds, metrics={}
+                protocol.EVENT_FIT_END, fit=fit.number, epochs=epochs, seconds=seconds, metrics={}
             )
 
 

@@ -50,7 +50,7 @@ def run(
     for number, step in enumerate(steps):
         if len(steps) > 1:
             command = " ".join((step.script, *step.args))[:200]
-            context.journal.write("note", message=f"step {number + 1} of {len(steps)}: {command}")
+            context.journal.note(f"step {number + 1} of {len(steps)}: {command}")
             context.journal.progress("script")
         error = _run_one(context, step, is_first=number == 0, compile_=compile_)
         # `sys.exit(0)` at the end of a script must not end the steps after it.

@@ -388,7 +388,7 @@ class Search:
         self.seconds += trial["seconds"]
         self.trials.append(trial)
         atomic.write_json(path, trial)
-        self.journal.write("trial", trial=trial)
+        self.journal.write(protocol.EVENT_TRIAL, trial=trial)
         return trial
 
     def _cross_validate(self, estimator: Any) -> List[float]:

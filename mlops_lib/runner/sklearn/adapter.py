@@ -210,14 +210,20 @@ class EstimatorFit:
     def _journal(self, state: str) -> None:
         name = type(self.estimator).__name__
         self.context.journal.write(
-            "fit", fit=self.number, framework="sklearn", model=name, state=state, epochs=1, epoch=0
+            protocol.EVENT_FIT,
+            fit=self.number,
+            framework="sklearn",
+            model=name,
+            state=state,
+            epochs=1,
+            epoch=0,
         )
         self.context.journal.progress("fit", fit=self.number)
 
     def _finish(self, seconds: float) -> None:
         run = self.context
         run.journal.write(
-            "fit_end", fit=self.number, epochs=1, seconds=round(seconds, 4), metrics={}
+            protocol.EVENT_FIT_END, fit=self.number, epochs=1, seconds=round(seconds, 4), metrics={}
         )
         try:
             content = pickle.dumps(self.estimator, protocol=4)
@@ -244,7 +250,7 @@ class EstimatorFit:
         def durable(size: int, took: float) -> None:
             if size:
                 run.journal.write(
-                    "checkpoint",
+                    protocol.EVENT_CHECKPOINT,
                     fit=self.number,
                     epoch=0,
                     bytes=size,

@@ -12,6 +12,7 @@ import threading
 import time
 from typing import Any, Callable, Dict, Iterator, Optional
 
+from mlops_lib.runner import protocol
 from mlops_lib.runner.search.distributed import rpc
 from mlops_lib.runner.search.distributed.dispatcher import Assignment, Reply
 from mlops_lib.runner.search.keras.candidates import Candidate
@@ -148,7 +149,9 @@ class ChiefClient:
         self._last_answer = time.monotonic()
         if self._is_silent:
             self._is_silent = False
-            self._journal.write("warning", message="the chief of the search answers again")
+            self._journal.write(
+                protocol.EVENT_WARNING, message="the chief of the search answers again"
+            )
 
     def _note_silence(self, error: Any) -> None:
         """Warn once if the chief has been silent for too long."""
@@ -158,7 +161,7 @@ class ChiefClient:
         self._is_silent = True
         address = f" at {self._request.chief}" if self._request.chief else ""
         self._journal.write(
-            "warning",
+            protocol.EVENT_WARNING,
             message=f"the chief of the search{address} has not answered for"
             f" {SILENCE_WARNING_S:.0f} s; this worker keeps trying: {error.details()}",
         )

@@ -398,7 +398,7 @@ class Search:
             trials,
             self.request,
             store.records,
-            on_start=lambda record: self.journal.write("trial", trial=record),
+            on_start=lambda record: self.journal.write(protocol.EVENT_TRIAL, trial=record),
             record=self.runner.record,
             winner=store.winner,
             is_bar_reached=self._is_bar_reached,

@@ -11,6 +11,7 @@ import sys
 from dataclasses import dataclass, field, replace
 from typing import Any, Callable, Dict, List, Mapping, Optional, Tuple
 
+from mlops_lib.runner import protocol
 from mlops_lib.runner.keras import fit_state
 from mlops_lib.runner.search import scores
 from mlops_lib.runner.search.examples import Selected, classes, length
@@ -141,7 +142,7 @@ def train(context: TrialContext, model: Any, recipe: Recipe, number: int) -> Tri
             recipe = replace(recipe, batch_size=smaller)
             model.set_weights(start)
             context.journal.write(
-                "warning",
+                protocol.EVENT_WARNING,
                 message=f"trial {number} ran out of memory: batches of {smaller} from here on",
             )
             continue

@@ -6,6 +6,7 @@ import gc
 import math
 from typing import Any, Dict, Optional
 
+from mlops_lib.runner import protocol
 from mlops_lib.runner.search.examples import RefusedError
 from mlops_lib.runner.search.keras import trial
 from mlops_lib.runner.search.keras.candidates import Candidate, Recipe
@@ -78,7 +79,7 @@ class TrialRunner:
             hyperparameters=candidate.values(),
             parameters=model.count_params(),
         )
-        self._context.journal.write("trial", trial=record)
+        self._context.journal.write(protocol.EVENT_TRIAL, trial=record)
         self._context.best = self._store.score(self._store.winner())
         with forgotten_gradients():
             run = trial.train(self._context, model, candidate.recipe, number)
@@ -105,7 +106,7 @@ class TrialRunner:
             parameters=model.count_params(),
             message="trained again without the selection examples",
         )
-        self._context.journal.write("trial", trial=record)
+        self._context.journal.write(protocol.EVENT_TRIAL, trial=record)
         self._context.best = None  # never stop it early: others are compared with it
         self._finish(record, trial.train(self._context, model, recipe, 0))
         return record
@@ -146,4 +147,4 @@ class TrialRunner:
     def record(self, record: Dict[str, Any]) -> None:
         """Record how a trial ended, in the store and in the run's journal."""
         self._store.add(record)
-        self._context.journal.write("trial", trial=record)
+        self._context.journal.write(protocol.EVENT_TRIAL, trial=record)
