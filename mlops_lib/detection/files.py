@@ -28,6 +28,8 @@ SKIPPED = words("""
 else does.
 """
 DATA_FOLDERS = words("data dataset datasets docs doc tests test testing outputs")
+EXAMPLES = words("example examples demo demos tutorial tutorials recipes")
+"""Folders within a package whose scripts use it as others do."""
 FILES_LIMIT = 5000
 ROUNDS = 20
 """How deep local modules that import each other are followed."""
@@ -54,6 +56,8 @@ class File:
         """The same, each with the name it uses for it."""
         self.asks: dict[str, set[str]] = {}
         """Local modules to what is taken of them otherwise than by an import statement."""
+        self.libraries: frozenset[str] = frozenset()
+        """Those of the local packages that are libraries whose names say enough."""
         self.uses_local = False
         """Whether it does more with them than import them."""
         self._conclusion: classify.Conclusion | None = None
@@ -112,15 +116,6 @@ class File:
             self._blocks = reachability.blocks(self.source.tree)
         return self._blocks
 
-    def _is_library(self, module: str, local: File, names: set[str]) -> bool:
-        """Return whether a module is of a library whose names say enough, which lies here too.
-
-        An example within the repository of a library uses it as any other script does.
-        """
-        if module.partition(".")[0] in self.name.split(os.sep):
-            return False
-        return any(_is_of_library(f"{module}.{name}", local.facts.exports) for name in names)
-
     @property
     def import_statements(self) -> list[ast.Import | ast.ImportFrom]:
         """Import statements, wherever they stand in the file."""
@@ -151,7 +146,7 @@ class File:
             nearer, pending = pending, []
             for file in nearer:
                 for module, local in file.modules:
-                    if local is self:
+                    if local is self or module.partition(".")[0] in file.libraries:
                         continue
                     more = reachability.asked_of(
                         file.import_statements,
@@ -169,8 +164,6 @@ class File:
                             module,
                             {reachability.EVERYTHING},
                         )
-                    if more and file is self and self._is_library(module, local, more):
-                        continue
                     if more is not None and (
                         local.path not in files or not more <= requests[local.path]
                     ):
@@ -205,6 +198,33 @@ def _is_of_library(dotted: str, exports: dict[str, str]) -> bool:
     return framework in ("", means.framework) or (framework, means.framework) in RUNS_ON
 
 
+def _libraries(file: File) -> frozenset[str]:
+    """Return the local packages that are libraries of the table of names.
+
+    An example within the repository of a library uses it as any other script does: one name that
+    means what the library's means tells, and nothing of the package is read for the others.
+    """
+    folders = file.name.lower().split(os.sep)
+    is_example = bool(EXAMPLES & set(folders))
+    tops = {
+        top
+        for module, one in file.modules
+        if (top := module.partition(".")[0]) in symbols.FRAMEWORK_OF
+        and (is_example or top not in folders)
+    }
+    if not tops:
+        return frozenset()
+    exports = {module: one.facts.exports for module, one in file.modules}
+    used = [f"{one.module}.{name}" for one in file.facts.imports for name in one.names]
+    used += [one.name for one in (*file.facts.calls, *file.facts.bases) if "()" not in one.name]
+    return frozenset(
+        top
+        for dotted in used
+        if (top := dotted.partition(".")[0]) in tops
+        and _is_of_library(dotted, exports.get(dotted.rpartition(".")[0], {}))
+    )
+
+
 MAKERS = frozenset(("instantiate", "instantiate_from_config", "LightningCLI"))
 """Functions that make what a configuration names."""
 RUNS_ON = (("pytorch", "other"), ("sklearn", "other"), ("sklearn", "pytorch"))
@@ -228,6 +248,7 @@ class Files:
         self._stems: set[str] | None = None
         self._develops: bool | None = None
         self._kedro: str | None = None
+        self._sources: list[str] | None = None
 
     @property
     def kedro_package(self) -> str:
@@ -296,9 +317,11 @@ class Files:
         file.modules = [(module, one) for module, one in modules if one is not file]
         file.local = list({one.path: one for _, one in file.modules}.values())
         file.uses_local = bool(file.asks) or _uses(file.facts, [name for name, _ in file.modules])
+        file.libraries = _libraries(file)
         known_names = {
             f"{module}.{name}": value
             for module, one in file.modules
+            if module.partition(".")[0] not in file.libraries
             for name, value in one.facts.exports.items()
             if not _is_of_library(f"{module}.{name}", one.facts.exports)
         }
@@ -431,10 +454,24 @@ class Files:
             place = os.path.dirname(place)
             above.append(place)  # a module of a package names it from where the entry stands
         places = dict.fromkeys(
-            [folder, *added, *above, self.folder, os.path.join(self.folder, "src")]
+            [
+                folder,
+                *added,
+                *above,
+                self.folder,
+                os.path.join(self.folder, "src"),
+                *self._source_folders(),
+            ]
         )
         self._bases[file.path] = [one for one in places if self._is_inside(one)]
         return self._bases[file.path]
+
+    def _source_folders(self) -> list[str]:
+        """Return the folders that the project says its packages lie in."""
+        if self._sources is None:
+            said = own_packages.source_folders(self.folder)
+            self._sources = [os.path.join(self.folder, one) for one in said]
+        return self._sources
 
     def _is_inside(self, place: str) -> bool:
         """Return whether a folder is one of the project's: a path that leads out of it is not

@@ -9,12 +9,24 @@ import os
 import re
 
 from mlops_lib.errors import RefusedFileError
-from mlops_lib.project import files
+from mlops_lib.project import files, toml
 
 LIMIT = 256_000
 _SETUP_CFG_NAME = re.compile(r"^[ \t]*name[ \t]*=[ \t]*([A-Za-z0-9._-]+)[ \t]*$", re.MULTILINE)
 _BUILDS = re.compile(
     r"^\[(project|build-system|tool\.(poetry|flit|setuptools|hatch))\b", re.MULTILINE
+)
+
+
+_SAYS_WHERE = re.compile(
+    r"python-source|package-dir|pythonpath|\bwhere\b|\bfrom\b|sources|packages"
+)
+_SETUP_WHERE = re.compile(
+    r"""find_(?:namespace_)?packages\(\s*(?:where\s*=\s*)?["']([\w./-]+)["']"""
+    r"""|package_dir\s*=\s*\{\s*["']["']\s*:\s*["']([\w./-]+)["']"""
+)
+_CFG_WHERE = re.compile(
+    r"^[ \t]*(?:where|package_dir)?[ \t]*=[ \t]*(?:\n[ \t]*)?=?[ \t]*([\w./-]+)$", re.M
 )
 
 
@@ -42,6 +54,59 @@ def distribution(folder: str) -> str:
         match = _SETUP_CFG_NAME.search(_text(folder, "setup.cfg", names))
         name = match[1] if match else ""
     return re.sub(r"[-_.]+", "-", name).lower()
+
+
+def source_folders(folder: str) -> list[str]:
+    """Return the folders, relative to a project's own, that it says its packages lie in.
+
+    Example:
+        `[tool.maturin] python-source = "python"` in pyproject.toml gives ["python"].
+    """
+    names = set(files.names_in(folder, root=folder))
+    places = _said_by_pyproject(_text(folder, "pyproject.toml", names))
+    for match in _SETUP_WHERE.finditer(_text(folder, "setup.py", names)):
+        places.append(match[1] or match[2])
+    options = _text(folder, "setup.cfg", names).partition("[options")[2]
+    places += [match[1] for match in _CFG_WHERE.finditer(options)]
+    cleaned = (os.path.normpath(place) for place in places if place)
+    return [one for one in dict.fromkeys(cleaned) if one != "." and not os.path.isabs(one)]
+
+
+def _said_by_pyproject(text: str) -> list[str]:
+    if not _SAYS_WHERE.search(text):
+        return []
+    try:
+        tools = toml.parse(text).get("tool")
+    except ValueError:
+        return []
+    setuptools = _value(tools, "setuptools")
+    found = _value(setuptools, "packages", "find", "where")
+    hatch = _value(tools, "hatch", "build")
+    wheel = _value(hatch, "targets", "wheel")
+    listed = [
+        _value(tools, "maturin", "python-source"),
+        _value(setuptools, "package-dir", ""),
+        _value(tools, "pdm", "build", "package-dir"),
+        *_texts(found),
+        *_texts(_value(tools, "pytest", "ini_options", "pythonpath")),
+        *_texts(_value(hatch, "sources")),
+        *_texts(_value(wheel, "sources")),
+        *(os.path.dirname(one) for one in _texts(_value(wheel, "packages"))),
+    ]
+    packages = _value(tools, "poetry", "packages")
+    if isinstance(packages, list):
+        listed += [_value(one, "from") for one in packages]
+    return [one for one in listed if isinstance(one, str)]
+
+
+def _value(table: object, *keys: str) -> object:
+    for key in keys:
+        table = table.get(key) if isinstance(table, dict) else None
+    return table
+
+
+def _texts(value: object) -> list[str]:
+    return [one for one in value if isinstance(one, str)] if isinstance(value, list) else []
 
 
 def _text(folder: str, name: str, names: set[str]) -> str:

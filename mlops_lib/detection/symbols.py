@@ -23,6 +23,8 @@ CONTAINER_FIT = "containerfit"
 LOADED = "loaded"
 """A model that was trained elsewhere."""
 NOTHING = ""
+CAPITAL = "[A-Z]"
+"""Beginning of a pattern in the table: the name must begin with a capital."""
 
 TABLE = os.path.join(os.path.dirname(os.path.abspath(__file__)), "data", "library_names.txt")
 CACHE_LIMIT = 50_000
@@ -58,7 +60,9 @@ class _Names:
         self.lower = "[a-z]*" in words
         self.exact = frozenset(one for one in words if "*" not in one)
         self.patterns = [
-            one.split("*") for one in words if "*" in one and one not in ("*", "[A-Z]*", "[a-z]*")
+            (one.startswith(CAPITAL), one.removeprefix(CAPITAL).split("*"))
+            for one in words
+            if "*" in one and one not in ("*", "[A-Z]*", "[a-z]*")
         ]
 
     def match(self, name: str) -> bool:
@@ -68,7 +72,10 @@ class _Names:
             or name in self.exact
             or (self.upper and name[:1].isupper())
             or (self.lower and name[:1].islower())
-            or any(_fits(name, parts) for parts in self.patterns)
+            or any(
+                (not capital or name[:1].isupper()) and _fits(name, parts)
+                for capital, parts in self.patterns
+            )
         ):
             return False
         return not any(_fits(name, parts) for parts in self.excluded)
@@ -249,9 +256,10 @@ def of(call: Call) -> Meaning:
     if not framework:
         return NONE
     meaning = _look_up(framework, name, leaf, call)
-    if meaning is NONE and framework == "statsmodels":  # sm.OLS.from_formula(…)
-        constructor = head.rpartition(".")[2]
-        return _look_up(framework, head, constructor, call) if constructor else NONE
+    constructor = head.rpartition(".")[2]
+    makes = leaf.startswith("from_") and constructor[:1].isupper()
+    if meaning is NONE and (makes or (constructor and framework == "statsmodels")):
+        return _look_up(framework, head, constructor, call)  # sm.OLS.from_formula(…)
     return meaning
 
 

@@ -3,6 +3,11 @@
 from __future__ import annotations
 
 import ast
+import re
+
+_INSTALLED = re.compile(
+    r"(?i)(^|_)(is_)?(available|installed|importable)$|^find_spec$|^_?(has|have)_"
+)
 
 
 def catches_import(handler: ast.ExceptHandler) -> bool:
@@ -29,6 +34,19 @@ def ends_program(handler: ast.ExceptHandler) -> bool:
 def is_simple(node: ast.AST) -> bool:
     """Return whether an expression is a name, an attribute or a condition."""
     return isinstance(node, (ast.Name, ast.Attribute, ast.Compare, ast.BoolOp))
+
+
+def asks_for_package(test: ast.expr) -> bool:
+    """Return whether a condition asks if a package is installed: `is_rich_available()`, `HAS_GPU`."""
+    while isinstance(test, ast.UnaryOp) and isinstance(test.op, ast.Not):
+        test = test.operand
+    if isinstance(test, ast.BoolOp):
+        return any(asks_for_package(one) for one in test.values)
+    if isinstance(test, ast.Compare):
+        test = test.left
+    asked = test.func if isinstance(test, ast.Call) else test
+    name = asked.id if isinstance(asked, ast.Name) else getattr(asked, "attr", "")
+    return _INSTALLED.search(name) is not None
 
 
 def bound_name(node: ast.expr) -> str:

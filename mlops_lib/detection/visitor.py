@@ -17,6 +17,7 @@ from mlops_lib.detection.facts import Call, Facts, Shape
 from mlops_lib.detection.imports import ImportCollector, may_fail
 from mlops_lib.detection.name_resolution import CHAIN_LIMIT, NameResolver
 from mlops_lib.detection.syntax import (
+    asks_for_package,
     excerpt,
     is_difference,
     is_negative_product,
@@ -203,6 +204,11 @@ class _Visitor:
             self.all(node.body)
             self.imports.guard -= 1
             self.all(node.orelse)
+            return
+        if asks_for_package(node.test):
+            self.imports.guard += 1
+            self.inside(node)
+            self.imports.guard -= 1
             return
         if "__name__" in test and "__main__" in test:
             self.facts.has_main = True

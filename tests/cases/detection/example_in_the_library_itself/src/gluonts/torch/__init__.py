@@ -1,0 +1,1 @@
+from .deepar import DeepAREstimator
