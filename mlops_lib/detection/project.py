@@ -36,7 +36,7 @@ def detect(project: str | Path, *, entry: str | None = None) -> Detection:
         ('tree.py', 'sklearn', 'tree')
         >>> evidence = detection.evidence[0]
         >>> evidence.file, evidence.line, evidence.means
-        ('tree.py', 10, 'framework sklearn trains')
+        ('tree.py', 10, 'the only file that trains')
     """
     from mlops_lib.records import Detection
 
