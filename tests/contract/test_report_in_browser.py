@@ -14,7 +14,7 @@ from pathlib import Path
 
 import pytest
 from servers import chromium
-from unit.test_mistakes import claim
+from unit.test_misclassified import claim
 from unit.test_reporting import BUILDERS, accepted
 
 from mlops_lib import reporting
