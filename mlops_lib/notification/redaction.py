@@ -7,6 +7,7 @@ import re
 from collections.abc import Callable, Mapping
 from urllib.parse import unquote, urlsplit
 
+from mlops_lib.config import SECRETS
 from mlops_lib.formatting import terminal_text
 from mlops_lib.records import Fact, Link, Notification
 
@@ -14,7 +15,6 @@ MASK = "***"
 _SECRET_NAME = re.compile(
     r"TOKEN|PASSWORD|PASSWD|SECRET|WEBHOOK|CREDENTIAL|API_?KEY|ACCESS_?KEY|PRIVATE_?KEY", re.I
 )
-_SECRET_VARIABLES = ("MLOPS_SMTP_URL", "MLOPS_APPRISE_URLS")
 _SHORTEST = 8
 """Characters; masking shorter values would damage ordinary words."""
 _SECRET_PATTERNS = (
@@ -70,7 +70,7 @@ def redact(notification: Notification, environ: Mapping[str, str]) -> Notificati
 def _values(environ: Mapping[str, str]) -> set[str]:
     values: set[str] = set()
     for name, value in environ.items():
-        if name in _SECRET_VARIABLES or _SECRET_NAME.search(name):
+        if name in SECRETS or _SECRET_NAME.search(name):
             values.update((value, *_parts(value)))
     return {value for value in values if len(value) >= _SHORTEST}
 
