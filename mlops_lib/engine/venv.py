@@ -16,7 +16,7 @@ import shutil
 import subprocess
 import sys
 import tempfile
-from collections.abc import Callable, Collection, Mapping, Sequence
+from collections.abc import Callable, Collection, Iterator, Mapping, Sequence
 from pathlib import Path
 
 from mlops_lib import atomic, file_lock
@@ -37,6 +37,8 @@ from mlops_lib.records import Environment
 COMPLETE = ".complete"
 HELD = "torch-held.txt"
 """The releases of PyTorch from an index of its own, which no other one replaces."""
+PYTHON_S = 30.0
+"""Seconds in which a Python says its version."""
 LOG_LINES = 200
 """Number of lines of a failed installer's output in its error: they name what failed."""
 FORWARDED_VARIABLES = (
@@ -283,7 +285,7 @@ def interpreter(wanted: str) -> str:
     """
     if wanted in (images.PYTHON, f"{sys.version_info[0]}.{sys.version_info[1]}"):
         return sys.executable
-    found = programs.find(f"python{wanted}") or _from_uv(wanted)
+    found = next(filter(None, (_running(one, wanted) for one in _candidates(wanted))), None)
     if found is None:
         raise ImageError(
             f"the project requires Python {wanted}, and this machine has none",
@@ -292,6 +294,37 @@ def interpreter(wanted: str) -> str:
             f" python:{wanted}-slim.",
         )
     return found
+
+
+def _candidates(wanted: str) -> Iterator[str | None]:
+    """Yield programs that may be a Python of this version, the likeliest first."""
+    yield programs.find(f"python{wanted}")
+    yield _from_uv(wanted)
+    # pyenv's programs on PATH only start the version that is selected; the others are here.
+    pyenv = Path(os.environ.get("PYENV_ROOT") or Path.home() / ".pyenv", "versions")
+    for folder in sorted(pyenv.glob(f"{wanted}.*"), reverse=True):
+        yield str(folder / "bin" / f"python{wanted}")
+
+
+def _running(program: str | None, wanted: str) -> str | None:
+    """Return the path of a Python if it runs and has this version, else None."""
+    if program is None or not Path(program).exists():
+        return None
+    says = "import sys; print('%d.%d' % sys.version_info[:2]); print(sys.executable)"
+    try:
+        asked = subprocess.run(
+            [program, "-I", "-c", says],
+            capture_output=True,
+            text=True,
+            check=False,
+            stdin=subprocess.DEVNULL,
+            timeout=PYTHON_S,
+            cwd=programs.FOLDER,
+        )
+    except (OSError, subprocess.TimeoutExpired):
+        return None
+    version, _, path = asked.stdout.strip().partition("\n")
+    return (path or program) if asked.returncode == 0 and version == wanted else None
 
 
 def _from_uv(wanted: str) -> str | None:

@@ -197,7 +197,8 @@ def _pinned_series(group: Mapping[str, Any], lines: Iterable[Line]) -> list[tupl
     }
     for name, first in group["first"].items():
         number = _number(first, pins[name]) if name in pins else -1
-        if number >= 0 and (not group["count"] or number < group["count"]):
+        is_one = number >= 0 and (not group["count"] or number < group["count"])
+        if is_one and not _ended(group, name, number):
             found.append((name, number))
     return found
 
