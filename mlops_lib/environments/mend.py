@@ -148,7 +148,7 @@ def _beside(lines: list[Line]) -> tuple[list[Line], list[str]]:
     settled = _together(every, notes)
     names = {line.name for line in lines}
     for name, companions in tables()["beside"].items():
-        if name not in names or (name in settled and len(settled & names) > 1):
+        if name not in names or name in settled:
             continue
         for wanted in filter(None, map(read, companions)):
             for place, line in enumerate(every):
@@ -166,7 +166,7 @@ def _together(lines: list[Line], notes: list[str]) -> set[str]:
         notes: receives the changes.
 
     Returns:
-        The distributions whose series a pin has decided.
+        The members of the set of which a pin has decided.
     """
     for group in tables()["together"]:
         for name, number in _pinned_series(group, lines):
@@ -182,7 +182,7 @@ def _together(lines: list[Line], notes: list[str]) -> set[str]:
                 lines[place] = line._replace(versions=(("==", f"{wanted}.*"),))
                 own = _series(group["first"][name], number)
                 notes.append(f"{line} → {lines[place]}: the one that {name} {own}.* works beside")
-            return {name, *series}
+            return set(group["first"])
     return set()
 
 
