@@ -24,7 +24,7 @@ from mlops_lib.runner.search.keras import (
 )
 from mlops_lib.runner.search.keras.candidates import Candidate, Facts, Limits, standard_recipe
 from mlops_lib.runner.search.keras.diagnosis import Diagnosis
-from mlops_lib.runner.search.keras.edit_space import Space
+from mlops_lib.runner.search.keras.edit_space import Space, next_candidate
 from mlops_lib.runner.search.keras.facts import as_picture, far_from_standard
 from mlops_lib.runner.search.keras.search import improve
 from mlops_lib.runner.search.request import FitCall, SearchRequest
@@ -396,3 +396,40 @@ def test_where_the_script_failed_with_another_network_only_its_training_is_searc
     assert edits
     assert not [edit for edit in edits if "width" in edit or edit.startswith("insert")]
     assert "ValueError" in " ".join(outcome.notes)
+
+
+def test_pictures_are_shifted_and_trained_for_long_once_the_portfolio_was_tried() -> None:
+    known = facts(images=["image"])
+    space = Space(convnet(), known, Diagnosis(()), inheritable=True)
+    model, _ = architecture_edits.apply_all(convnet(), list(space.first.edits))
+    tried = [space.first.values()]
+    second = next_candidate(space, 1, lambda _: model, lambda _: Diagnosis(()), tried)
+    assert second is not None
+    assert [(edit["kind"], edit["at"]) for edit in second.edits] == [("augment", "image")]
+    assert second.parent == 1
+    assert second.recipe.epochs == 3 * space.first.recipe.epochs
+    tried.append(second.values())
+    third = next_candidate(space, 1, lambda _: model, lambda _: Diagnosis(()), tried)
+    assert third is not None
+    assert third.recipe.epochs < second.recipe.epochs
+    dense = keras.Sequential([keras.Input((6,)), kl.Dense(4), kl.Dense(2)])
+    assert space.thorough(1, dense) is None
+
+
+def test_what_did_not_help_is_not_tried_on_the_next_model_first() -> None:
+    space = Space(convnet(), facts(), Diagnosis(()), inheritable=True)
+    model, _ = architecture_edits.apply_all(convnet(), list(space.first.edits))
+
+    def proposed(best: int, tried: list[Any]) -> Candidate:
+        found = next_candidate(space, best, lambda _: model, lambda _: Diagnosis(()), tried)
+        assert found is not None
+        return found
+
+    first = space.first.values()
+    failed = proposed(1, [first])
+    helpful = proposed(1, [first, failed.values()])
+    places = [{(e["kind"], e["at"]) for e in one.edits} for one in (failed, helpful)]
+    assert places[0] != places[1]
+    # The third trial is the best now: the second's change waits until others were tried.
+    after = proposed(3, [first, failed.values(), helpful.values()])
+    assert {(edit["kind"], edit["at"]) for edit in after.edits} != places[0]

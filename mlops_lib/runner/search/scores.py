@@ -31,11 +31,43 @@ def margin(
         rejections: the number of winners that cleared the bar here and were rejected by the gate;
             each adds one standard error.
     """
-    if not protocol.is_proportion(metric) or not 0.0 < target < 1.0 or examples < 1:
+    error = standard_error(metric, target, examples)
+    if not error:
         return 0.0
-    error = math.sqrt(target * (1.0 - target) / examples)
     reachable = (1.0 - target) * (1.0 - 0.5 ** (1 + rejections))  # of a bar near 1
     return min((errors + rejections) * error, reachable)
+
+
+def standard_error(metric: str, value: float, examples: int) -> float:
+    """Return the standard error of a proportion; 0 for metrics whose spread is not known.
+
+    Args:
+        metric: the judged metric.
+        value: its true value.
+        examples: the number of examples that it is measured on.
+
+    Example:
+        >>> round(standard_error("accuracy", 0.8, 400), 3)
+        0.02
+        >>> standard_error("mae", 0.8, 400)
+        0.0
+    """
+    if not protocol.is_proportion(metric) or not 0.0 < value < 1.0 or examples < 1:
+        return 0.0
+    return math.sqrt(value * (1.0 - value) / examples)
+
+
+def error_of_score(metric: str, score: float, examples: int) -> float:
+    """Return the standard error of a measured proportion; 0 if the spread is not known.
+
+    Two more successes and two more failures are counted, so that a perfect score on few examples
+    has an error too (Agresti and Coull 1998).
+
+    Example:
+        >>> round(error_of_score("accuracy", 1.0, 43), 3)
+        0.029
+    """
+    return standard_error(metric, (score * examples + 2.0) / (examples + 4.0), examples + 4)
 
 
 def from_predictions(metric: str) -> Optional[Callable[[Any, Any], float]]:

@@ -9,7 +9,7 @@ from __future__ import annotations
 
 import json
 from dataclasses import replace
-from typing import Any, Callable, Iterator, List, Mapping, Optional
+from typing import Any, Callable, Iterator, List, Mapping, Optional, Set, Tuple
 
 from mlops_lib.runner.search.keras import graph, weights
 from mlops_lib.runner.search.keras.architecture_edits import Edit
@@ -30,6 +30,15 @@ from mlops_lib.runner.search.keras.portfolio import (
     of_kind,
     recurrents,
 )
+
+Change = Tuple[Tuple[str, ...], ...]
+"""Kinds and places of edits."""
+SHIFT = 0.08
+"""Random shifts of pictures, as a share of their sides."""
+THOROUGH = 3
+"""The epochs of a long training, as a multiple of a usual one's."""
+MOST_THOROUGH = 100
+"""The most epochs of a long training."""
 
 
 class Space:
@@ -65,6 +74,22 @@ class Space:
         return (
             Candidate(0, tuple(edits), standard_recipe(self.facts), fresh=True) if edits else None
         )
+
+    def thorough(self, number: int, model: Any) -> Optional[Candidate]:
+        """Return a long training of the best trial's network on shifted pictures.
+
+        What a network for pictures has room for shows only after many rounds over pictures that are
+        never the same twice. None if it reads no pictures, is pretrained, or has such a layer.
+        """
+        if model is None or not convolutions(model) or self.facts.pretrained:
+            return None
+        edits = list(_shifts(model, self.facts))
+        if not edits or len(fitting(model, edits, self.facts)[1]) < len(edits):
+            return None
+        recipe = standard_recipe(self.facts, share=0.7)
+        most = self.facts.limits.epochs or MOST_THOROUGH
+        epochs = max(min(THOROUGH * recipe.epochs, most), recipe.epochs)
+        return Candidate(number, tuple(edits), replace(recipe, epochs=epochs))
 
     def around(
         self,
@@ -159,11 +184,10 @@ def _growing(model: Any, facts: Facts) -> Iterator[List[Edit]]:
 def _regularising(model: Any, facts: Facts) -> Iterator[List[Edit]]:
     """Yield edits for a model that learns its examples by heart."""
     for name in facts.images:
-        prefixes = {layer.name.rsplit("_", 2)[0] for layer in model.layers}
-        if facts.mirrored and "random_flip" not in prefixes:
+        if facts.mirrored and not _has_random(model, "flip"):
             yield [{"kind": "augment", "at": name, "flip": True}]
-        if "random_shift" not in prefixes:
-            yield [{"kind": "augment", "at": name, "shift": 0.08}]
+    for edit in _shifts(model, facts):
+        yield [edit]
     dropouts = of_kind(model, "Dropout")
     if not dropouts:
         yield before_output(model, 0.4)
@@ -187,6 +211,18 @@ def _regularising(model: Any, facts: Facts) -> Iterator[List[Edit]]:
     for layer in hidden_dense(model):
         if layer.units >= 32:
             yield [{"kind": "resize", "at": layer.name, "size": int(layer.units) // 2}]
+
+
+def _has_random(model: Any, kind: str) -> bool:
+    """Return whether an edit has put random flips ("flip") or shifts ("shift") into a model."""
+    return any(layer.name.startswith(f"random_{kind}_added") for layer in model.layers)
+
+
+def _shifts(model: Any, facts: Facts) -> Iterator[Edit]:
+    """Yield edits that shift the pictures a model reads, if nothing shifts them yet."""
+    if not _has_random(model, "shift"):
+        for name in facts.images:
+            yield {"kind": "augment", "at": name, "shift": SHIFT}
 
 
 def _stabilising(model: Any, facts: Facts) -> Iterator[List[Edit]]:
@@ -248,9 +284,47 @@ def next_candidate(
     for prepared in (space.first, space.second):
         if prepared is not None and is_new(prepared):
             return prepared
+    thorough = space.thorough(best, model_of(best)) if best else None
+    if thorough is not None and all(
+        int(values["epochs"]) < thorough.recipe.epochs for values in tried_values
+    ):
+        return thorough
+    unsuccessful = _unsuccessful(best, tried_values)
+    repeated: Optional[Candidate] = None
     for candidate in space.around(
         best, model_of(best), diagnosis_of(best), polished=polished, is_new=is_new
     ):
-        if is_new(candidate):
+        if not is_new(candidate):
+            continue
+        if _change_of(candidate.values()) not in unsuccessful:
             return candidate
-    return None
+        repeated = repeated or candidate
+    return repeated
+
+
+def _change_of(values: Mapping[str, Any]) -> Change:
+    """Return kinds and places of a candidate's edits, without their sizes."""
+    return tuple(sorted(_place(edit) for edit in json.loads(values["edits"])))
+
+
+def _place(edit: Edit) -> Tuple[str, ...]:
+    inner = _place(edit["edit"]) if "edit" in edit else ()
+    return (edit["kind"], edit["at"], *inner)
+
+
+def _unsuccessful(best: int, tried_values: List[Mapping[str, Any]]) -> Set[Change]:
+    """Return the changes that were tried and did not lead to the best trial.
+
+    What did not help one model seldom helps the next, which differs from it by one edit: all else
+    is tried before.
+    """
+    ancestors = set()
+    number = best
+    while 0 < number <= len(tried_values):
+        ancestors.add(number)
+        number = int(tried_values[number - 1]["parent"])
+    return {
+        _change_of(values)
+        for number, values in enumerate(tried_values, 1)
+        if number not in ancestors and _change_of(values)
+    }

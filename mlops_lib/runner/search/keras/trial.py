@@ -410,21 +410,37 @@ def _monitor(
                 self.model.stop_training = True
                 return
             loss = float(logs.get("val_loss", logs.get("loss", 0.0)))
-            is_tie = score == run.score and loss <= min(run.losses)
-            # Among equal scores the lower loss wins: few examples allow only few different scores.
+            supersedes = self._supersedes(score, loss)
             run.curve.append(score)
             run.losses.append(loss)
-            if is_tie or context.request.better(score, run.score):
+            if supersedes:
                 run.score, run.weights = score, self.model.get_weights()
             self._decide(epoch, score)
             if not self.model.stop_training:
                 checkpoint.write(self.model, run, epoch, context.clock.running_s)
 
+        def _supersedes(self, score: float, loss: float) -> bool:
+            """Return whether this epoch's weights replace those of the best epoch so far."""
+            better = context.request.better
+            # Few examples allow only few different scores: among equal ones the lower loss wins.
+            if score == run.score and loss <= min(run.losses):
+                return True
+            if recipe.schedule != "cosine" or not run.curve:
+                return better(score, run.score)
+            # Under a falling rate later weights are better ones. A difference that chance explains
+            # speaks for no earlier epoch, unless that one alone has reached the bar.
+            best = (max if context.request.mode == "max" else min)(run.curve)
+            error = scores.error_of_score(context.request.metric, best, context.selected.count)
+            lost_bar = better(context.bar, score) and not better(context.bar, best)
+            return not better(best - error, score) and not lost_bar
+
         def _decide(self, epoch: int, score: float) -> None:
             run.reached = run.reached or not context.request.better(context.bar, score)
-            if not context.request.better(context.sure, score) and levelled_off(
-                run.losses, recipe.epochs
-            ):
+            # A cosine ends where its rate does: before that its curve only seems to be level.
+            is_sure = recipe.schedule != "cosine" and not context.request.better(
+                context.sure, score
+            )
+            if is_sure and levelled_off(run.losses, recipe.epochs):
                 self.model.stop_training = True
                 run.message = "the bar is passed by far, and the curve has levelled off"
             elif not run.reached and hopeless(
