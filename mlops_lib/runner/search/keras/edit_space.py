@@ -35,7 +35,7 @@ Change = Tuple[Tuple[str, ...], ...]
 """Kinds and places of edits."""
 SHIFT = 0.08
 """Random shifts of pictures, as a share of their sides."""
-THOROUGH = 3
+THOROUGH = 2
 """The epochs of a long training, as a multiple of a usual one's."""
 MOST_THOROUGH = 100
 """The most epochs of a long training."""
@@ -76,20 +76,25 @@ class Space:
         )
 
     def thorough(self, number: int, model: Any) -> Optional[Candidate]:
-        """Return a long training of the best trial's network on shifted pictures.
+        """Return the best trial's network for pictures, deeper, shifted, and trained for long.
 
-        What a network for pictures has room for shows only after many rounds over pictures that are
-        never the same twice. None if it reads no pictures, is pretrained, or has such a layer.
+        How much a network has room for shows only after many rounds over pictures that are never
+        the same twice. None if the model has no convolutions or shifts already, or is pretrained.
         """
-        if model is None or not convolutions(model) or self.facts.pretrained:
+        if model is None or self.facts.pretrained or not convolutions(model):
             return None
-        edits = list(_shifts(model, self.facts))
-        if not edits or len(fitting(model, edits, self.facts)[1]) < len(edits):
+        shifts = list(_shifts(model, self.facts))
+        edits = list(shifts)
+        if len(convolutions(model)) <= MANY_LAYERS and not has_backbone(model):
+            # The first convolution sees the largest map: another one there would cost the most.
+            edits += [deeper(model, layer) for layer in convolutions(model)[1:]]
+        edits = fitting(model, edits, self.facts)[1]
+        if not shifts or shifts[0] not in edits:
             return None
         recipe = standard_recipe(self.facts, share=0.7)
         most = self.facts.limits.epochs or MOST_THOROUGH
         epochs = max(min(THOROUGH * recipe.epochs, most), recipe.epochs)
-        return Candidate(number, tuple(edits), replace(recipe, epochs=epochs))
+        return Candidate(number, tuple(edits), replace(recipe, epochs=epochs), fresh=True)
 
     def around(
         self,

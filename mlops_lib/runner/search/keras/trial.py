@@ -15,6 +15,7 @@ from mlops_lib.runner import protocol
 from mlops_lib.runner.keras import fit_state
 from mlops_lib.runner.search import scores
 from mlops_lib.runner.search.examples import Selected, classes, length
+from mlops_lib.runner.search.keras import outlook
 from mlops_lib.runner.search.keras.candidates import Recipe
 from mlops_lib.runner.search.request import Clock, FitCall, SearchJournal, SearchRequest
 from mlops_lib.runner.state import atomic, objects
@@ -70,6 +71,8 @@ class TrialContext:
     """The score from which on a trial may stop before its end, once its curve has levelled off."""
     best: Optional[float] = None
     """The best score so far; a trial that cannot beat it any more is stopped."""
+    finished: List[List[float]] = field(default_factory=list)
+    """The curves of finished trials that were trained in the same way as the running one."""
     in_place: bool = False
     """Whether trials train the caller's own object, because it cannot be built a second time."""
     cancel_reason: Callable[[], str] = str
@@ -434,6 +437,19 @@ def _monitor(
             lost_bar = better(context.bar, score) and not better(context.bar, best)
             return not better(best - error, score) and not lost_bar
 
+        def _is_hopeless(self) -> bool:
+            request = context.request
+            return outlook.is_hopeless(
+                run.curve,
+                recipe.epochs,
+                context.best,
+                mode=request.mode,
+                finished=context.finished,
+                error=scores.error_of_score(
+                    request.metric, context.best or 0.0, context.selected.count
+                ),
+            )
+
         def _decide(self, epoch: int, score: float) -> None:
             run.reached = run.reached or not context.request.better(context.bar, score)
             # A cosine ends where its rate does: before that its curve only seems to be level.
@@ -443,9 +459,7 @@ def _monitor(
             if is_sure and levelled_off(run.losses, recipe.epochs):
                 self.model.stop_training = True
                 run.message = "the bar is passed by far, and the curve has levelled off"
-            elif not run.reached and hopeless(
-                run.curve, recipe.epochs, context.best, mode=context.request.mode
-            ):
+            elif not run.reached and self._is_hopeless():
                 run.state, run.message, self.model.stop_training = (
                     "stopped",
                     "cannot become the best any more",
@@ -470,34 +484,6 @@ def levelled_off(losses: List[float], epochs: int) -> bool:
     """
     best = min(range(len(losses)), key=losses.__getitem__)
     return len(losses) - 1 - best >= max(3, epochs // 5)
-
-
-def hopeless(curve: List[float], epochs: int, best: Optional[float], *, mode: str) -> bool:
-    """Return whether a trial cannot reach the best score at its recent rate of gain.
-
-    No trial is judged before half of its epochs: under a decaying learning rate the gains come
-    late.
-
-    Args:
-        curve: the score after each epoch so far.
-        epochs: the number of epochs it is to have.
-        best: the best score of the search, None if there is none.
-        mode: "max" or "min".
-
-    Example:
-        >>> hopeless([0.50, 0.51, 0.51, 0.51], 7, 0.9, mode="max")
-        True
-        >>> hopeless([0.1, 0.3, 0.5, 0.7], 7, 0.9, mode="max")
-        False
-    """
-    count = len(curve)
-    if best is None or count < max(3, (epochs + 1) // 2) or count >= epochs:
-        return False
-    sign = 1.0 if mode == "max" else -1.0
-    gains = [sign * v for v in curve]
-    recent = max(count // 3, 1)
-    slope = max(max(gains[-recent:]) - max(gains[:-recent]), 0.0) / recent
-    return max(gains) + 1.5 * slope * (epochs - count) + 0.01 * abs(best) < sign * best
 
 
 class TrialCheckpoint:

@@ -81,6 +81,7 @@ class TrialRunner:
         )
         self._context.journal.write(protocol.EVENT_TRIAL, trial=record)
         self._context.best = self._store.score(self._store.winner())
+        self._context.finished = self._store.curves_like(candidate)
         with forgotten_gradients():
             run = trial.train(self._context, model, candidate.recipe, number)
         self._finish(record, run)
@@ -107,6 +108,7 @@ class TrialRunner:
             message="trained again without the selection examples",
         )
         self._context.journal.write(protocol.EVENT_TRIAL, trial=record)
+        self._context.finished = []
         self._context.best = None  # never stop it early: others are compared with it
         self._finish(record, trial.train(self._context, model, recipe, 0))
         return record

@@ -118,6 +118,21 @@ class TrialStore:
             return self._request.judged_value
         return float(score) if score is not None else None
 
+    def curves_like(self, candidate: Candidate) -> List[List[float]]:
+        """Return the curves of finished trials under the same schedule as this candidate.
+
+        Curves of trained weights and of fresh ones differ in shape: those of the candidate's own
+        kind are returned if there are any.
+        """
+        alike: Dict[bool, List[List[float]]] = {True: [], False: []}
+        for number, record in sorted(self.records.items()):
+            if not number or record["state"] != "finished" or not record.get("curve"):
+                continue
+            other = self.candidate(number)
+            if other.recipe.schedule == candidate.recipe.schedule:
+                alike[other.fresh].append(record["curve"])
+        return alike[candidate.fresh] or alike[not candidate.fresh]
+
     def winner(self) -> int:
         """Return the number of the best trial so far, or of the last of `followed`."""
         if self._request.follow:
