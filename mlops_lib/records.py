@@ -532,6 +532,9 @@ class SearchResult(Record):
     after: tuple[str, ...] = ()
     notes: tuple[str, ...] = ()
     """Things that could not be kept or tried, with the reason."""
+    diagnosis: tuple[str, ...] = ()
+    """Findings on the script's own training, the gravest first: `unstable`, `not_learning`,
+    `overfitting`, `underfitting`, `unfinished`."""
 
     def plot(self) -> Any:
         """Return every trial's score and curve as a matplotlib Figure."""

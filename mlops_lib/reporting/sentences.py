@@ -15,7 +15,8 @@ from mlops_lib.formatting import (
     whole,
 )
 from mlops_lib.gate import second_measurement
-from mlops_lib.records import Trial, Verdict
+from mlops_lib.records import SearchResult, Trial, Verdict
+from mlops_lib.reporting import tables
 from mlops_lib.reporting.view import Points, RunView
 
 BADGES = {
@@ -184,6 +185,67 @@ def _gap_in_words(verdict: Verdict, score: float) -> str:
 def _worse(verdict: Verdict, score: float) -> bool:
     value = verdict.value or 0.0
     return value < score if verdict.mode == "max" else value > score
+
+
+_DIAGNOSES = {
+    "unstable": "its loss jumped instead of falling",
+    "not_learning": "its loss hardly fell at all",
+    "overfitting": "it did much better on the examples it trained on than on others",
+    "underfitting": "even on the examples it trained on it hardly reached the bar",
+    "unfinished": "its loss was still falling when the training ended",
+}
+
+
+def search_account(view: RunView) -> str:
+    """Say in one paragraph what was wrong, what was changed, and what each change brought.
+
+    "" if there was no search, or nothing was tried.
+    """
+    search = view.search
+    if search is None or len(search.trials) < 2:
+        return ""
+    by_number = {trial.number: trial for trial in search.trials}
+    parts = _findings(search)
+    if not search.winner or search.winner not in by_number:
+        count = sum(trial.number > 0 for trial in search.trials)
+        parts.append(f"None of {counted(count, 'trial')} did better than the script's own model.")
+        return " ".join(parts)
+    chain = [by_number[search.winner]]
+    while chain[0].parent in by_number and chain[0].parent:
+        chain.insert(0, by_number[chain[0].parent])
+    parts.append(f"The winner came about in {counted(len(chain), 'step')}.")
+    parts += [_step(trial, by_number.get(trial.parent or 0), search) for trial in chain]
+    return " ".join(parts)
+
+
+def _findings(search: SearchResult) -> list[str]:
+    reasons = [_DIAGNOSES[name] for name in search.diagnosis if name in _DIAGNOSES]
+    if not reasons:
+        return []
+    *others, last = reasons
+    listed = f"{', '.join(others)}, and {last}" if others else last
+    return [f"The script's own training missed the bar, and its curves show why: {listed}."]
+
+
+def _step(trial: Trial, parent: Trial | None, search: SearchResult) -> str:
+    """Describe a trial on the way to the winner, with its gain over the one it builds on."""
+    changes = "; ".join(trial.edits[:12])
+    text = f"Trial {trial.number} ({changes})" if changes else f"Trial {trial.number}"
+    if trial.score is None:
+        return f"{text} has no score."
+    score = metric_value(search.metric, trial.score)
+    gain = tables.gain_over(parent, trial, search)
+    if gain is None or parent is None or parent.score is None:
+        return f"{text} scored {score}; the model before it has no score to compare with."
+    before = metric_value(search.metric, parent.score)
+    change = difference(search.metric, gain.difference)
+    if gain.margin is None:
+        known = "how much of it is chance is not known"
+    else:
+        size_of_chance = difference(search.metric, gain.margin).lstrip("+")
+        known = f"chance alone explains up to {size_of_chance}"
+        known += ", so the change helped" if gain.is_clear else ", so it may be chance"
+    return f"{text} scored {score} after {before}: {change}; {known}."
 
 
 _INHERITED = {"exact": "kept, same function", "approximate": "kept where they fit", "fresh": "new"}

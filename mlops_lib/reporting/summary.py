@@ -89,10 +89,9 @@ def _trials(view: RunView) -> str:
         )
         for row in sorted(best, key=lambda r: r.trial.number)
     ]
-    gap = sentences.selection_gap(view)
-    return _table(("Trial", "Change", "Score", "Gain"), cells) + (
-        f"\n\n{escaped(gap)}" if gap else ""
-    )
+    paragraphs = [sentences.search_account(view)[:4000], sentences.selection_gap(view)]
+    table = _table(("Trial", "Change", "Score", "Gain"), cells)
+    return "\n\n".join([table, *(escaped(text) for text in paragraphs if text)])
 
 
 def _log(view: RunView) -> str:

@@ -243,7 +243,7 @@ def worker_rows(search: SearchResult, took_s: float | None) -> tuple[WorkerRow, 
 
 
 def _trial_row(trial: Trial, search: SearchResult, first: Trial | None) -> TrialRow:
-    gain = _gain(trial, search, first)
+    gain = gain_over(first, trial, search)
     changed = trial.edits[:12]
     if not changed:
         changed = ("as the script has it",) if trial.number == 0 else _settings(trial)
@@ -257,12 +257,13 @@ def _trial_row(trial: Trial, search: SearchResult, first: Trial | None) -> Trial
     )
 
 
-def _gain(trial: Trial, search: SearchResult, first: Trial | None) -> protocol.Gain | None:
-    if first is None or first.score is None or trial.score is None or trial.number == 0:
+def gain_over(reference: Trial | None, trial: Trial, search: SearchResult) -> protocol.Gain | None:
+    """Return a trial's gain over another one; None if one of them has no score."""
+    if reference is None or reference.score is None or trial.score is None or trial.number == 0:
         return None
     return protocol.gain(
         trial.score,
-        first.score,
+        reference.score,
         metric=search.metric,
         mode=search.mode,
         examples=search.examples,

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import contextlib
 import hashlib
+import html
 import json
 import os
 import re
@@ -29,7 +30,7 @@ from mlops_lib.records import (
     Trial,
     Verdict,
 )
-from mlops_lib.reporting import charts, tables, untrusted_files, view
+from mlops_lib.reporting import charts, sentences, tables, untrusted_files, view
 from mlops_lib.reporting import page as report_page
 
 BEGAN = 1_790_000_000.0
@@ -279,6 +280,8 @@ class Run:
                 before=BEFORE,
                 after=AFTER,
                 notes=("the CSVLogger callback never runs in a trial",),
+                diagnosis=("underfitting", "unfinished"),
+                examples=1000,
             ).to_json(),
         )
 
@@ -1057,3 +1060,19 @@ def test_tensorboard_reads_the_curves_that_were_written_for_it(tmp_path: Path) -
     assert value.simple_value == pytest.approx(0.3 + 0.45 * 0.25)
     again = reporting.tensorboard(run, tmp_path / "again")
     assert [path.read_bytes() for path in again] == [path.read_bytes() for path in paths]
+
+
+def test_one_paragraph_says_what_was_wrong_what_changed_and_what_each_change_brought(
+    tmp_path: Path,
+) -> None:
+    read = view.read_run(accepted(tmp_path))
+    account = sentences.search_account(read)
+    assert account.startswith("The script's own training missed the bar")
+    assert "hardly reached the bar, and its loss was still falling" in account
+    assert "The winner came about in 2 steps." in account
+    first, second = account.replace("\u202f", " ").split("Trial ")[1:]
+    assert "widen Dense 16 → 64) scored 80.1 % after 74.2 %: +5.9 points" in first
+    assert "so it may be chance" in first
+    assert "scored 93.4 % after 80.1 %: +13.3 points" in second
+    assert "so the change helped" in second
+    assert account in html.unescape(report_page.html(read, linked=False))

@@ -203,13 +203,13 @@ class Search:
         self.clock = self._training_clock()
         self.context = self._trial_context(in_place=root is None)
         self.facts = facts_of.gather(model, call, request, selected)
-        diagnosis = diagnosis_of(0, request, self.store)
+        self.diagnosis = diagnosis_of(0, request, self.store)
         self.hypermodel = user_space.load(os.getcwd())
         if self.hypermodel is not None and root is None:
             raise RefusedError("the winner of search_space.py could not be put into this model")
         self.lineage = Lineage(model, call, self.store, root=root, hypermodel=self.hypermodel)
         self.runner = TrialRunner(model, self.context, self.store, self.lineage)
-        space = Space(root, self.facts, diagnosis, inheritable=not selected.is_split)
+        space = Space(root, self.facts, self.diagnosis, inheritable=not selected.is_split)
         self.proposer = Proposer(request, self.store, self.lineage, space)
         left_out = trial.left_out(call.arguments.get("callbacks"))
         if left_out:
@@ -452,6 +452,7 @@ class Search:
             "examples": self.selected.count,
             "after": graph.describe(self.model),
             "notes": [*self.notes, *steps],
+            "diagnosis": list(self.diagnosis.findings),
         }
         if number:
             self._write_patch_facts(number)
