@@ -27,7 +27,8 @@ def requirement_of(name: str, value: Any, *, exact: bool) -> str:
     """
     table = value if isinstance(value, dict) else {}
     text = value if isinstance(value, str) else table.get("version", "*")
-    extras = [one for one in table.get("extras", ()) if isinstance(one, str)]
+    listed = table.get("extras")
+    extras = [one for one in listed if isinstance(one, str)] if isinstance(listed, list) else []
     versions = specifier(str(text), exact=exact)
     marker = _marker(table)
     return (

@@ -360,7 +360,7 @@ def _place(source: Any) -> str:
 def _uv(text: str) -> Read:
     table = toml.parse(text)
     packages = []
-    for one in _rows(table.get("package")):
+    for one in _rows(table.get("package") or table.get("distribution")):  # before uv 0.3
         marker = " or ".join(
             f"({m})" for m in one.get("resolution-markers", ()) if isinstance(m, str)
         )

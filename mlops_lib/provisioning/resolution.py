@@ -42,6 +42,8 @@ from mlops_lib.records import Detection, Environment, Image, Record
 
 REFUSALS = 10
 """Number of times that requirements are loosened after an installer refused them."""
+BOUNDED = ("h5py", "numpy")
+"""What a framework needs in certain releases, and a project may pin itself."""
 SOURCES = 40
 """Number of an environment's distributions that may be built from source."""
 REPAIRS = 3
@@ -203,15 +205,16 @@ def replace_known_faults(demand: Need) -> Answer:
         for line in demand.declared
         if mend.follows(line, row) and line not in declared.requirements
     ]
+    wanted, dropped = _beside_own_framework(declared.requirements, demand, row)
     found = mend.mend(
-        (*declared.requirements, *replaced),
+        (*wanted, *replaced),
         row=row,
         python=python,
         locked=images.releases(declared.name),
     )
     system = tuple(sorted({*declared.system, *found.system}))
     environment = replace(declared, requirements=found.lines, system=system)
-    notes = (*found.notes, *unmet)
+    notes = (*found.notes, *dropped, *unmet)
     if demand.gpus:
         environment = images.on_gpu(environment)
     environment = _with_torch_builds(environment, demand)
@@ -223,6 +226,32 @@ def replace_known_faults(demand: Need) -> Answer:
             " there is",
         )
     return Answer(environment=environment, notes=notes)
+
+
+def _beside_own_framework(
+    lines: Sequence[str], demand: Need, row: Sequence[str]
+) -> tuple[Sequence[str], tuple[str, ...]]:
+    """Return the requirements without what a lock has for another release of the framework.
+
+    The row's release of TensorFlow is used whatever a lock says, and needs its own NumPy, h5py and
+    so on. What the project declares itself stays.
+    """
+    others = [line for line in lines if line not in row and mend.follows(line, row)]
+    if not others or not demand.declared:
+        return lines, ()
+    groups = tables.tables()["brought"].values()
+    brought = {*BOUNDED, *(name for group in groups for name in group)}
+    known = {*demand.declared, *row, *others}
+    left_out = [
+        line for line in lines if line not in known and requirement.name_of(line) in brought
+    ]
+    if not left_out:
+        return lines, ()
+    note = (
+        f"{', '.join(left_out)} left out: locked beside {others[0]}, and the environment has its own"
+        " release of that"
+    )
+    return [line for line in lines if line not in left_out], (note,)
 
 
 def _with_torch_builds(environment: Environment, demand: Need) -> Environment:

@@ -489,3 +489,40 @@ def test_a_row_without_gpus_keeps_its_lock_but_for_pytorch() -> None:
     locked = images.releases("pytorch")["torch"]
     assert images.torch_lines(environment) == [f"torch=={locked}"]
     assert "torch" in images.plan(environment).dockerfile.partition("framework.txt")[0]
+
+
+def test_what_a_lock_has_for_another_tensorflow_is_left_out_in_one_line(tmp_path: Path) -> None:
+    """The row's own release needs its own NumPy and h5py; the rest of the lock stays exact."""
+    (tmp_path / "train.py").write_text(
+        "import keras\nimport pandas\n\nmodel = keras.Sequential([keras.layers.Dense(1)])\n"
+        "model.compile('adam', 'mse')\nmodel.fit(pandas.DataFrame({'a': [1.0]}), [1.0])\n"
+    )
+    (tmp_path / "pyproject.toml").write_text(
+        "[project]\nname = 'digits'\ndependencies = ['tensorflow', 'pandas']\n"
+    )
+    packages = {
+        "tensorflow": ("2.16.2", "h5py", "numpy", "protobuf", "wrapt"),
+        "pandas": ("2.2.3", "numpy", "pytz"),
+        "h5py": ("3.16.0",),
+        "numpy": ("1.26.4",),
+        "protobuf": ("4.25.9",),
+        "wrapt": ("1.16.0",),
+        "pytz": ("2024.2",),
+    }
+    (tmp_path / "uv.lock").write_text(
+        "".join(
+            f'[[package]]\nname = "{name}"\nversion = "{version}"\n'
+            f"dependencies = [{', '.join(f'{{ name = {json.dumps(one)} }}' for one in needs)}]\n"
+            for name, (version, *needs) in packages.items()
+        )
+    )
+    need = resolution.need(
+        detect(tmp_path), base_image="python:3.11-slim", backend="docker", gpus=False
+    )
+    image = resolution.plan(need, home=tmp_path / "home")
+    lines = image.environment.requirements
+    assert {"pandas==2.2.3", "pytz==2024.2"} <= set(lines)
+    assert not {"h5py", "numpy", "protobuf", "wrapt"} & {
+        requirement.name_of(line) for line in lines if "==" in line
+    }
+    assert sum("locked beside tensorflow==2.16.2" in note for note in image.notes) == 1
