@@ -254,7 +254,9 @@ def _adam(hp: Any) -> Any:
 
 
 TASKS: dict[str, Task] = {
-    "cifar10": Task(cifar10, small_convnet, convnets, 20, 64, (0.62, 0.66), budget_s=420.0),
+    "cifar10": Task(
+        cifar10, small_convnet, convnets, 20, 64, (0.62, 0.66, 0.70, 0.75), budget_s=420.0
+    ),
     "mnist": Task(mnist, tiny_convnet, convnets, 10, 64, (0.97, 0.98), budget_s=180.0),
     "digits": Task(digits, tiny_convnet, convnets, 15, 32, (0.95, 0.98)),
     "pima": Task(pima, tiny_dense, denses, 40, 32, (0.74, 0.76)),
