@@ -90,12 +90,12 @@ def sparkline(values: Sequence[float], *, width: int = 24) -> str:
     if len(values) < 2:
         return ""
     step = -(-len(values) // width)
-    shown = values[::-step][::-1]  # the last value is always among them
-    low = min(shown)
-    spread = (max(shown) - low) or 1.0
+    points = values[::-step][::-1]  # the last value is always among them
+    low = min(points)
+    spread = (max(points) - low) or 1.0
     last = len(_BLOCKS) - 1
     return "".join(
-        _BLOCKS[min(last, int((value - low) / spread * len(_BLOCKS)))] for value in shown
+        _BLOCKS[min(last, int((value - low) / spread * len(_BLOCKS)))] for value in points
     )
 
 

@@ -97,8 +97,8 @@ def report_internal_error(*, as_json: bool) -> int:
     ERRORS.append(what)
     if as_json:
         fields = {"what": what, "where": stream.name, "remedy": "report it"}
-        shown = " ".join(what.split())[:SUMMARY_LIMIT]
-        print_json({"schema": 1, "exit": protocol.EXIT_BUG, "error": fields, "summary": shown})
+        summary = " ".join(what.split())[:SUMMARY_LIMIT]
+        print_json({"schema": 1, "exit": protocol.EXIT_BUG, "error": fields, "summary": summary})
     return protocol.EXIT_BUG
 
 

@@ -31,11 +31,11 @@ from mlops_lib.settings_arguments import SettingsArguments
 
 def main(arguments: Sequence[str] | None = None) -> int:
     """Run the command; return the exit code."""
-    given = parse(sys.argv[1:] if arguments is None else arguments)
-    as_json = given.pop("json")
+    arguments_by_name = parse(sys.argv[1:] if arguments is None else arguments)
+    as_json = arguments_by_name.pop("json")
     if "MLOPS_BUILD" in os.environ:
-        return _main_in_build(given, as_json=as_json)
-    return _main(given, as_json=as_json)
+        return _main_in_build(arguments_by_name, as_json=as_json)
+    return _main(arguments_by_name, as_json=as_json)
 
 
 def _main_in_build(given: dict[str, Any], *, as_json: bool) -> int:

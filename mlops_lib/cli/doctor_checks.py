@@ -108,18 +108,18 @@ def _environments(home: Path) -> Finding:
     from mlops_lib.engine.process import ProcessEngine
     from mlops_lib.provisioning import cache
 
-    kept, _ = cache.list_and_prune(ProcessEngine(home=str(home)), home=home)
-    if not kept:
+    environments, _ = cache.list_and_prune(ProcessEngine(home=str(home)), home=home)
+    if not environments:
         return Finding(name="environments", status="ok", finding="none yet")
     held, idle = (
         sum(one.bytes for one in part) / 2**30
-        for part in (kept, [one for one in kept if not one.runs])
+        for part in (environments, [one for one in environments if not one.runs])
     )
     many = idle > DISK_GIB / 2
     return Finding(
         name="environments",
         status="warning" if many else "ok",
-        finding=f"{len(kept)} hold {held:.1f} GiB, {idle:.1f} GiB of it for no run",
+        finding=f"{len(environments)} hold {held:.1f} GiB, {idle:.1f} GiB of it for no run",
         remedy="`mlops images --backend process --prune` removes what no run needs."
         if many
         else "",
@@ -164,13 +164,13 @@ def _gpu(about: Mapping[str, Any]) -> Finding:
 
 
 def _clock(about: Mapping[str, Any]) -> Finding:
-    said = str(about.get("SystemTime") or "")
-    if not said:
+    text = str(about.get("SystemTime") or "")
+    if not text:
         return Finding(name="clock", status="ok", finding="nothing to compare it with")
     # Nanoseconds are more than Python 3.10 reads.
     engine = (
-        datetime.fromisoformat(said[:19] + "+00:00").timestamp()
-        if said.endswith("Z")
+        datetime.fromisoformat(text[:19] + "+00:00").timestamp()
+        if text.endswith("Z")
         else time.time()
     )
     off = abs(engine - time.time())

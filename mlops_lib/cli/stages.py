@@ -125,9 +125,9 @@ def _show(record: dict[str, Any] | str) -> None:
 
 def _show_verdict(record: dict[str, Any]) -> None:
     interval = record.get("interval")
-    shown = f" [{interval[0]:.3f}, {interval[1]:.3f}]" if interval else ""
+    bounds = f" [{interval[0]:.3f}, {interval[1]:.3f}]" if interval else ""
     value = record.get("value")
-    number = f"{value:.4g}{shown}" if isinstance(value, float) else "no number"
+    number = f"{value:.4g}{bounds}" if isinstance(value, float) else "no number"
     if record.get("seeds"):
         number += f", mean {Seeds.from_json(record['seeds']).in_words}"
     metric = record.get("metric") or "metric"

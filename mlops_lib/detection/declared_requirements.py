@@ -104,7 +104,7 @@ def _inline(entry: str, root: str, inline: dict[str, Any]) -> Declared:
     lines = manifests.taken(manifests.texts_of(inline.get("dependencies")), name, project)
     lines = manifests.follow_sources(lines, uv, entry, project)
     manifests.note_sources(inline, name, project)
-    project.warnings += [f"{name}: {said}" for said in other_builds(lines)]
+    project.warnings += [f"{name}: {message}" for message in other_builds(lines)]
     return Declared(cleaned(lines), name, project.warnings, folder=os.path.dirname(entry))
 
 
@@ -137,9 +137,9 @@ def _lines_of_notebook(text: str) -> str:
     import json
 
     lines = []
-    for found in re.finditer(r'"(?:[^"\\]|\\.){0,2000}"', text):
-        if found[0].startswith('"#'):
-            lines.append(str(json.loads(found[0], strict=False)).rstrip("\n"))
+    for match in re.finditer(r'"(?:[^"\\]|\\.){0,2000}"', text):
+        if match[0].startswith('"#'):
+            lines.append(str(json.loads(match[0], strict=False)).rstrip("\n"))
     return "\n".join(lines)
 
 

@@ -469,8 +469,8 @@ class Files:
     def _source_folders(self) -> list[str]:
         """Return the folders that the project says its packages lie in."""
         if self._sources is None:
-            said = own_packages.source_folders(self.folder)
-            self._sources = [os.path.join(self.folder, one) for one in said]
+            folders = own_packages.source_folders(self.folder)
+            self._sources = [os.path.join(self.folder, one) for one in folders]
         return self._sources
 
     def _is_inside(self, place: str) -> bool:

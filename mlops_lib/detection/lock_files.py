@@ -155,8 +155,8 @@ class Lock:
 
     def member(self, folder: str) -> Package | None:
         """Return the project in a folder that the lock was made for, None if there is none."""
-        found = (one for one in self.packages if one.place and self._resolved(one) == folder)
-        return next(found, None)
+        members = (one for one in self.packages if one.place and self._resolved(one) == folder)
+        return next(members, None)
 
     def is_own(self, package: Package) -> bool:
         """Return whether a distribution is a folder of the project that is being trained."""
@@ -289,10 +289,12 @@ def find(folder: str, root: str, declared_in: str, warnings: list[str]) -> Lock 
 def _locks_in(folder: str, root: str) -> list[tuple[str, Any]]:
     """Return the lock files in a folder with what reads them, the most telling first."""
     names = {name.lower(): name for name in files.names_in(folder, root=root)}
-    found = [(names[name], reader) for name, reader in READERS if name in names]
+    readers = [(names[name], reader) for name, reader in READERS if name in names]
     # PEP 751: a project may have several, with names of their own.
-    found += [(names[n], _pylock) for n in sorted(names) if re.fullmatch(r"pylock\.[^.]+\.toml", n)]
-    return [(os.path.join(folder, name), reader) for name, reader in found]
+    readers += [
+        (names[n], _pylock) for n in sorted(names) if re.fullmatch(r"pylock\.[^.]+\.toml", n)
+    ]
+    return [(os.path.join(folder, name), reader) for name, reader in readers]
 
 
 def read(path: str, reader: Any, root: str, warnings: list[str]) -> Lock | None:

@@ -191,10 +191,10 @@ def taken(texts: Iterable[str], name: str, project: Project) -> list[str]:
         if is_requirement(text):
             result.append(text)
             continue
-        found = reference(text)
-        if found is not None:
-            project.warn(f"{name}: {found.note()}")
-            result += [found.line] if found.line else []
+        source = reference(text)
+        if source is not None:
+            project.warn(f"{name}: {source.note()}")
+            result += [source.line] if source.line else []
         elif text and not text.startswith("#"):
             project.warn(f"{name}: an entry is no name with versions: it is not installed")
     return result
@@ -224,15 +224,15 @@ def requirements_txt(path: str, project: Project, depth: int = 0) -> list[str]:
         constrained = re.match(_CONSTRAINT, line)
         if included or constrained:
             other = os.path.join(os.path.dirname(path), (included or constrained)[1])  # type: ignore[index]
-            found = (
+            matches = (
                 requirements_txt(other, project, depth + 1)
                 if depth < 5 and os.path.lexists(other)
                 else []
             )
             if included:
-                result += found
+                result += matches
             else:
-                limits.update({name_of(one): one for one in found})
+                limits.update({name_of(one): one for one in matches})
             continue
         is_editable = _EDITABLE.match(line) is not None
         line = _EDITABLE.sub("", line)
@@ -263,22 +263,22 @@ def requirements_txt(path: str, project: Project, depth: int = 0) -> list[str]:
 
 def _placed(line: str, path: str, place: str, project: Project, depth: int) -> list[str]:
     """Return what a line of pip's that names a place stands for, and say it."""
-    found = reference(line)
+    source = reference(line)
     folder = re.sub(r"^.*file:(//)?|\[[^\]]*\]\s*$", "", line).strip()
     named = re.search(r"\[([^\]]*)\]\s*$", line)
     extras = [normal(one.strip()) for one in named[1].split(",")] if named else []
-    if found is None or found.kind == "folder":
+    if source is None or source.kind == "folder":
         place_of = os.path.join(os.path.dirname(path), folder)
         inside = local_package(place_of, project, depth, extras)
         if inside is not None:
             return inside
-    if found is None:
+    if source is None:
         return []
-    if found.line or found.name:
-        project.warn(f"{place}: {found.note()}")
+    if source.line or source.name:
+        project.warn(f"{place}: {source.note()}")
     else:
         project.warn(f"{place}: it is no name with versions: it is not installed")
-    return [found.line] if found.line else []
+    return [source.line] if source.line else []
 
 
 def limited(line: str, limits: dict[str, str]) -> str:
@@ -302,7 +302,7 @@ def _pyproject(path: str, project: Project, groups: Sequence[str] | None = None)
         groups: its groups and extras that count; by default those for training, or others if
             nothing else is declared.
     """
-    wanted = TRAINING_GROUPS if groups is None else groups
+    selected_groups = TRAINING_GROUPS if groups is None else groups
     table = project.table(path)
     name = project.name(path)
     described = table_of(table, "project")
@@ -313,12 +313,12 @@ def _pyproject(path: str, project: Project, groups: Sequence[str] | None = None)
         listed += _named([file] if isinstance(file, str) else file, path, project)
         hook = table_of(table, "tool", "hatch", "metadata", "hooks", "requirements_txt")
         listed += _named(hook.get("files"), path, project)
-    listed = listed or _poetry_lines(table, path, project, wanted)
+    listed = listed or _poetry_lines(table, path, project, selected_groups)
     listed = listed or taken(
         texts_of(table_of(table, "tool", "flit", "metadata").get("requires")), name, project
     )
     listed += _pixi_lines(table_of(table, "tool", "pixi"), name, project)
-    listed += _grouped(table, name, project, wanted)
+    listed += _grouped(table, name, project, selected_groups)
     if groups is None:
         listed = listed or _fallback(table, name, project)
     uv = table_of(table, "tool", "uv")
@@ -472,11 +472,11 @@ def _poetry_lines(
     """Return what Poetry's main group, and some of its other groups, ask for."""
     poetry = table_of(table, "tool", "poetry")
     extras = table_of(poetry, "extras")
-    wanted = {normal(one) for group in groups for one in texts_of(extras.get(group))}
-    listed = _toolset(table_of(poetry, "dependencies"), path, project, wanted)
+    extra_names = {normal(one) for group in groups for one in texts_of(extras.get(group))}
+    listed = _toolset(table_of(poetry, "dependencies"), path, project, extra_names)
     for group in groups:
         inner = table_of(poetry, "group", group, "dependencies")
-        listed += _toolset(inner, path, project, wanted)
+        listed += _toolset(inner, path, project, extra_names)
     return listed
 
 
@@ -519,18 +519,18 @@ def _toolset(
             if inside is not None:
                 listed += inside
                 continue
-            found = reference(
+            source = reference(
                 f"{distribution} @ git+{place}@{about.get('tag') or about.get('rev')}"
             )
             name = normal(distribution)
-            known = found.line if found and kind == "git" and found.line else name
+            name_or_line = source.line if source and kind == "git" and source.line else name
             then = "the release of the index is taken" if is_known(name) else "it is not installed"
             what = {"git": "git repository", "path": "folder"}.get(kind, "URL")
             project.warn(
                 f"{project.name(path)}: {distribution} comes from a {what}, which is not followed:"
                 f" {then}"
             )
-            listed += [known] if is_known(name) else []
+            listed += [name_or_line] if is_known(name) else []
     return listed
 
 
@@ -560,9 +560,9 @@ def _note_conda(packages: list[str], name: str, project: Project) -> None:
     """Say which of conda's packages the index is not asked for."""
     named = [one for one in packages if re.fullmatch(r"[A-Za-z0-9._-]{1,80}", one)]
     if named:
-        shown = ", ".join(named[:10]) + (f" and {len(named) - 10} more" if named[10:] else "")
+        names_text = ", ".join(named[:10]) + (f" and {len(named) - 10} more" if named[10:] else "")
         project.warn(
-            f"{name}: conda has {shown}; the index may know other software by such a name: not"
+            f"{name}: conda has {names_text}; the index may know other software by such a name: not"
             " installed"
         )
 
@@ -661,18 +661,18 @@ def _setup_py(path: str, project: Project, groups: Sequence[str] = TRAINING_GROU
 
     tree = parse(project.text(path)).tree
     named: dict[str, ast.expr] = {}
-    given: dict[str, ast.expr] = {}
+    keywords: dict[str, ast.expr] = {}
     for node in ast.walk(tree):
         if isinstance(node, ast.Assign) and isinstance(node.targets[0], ast.Name):
             named[node.targets[0].id] = node.value
         if isinstance(node, ast.keyword) and node.arg in ("install_requires", "extras_require"):
-            given.setdefault(node.arg, node.value)
+            keywords.setdefault(node.arg, node.value)
         if isinstance(node, ast.Dict):  # setup(**about)
             for key, value in zip(node.keys, node.values, strict=True):
                 if isinstance(key, ast.Constant) and key.value == "install_requires":
-                    given.setdefault("install_requires", value)
-    entries = _constants(given.get("install_requires"), named, 0)
-    extras = given.get("extras_require")
+                    keywords.setdefault("install_requires", value)
+    entries = _constants(keywords.get("install_requires"), named, 0)
+    extras = keywords.get("extras_require")
     extras = named.get(extras.id) if isinstance(extras, ast.Name) else extras
     if isinstance(extras, ast.Dict):
         for key, value in zip(extras.keys, extras.values, strict=True):

@@ -80,14 +80,14 @@ def _said_by_pyproject(text: str) -> list[str]:
     except ValueError:
         return []
     setuptools = _value(tools, "setuptools")
-    found = _value(setuptools, "packages", "find", "where")
+    folders = _value(setuptools, "packages", "find", "where")
     hatch = _value(tools, "hatch", "build")
     wheel = _value(hatch, "targets", "wheel")
     listed = [
         _value(tools, "maturin", "python-source"),
         _value(setuptools, "package-dir", ""),
         _value(tools, "pdm", "build", "package-dir"),
-        *_texts(found),
+        *_texts(folders),
         *_texts(_value(tools, "pytest", "ini_options", "pythonpath")),
         *_texts(_value(hatch, "sources")),
         *_texts(_value(wheel, "sources")),

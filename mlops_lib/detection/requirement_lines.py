@@ -192,7 +192,7 @@ def reference(text: str) -> Reference | None:
     file = _WHEEL.search(place) or _SOURCE.search(place) if kind == "URL" else None
     repository = _REPOSITORY.search(place.partition(";")[0].strip()) if "git" in kind else None
     egg = _EGG.search(place)
-    name = next((found[1] for found in (named, egg, file, repository) if found), "")
+    name = next((match[1] for match in (named, egg, file, repository) if match), "")
     tag = _TAG.search(place) if "git" in kind else None
     version = file[2] if file and normal(file[1]) == normal(name) else tag[1] if tag else ""
     return Reference(name, kind, version=version, extras=(named[2] or "") if named else "")
@@ -238,15 +238,15 @@ def cleaned(lines: Iterable[str], *, without: str = "") -> list[str]:
 
 def other_builds(lines: Iterable[str]) -> list[str]:
     """Return what is said about versions that name a build of another index (`2.3.1+cu121`)."""
-    said = []
+    messages = []
     for line in lines:
-        found = re.search(r"==\s*([0-9][A-Za-z0-9.!]*)(\+[A-Za-z0-9._-]+)", line)
-        if found is not None and is_requirement(line):
+        match = re.search(r"==\s*([0-9][A-Za-z0-9.!]*)(\+[A-Za-z0-9._-]+)", line)
+        if match is not None and is_requirement(line):
             name = name_of(line)
-            said.append(
-                f"{name} {found[1]}{found[2]} is a build of another index: {found[1]} is taken"
+            messages.append(
+                f"{name} {match[1]}{match[2]} is a build of another index: {match[1]} is taken"
             )
-    return said
+    return messages
 
 
 def for_python(lines: Iterable[str], python: str) -> list[str]:

@@ -175,17 +175,17 @@ def _printed(line: str, old: _Old) -> str:
     match = old.printed.match(line)
     if match is None:
         return line
-    said = match[3]
+    text = match[3]
     if match[2].strip() == "(":
-        said = "(" + said
-    said = said.partition(" #")[0]
-    if said.lstrip().startswith(">>"):
-        said = said.partition(",")[2]
-    continued = "\\" if said.rstrip().endswith("\\") else ""
-    said = said.rstrip().rstrip("\\").rstrip().rstrip(",;")
-    if continued or said.count("(") > said.count(")") or said.count("[") > said.count("]"):
-        return f"{match[1]}{said}{continued}"  # an expression says as much as its print
-    return f"{match[1]}print({said})"
+        text = "(" + text
+    text = text.partition(" #")[0]
+    if text.lstrip().startswith(">>"):
+        text = text.partition(",")[2]
+    continued = "\\" if text.rstrip().endswith("\\") else ""
+    text = text.rstrip().rstrip("\\").rstrip().rstrip(",;")
+    if continued or text.count("(") > text.count(")") or text.count("[") > text.count("]"):
+        return f"{match[1]}{text}{continued}"  # an expression says as much as its print
+    return f"{match[1]}print({text})"
 
 
 def _without_broken_lines(text: str, error: SyntaxError) -> tuple[ast.Module, list[Problem]]:
@@ -227,8 +227,8 @@ def _mend(lines: list[str], index: int, message: str, attempt: int) -> bool:
     if ("unexpected indent" in message or "unindent does not match" in message) and attempt < 3:
         above = next((i for i in range(index - 1, -1, -1) if lines[i].strip()), None)
         before = "" if above is None else lines[above]
-        wanted = before[: len(before) - len(before.lstrip())]
-        lines[index] = wanted + line.lstrip() if attempt == 1 else ""
+        indentation = before[: len(before) - len(before.lstrip())]
+        lines[index] = indentation + line.lstrip() if attempt == 1 else ""
         return True
     if line.strip() and attempt <= 3:
         lines[index] = (
@@ -344,7 +344,7 @@ def _cell_lines(cell: str, before: int, commands: list[tuple[str, int]]) -> list
     foreign = next((line for line in text if line.strip()), "")
     is_foreign = foreign.lstrip().startswith("%%") and foreign.split()[0][2:] not in _OF_PYTHON
     lines = []
-    begun = ""
+    open_text = ""
     for number, line in enumerate(text, before + 1):
         stripped = line.lstrip()
         runs = _RUNS.match(stripped) if not is_foreign else None
@@ -357,23 +357,23 @@ def _cell_lines(cell: str, before: int, commands: list[tuple[str, int]]) -> list
         if stripped.startswith("%pylab") and not is_foreign:
             lines.append("from pylab import *")
             continue
-        sets = _SETS.match(stripped) if not is_foreign and not begun else None
+        sets = _SETS.match(stripped) if not is_foreign and not open_text else None
         if sets:
             indent = line[: len(line) - len(stripped)]
             lines.append(f"{indent}import os; os.environ[{sets[1]!r}] = {sets[2].strip()!r}")
             continue
-        assigned = _ASSIGNED.match(line) if not is_foreign and not begun else None
+        assigned = _ASSIGNED.match(line) if not is_foreign and not open_text else None
         if assigned:
             commands.append((assigned[2].strip(), number))
             lines.append(assigned[1] + "None")
             continue
-        goes_on = bool(begun)
+        goes_on = bool(open_text)
         shell = goes_on or magic or is_foreign or _HELP.match(stripped) is not None
         if shell:
-            begun += " " + stripped.rstrip().removesuffix("\\")
+            open_text += " " + stripped.rstrip().removesuffix("\\")
             if not stripped.rstrip().endswith("\\"):
-                commands.append((begun.strip().lstrip("!%"), number))
-                begun = ""
+                commands.append((open_text.strip().lstrip("!%"), number))
+                open_text = ""
         indent = line[: len(line) - len(stripped)]
         lines.append("" if is_foreign or goes_on else indent + "pass" if shell else line)
     return lines

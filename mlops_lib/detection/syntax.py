@@ -44,8 +44,8 @@ def asks_for_package(test: ast.expr) -> bool:
         return any(asks_for_package(one) for one in test.values)
     if isinstance(test, ast.Compare):
         test = test.left
-    asked = test.func if isinstance(test, ast.Call) else test
-    name = asked.id if isinstance(asked, ast.Name) else getattr(asked, "attr", "")
+    callee = test.func if isinstance(test, ast.Call) else test
+    name = callee.id if isinstance(callee, ast.Name) else getattr(callee, "attr", "")
     return _INSTALLED.search(name) is not None
 
 

@@ -44,17 +44,17 @@ def trials_table(trials: Sequence[Mapping[str, Any]], asked: Mapping[str, Any]) 
     lower = asked.get("mode") == "min"
     scored = [t for t in trials if isinstance(t.get("score"), (int, float))]
     best = (min if lower else max)(scored, key=lambda t: t["score"], default=None)
-    kept = sorted(scored, key=lambda t: t["score"], reverse=not lower)[: TRIALS - 3] + list(
-        trials[-3:]
-    )
+    listed_trials = sorted(scored, key=lambda t: t["score"], reverse=not lower)[
+        : TRIALS - 3
+    ] + list(trials[-3:])
     rows = []
-    for one in [t for t in trials if any(t is other for other in kept)]:
+    for one in [t for t in trials if any(t is other for other in listed_trials)]:
         score = one.get("score")
         curve = one.get("curve") or ()
-        shown = f"{score:.4f}" if isinstance(score, (int, float)) else str(one.get("state"))
+        score_text = f"{score:.4f}" if isinstance(score, (int, float)) else str(one.get("state"))
         weight = "font-weight:bold" if one is best else ""
         words = "; ".join(map(str, one.get("edits") or ["as it was"]))[:300]
-        cells = (str(one.get("number")), words, shown)
+        cells = (str(one.get("number")), words, score_text)
         rows.append(
             f"<tr style='{weight}'>"
             + "".join(f"<td style='{CELL}'>{escaped(cell)}</td>" for cell in cells)
@@ -117,12 +117,12 @@ def record_html(record: Any) -> str:
 def _outcome(values: Mapping[str, Any]) -> str:
     verdict = str(values["verdict"])
     value = values.get("value")
-    shown = f": {values.get('metric')} {value:.4g}" if isinstance(value, float) else ""
+    value_text = f": {values.get('metric')} {value:.4g}" if isinstance(value, float) else ""
     bar = f", bar {values['target']:g}" if isinstance(values.get("target"), float) else ""
     colour = COLOURS.get(verdict, "inherit")
     return (
         "<p style='margin:0 0 4px'><strong"
-        f" style='color:{colour}'>{escaped(verdict)}</strong>{escaped(shown + bar)}</p>"
+        f" style='color:{colour}'>{escaped(verdict)}</strong>{escaped(value_text + bar)}</p>"
     )
 
 

@@ -191,13 +191,13 @@ class _FitShown:
         self.metrics = event.metrics
         if not self.name:
             names = [n for n, v in self.metrics.items() if isinstance(v, (int, float))]
-            wanted = (
+            metric = (
                 [n for n in names if "acc" in n]
                 or [n for n in names if n.startswith("val_")]
                 or names
             )
             self.name = next(
-                (n for n in wanted if n.startswith("val_")), wanted[0] if wanted else ""
+                (n for n in metric if n.startswith("val_")), metric[0] if metric else ""
             )
         value = self.metrics.get(self.name)
         if isinstance(value, (int, float)) and math.isfinite(value):
@@ -228,11 +228,11 @@ def leaderboard(trials: list[dict[str, Any]], *, is_lower_better: bool = False) 
 
     scored = [t for t in trials if isinstance(t.get("score"), (int, float))]
     scored.sort(key=lambda t: t["score"], reverse=not is_lower_better)
-    shown = scored[:TRIALS] + [t for t in trials if t.get("state") == "running"][-1:]
+    listed_trials = scored[:TRIALS] + [t for t in trials if t.get("state") == "running"][-1:]
     table = Table(box=None, padding=(0, 2), header_style="dim")
     for name in ("trial", "score", "curve", "changed"):
         table.add_column(name, no_wrap=name != "changed")
-    for one in shown:
+    for one in listed_trials:
         score = (
             f"{one['score']:.4f}"
             if isinstance(one.get("score"), (int, float))
@@ -265,12 +265,12 @@ class _Nowhere:
 
 def numbers(metrics: Mapping[str, Any]) -> str:
     """Return metrics as `loss 0.123  accuracy 0.95`."""
-    shown = [
+    parts = [
         f"{k} {v:.4g}" if isinstance(v, float) else f"{k} {v}"
         for k, v in metrics.items()
         if k != "learning_rate"
     ]
-    return printable("  ".join(shown))[:200]
+    return printable("  ".join(parts))[:200]
 
 
 def describe(event: Mapping[str, Any]) -> str:
@@ -319,8 +319,8 @@ def _trial_described(trial: Mapping[str, Any]) -> str:
     score = trial.get("score")
     words = "; ".join(map(str, trial.get("edits") or ["as written"]))
     message = trial.get("message")
-    shown = f"{score:.4f}" if isinstance(score, float) else str(state)
-    if shown == "finished":  # trial 0, which has seen what the others are scored on
+    score_text = f"{score:.4f}" if isinstance(score, float) else str(state)
+    if score_text == "finished":  # trial 0, which has seen what the others are scored on
         return f"   trial {trial.get('number')}: {message or words}"[:LINE_LENGTH]
     why = f": {message}" if state in ("failed", "invalid") and message else ""
-    return f"   trial {trial.get('number')}: {shown}  {words}{why}"[:MESSAGE_LENGTH]
+    return f"   trial {trial.get('number')}: {score_text}  {words}{why}"[:MESSAGE_LENGTH]

@@ -142,13 +142,13 @@ def _secrets(folder: Path) -> list[str]:
 
     They are files of the steps that download; no layer and no history contains them.
     """
-    found = package_index.settings()
-    bundle = package_index.certificates(found)
+    index = package_index.settings()
+    bundle = package_index.certificates(index)
     options = [] if bundle is None else ["--secret", f"id=ca,src={bundle}"]
     cert = "" if bundle is None else "/run/secrets/ca"
     for name, text in (
-        ("pip", package_index.pip_conf(found, cert=cert)),
-        ("torch", package_index.pip_conf(package_index.without_indexes(found), cert=cert)),
+        ("pip", package_index.pip_conf(index, cert=cert)),
+        ("torch", package_index.pip_conf(package_index.without_indexes(index), cert=cert)),
         ("proxies", package_index.proxy_script()),
     ):
         if text:

@@ -161,7 +161,7 @@ class DockerEngine:
 
     def measure(self, image: Image, folder: str, *, limits: Limits, timeout_s: float) -> str:
         """Measure in a caged container of the image without a network."""
-        given = (
+        devices = (
             gpu.request(self._gpu_offer(), os.environ.get("CUDA_VISIBLE_DEVICES"))
             if limits.gpus
             else {}
@@ -173,14 +173,14 @@ class DockerEngine:
                 self._host_path(folder),
                 limits=limits,
                 timeout_s=timeout_s,
-                gpu=given,
+                gpu=devices,
             )
         )
 
     def about(self) -> dict[str, Any]:
         """Return the output of `docker info`: memory, clock, runtimes."""
-        found: dict[str, Any] = self._ask(lambda: self._client.info())
-        return found
+        info: dict[str, Any] = self._ask(lambda: self._client.info())
+        return info
 
     def gpus(self) -> bool:
         """Return whether the engine offers GPUs, through NVIDIA's runtime or CDI."""
@@ -324,10 +324,10 @@ class DockerEngine:
         if own is None:
             return ()
         try:
-            found = self._ask(lambda: self._client.containers.get(own))
+            container = self._ask(lambda: self._client.containers.get(own))
         except docker.errors.NotFound:
             return ()
-        return [(mount["Destination"], mount["Source"]) for mount in found.attrs["Mounts"]]
+        return [(mount["Destination"], mount["Source"]) for mount in container.attrs["Mounts"]]
 
     def _follow(self, container: Any) -> None:
         """Start to copy the container's output to its file, unless that runs already."""
@@ -345,11 +345,11 @@ class DockerEngine:
 
     def get(self, container_id: str) -> Container:
         """Inspect the container."""
-        found = self._look_up(container_id)
+        inspection = self._look_up(container_id)
         return (
             Container(id=container_id, labels={}, state="gone")
-            if found is None
-            else _container(found)
+            if inspection is None
+            else _container(inspection)
         )
 
     def _look_up(self, container_id: str) -> Any:
@@ -362,13 +362,13 @@ class DockerEngine:
 
     def find(self, labels: Mapping[str, str]) -> list[Container]:
         """Return all containers with these labels."""
-        wanted = [f"{key}={value}" for key, value in labels.items()] or [LABEL_RUN]
-        found = self._ask(
+        filters = [f"{key}={value}" for key, value in labels.items()] or [LABEL_RUN]
+        containers = self._ask(
             lambda: self._client.containers.list(
-                all=True, filters={"label": wanted}, ignore_removed=True
+                all=True, filters={"label": filters}, ignore_removed=True
             )
         )
-        return [_container(one) for one in found]
+        return [_container(one) for one in containers]
 
     def wait(self, container_id: str, *, timeout_s: float | None = None) -> Container:
         """Inspect the container whenever the event stream reports a change."""
@@ -378,17 +378,17 @@ class DockerEngine:
         while True:
             mark = self._listening.mark(container_id)
             container = self._unchanged(container_id, mark) or self._attend(container_id, mark)
-            left = POLL_S if deadline is None else deadline - time.monotonic()
+            remaining_s = POLL_S if deadline is None else deadline - time.monotonic()
             if container.state != "running":
                 seen, *_ = self._inspections.pop(container_id, (None, 0.0, None))
                 return replace(container, asked_to_end=self._stop_was_requested(container, seen))
-            if left <= 0:
+            if remaining_s <= 0:
                 return container
             # With the mark from before the inspection: an event between the two ends the wait at
             # once.
-            self._listening.sleep(container_id, mark, min(left, POLL_S))
+            self._listening.sleep(container_id, mark, min(remaining_s, POLL_S))
             if mark is None:
-                time.sleep(min(left, DISCONNECTED_POLL_S))
+                time.sleep(min(remaining_s, DISCONNECTED_POLL_S))
 
     def _unchanged(self, container_id: str, mark: tuple[int, int] | None) -> Container | None:
         """Return the last inspection if it ran then and no event came since, else None."""
@@ -404,15 +404,15 @@ class DockerEngine:
 
         Its output is followed, and complete once it has ended.
         """
-        found = self._look_up(container_id)
-        if found is None:
+        inspection = self._look_up(container_id)
+        if inspection is None:
             return Container(id=container_id, labels={}, state="gone")
-        container = _container(found)
+        container = _container(inspection)
         if container.state == "running":
-            self._follow(found)
+            self._follow(inspection)
             self._inspections[container_id] = (mark, time.monotonic(), container)
         else:
-            self._complete(found)
+            self._complete(inspection)
         return container
 
     def _stop_was_requested(self, container: Container, seen: tuple[int, int] | None) -> bool:
@@ -429,9 +429,9 @@ class DockerEngine:
         now = _time(
             self._ask(lambda: self._client.info())["SystemTime"]
         )  # a signal's event may come after the end
-        asked = {"since": container.started - 1, "until": now}
+        period = {"since": container.started - 1, "until": now}
         only = {"event": ["start", "kill"], "container": container.id}
-        heard = self._ask(lambda: list(self._client.events(decode=True, filters=only, **asked)))
+        heard = self._ask(lambda: list(self._client.events(decode=True, filters=only, **period)))
         # An engine remembers its own life only. One that did not start the container ended it when
         # it started itself, or with the machine: nobody's wish.
         return any(one.get("Action") == "start" for one in heard) and any(
@@ -443,26 +443,26 @@ class DockerEngine:
         import docker.errors
 
         try:
-            found = self._ask(
+            statistics = self._ask(
                 lambda: self._client.api.stats(container_id, stream=False, one_shot=True)
             )
         except docker.errors.NotFound:
             return None
-        return _activity(found)
+        return _activity(statistics)
 
     def stop(self, container_id: str, *, grace_s: float = 10.0) -> None:
         """Send SIGTERM, and SIGKILL after the grace period."""
-        self._act(container_id, lambda found: found.stop(timeout=max(1, round(grace_s))))
+        self._act(container_id, lambda container: container.stop(timeout=max(1, round(grace_s))))
 
     def kill(self, container_id: str) -> None:
         """Send SIGKILL."""
-        self._act(container_id, lambda found: found.kill())
+        self._act(container_id, lambda container: container.kill())
 
     def remove(self, container_id: str) -> None:
         """Remove an ended container once all its output is in its file."""
-        found = self._look_up(container_id)
-        if found is not None and _container(found).state == "exited":
-            self._complete(found)
+        inspection = self._look_up(container_id)
+        if inspection is not None and _container(inspection).state == "exited":
+            self._complete(inspection)
             self._act(container_id, lambda ended: ended.remove())
 
     def _act(self, container_id: str, act: Callable[[Any], None]) -> None:
@@ -557,13 +557,13 @@ def _proxies_are_public() -> bool:
 RUNNING = ("running", "paused", "restarting")
 
 
-def _container(found: Any) -> Container:
-    state = found.attrs["State"]
+def _container(inspection: Any) -> Container:
+    state = inspection.attrs["State"]
     running = state.get("Status") in RUNNING
     started = _time(state.get("StartedAt"))
     return Container(
-        id=found.id,
-        labels=dict(found.attrs["Config"].get("Labels") or {}),
+        id=inspection.id,
+        labels=dict(inspection.attrs["Config"].get("Labels") or {}),
         state="running" if running else "exited",
         # Created and never started: its caller died in between. It has no exit code, least of all
         # 0.
@@ -575,15 +575,15 @@ def _container(found: Any) -> Container:
     )
 
 
-def _activity(found: Mapping[str, Any]) -> Activity | None:
+def _activity(statistics: Mapping[str, Any]) -> Activity | None:
     """Convert the engine's statistics; None for an ended container, which has none."""
-    cpu = found.get("cpu_stats") or {}
-    memory = found.get("memory_stats") or {}
+    cpu = statistics.get("cpu_stats") or {}
+    memory = statistics.get("memory_stats") or {}
     nanoseconds = (cpu.get("cpu_usage") or {}).get("total_usage")
     if not nanoseconds:
         return None
-    blocks = (found.get("blkio_stats") or {}).get("io_service_bytes_recursive") or ()
-    networks = (found.get("networks") or {}).values()
+    blocks = (statistics.get("blkio_stats") or {}).get("io_service_bytes_recursive") or ()
+    networks = (statistics.get("networks") or {}).values()
     transferred = sum(
         int(one.get("value", 0))
         for one in blocks
@@ -596,17 +596,17 @@ def _activity(found: Mapping[str, Any]) -> Activity | None:
     cached = (memory.get("stats") or {}).get(
         "inactive_file", (memory.get("stats") or {}).get("total_inactive_file", 0)
     )
-    held = max(0, int(memory.get("usage") or 0) - int(cached))
-    return Activity(cpu_s=nanoseconds / 1e9, io_bytes=transferred, memory_bytes=held)
+    memory_bytes = max(0, int(memory.get("usage") or 0) - int(cached))
+    return Activity(cpu_s=nanoseconds / 1e9, io_bytes=transferred, memory_bytes=memory_bytes)
 
 
 def _time(text: str | None) -> float | None:
     """Convert the engine's RFC 3339 text to Unix time; None for its zero time."""
-    found = re.fullmatch(r"([0-9T:-]+)(\.\d+)?(Z|[+-]\d\d:\d\d)", text or "")
-    if found is None or found[1].startswith("0001"):
+    match = re.fullmatch(r"([0-9T:-]+)(\.\d+)?(Z|[+-]\d\d:\d\d)", text or "")
+    if match is None or match[1].startswith("0001"):
         return None
-    zone = "+00:00" if found[3] == "Z" else found[3]
-    return datetime.fromisoformat(found[1] + zone).timestamp() + float(found[2] or 0)
+    zone = "+00:00" if match[3] == "Z" else match[3]
+    return datetime.fromisoformat(match[1] + zone).timestamp() + float(match[2] or 0)
 
 
 def _connect() -> Any:

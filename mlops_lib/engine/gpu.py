@@ -47,8 +47,8 @@ def cuda_version() -> str:
         )
     except (OSError, subprocess.TimeoutExpired):
         return ""
-    found = re.search(r"CUDA Version:\s*(\d+\.\d+)", done.stdout)
-    return found[1] if found and done.returncode == 0 else ""
+    match = re.search(r"CUDA Version:\s*(\d+\.\d+)", done.stdout)
+    return match[1] if match and done.returncode == 0 else ""
 
 
 def _visible(visible: str | None) -> list[str]:
@@ -64,8 +64,8 @@ def for_worker(number: int, visible: str | None = None) -> str:
         number: the worker's number, from 0.
         visible: the caller's `CUDA_VISIBLE_DEVICES`; None stands for all GPUs of the machine.
     """
-    found = _indices() if visible is None else _visible(visible)
-    return found[number % len(found)] if len(found) > 1 else ""
+    devices = _indices() if visible is None else _visible(visible)
+    return devices[number % len(devices)] if len(devices) > 1 else ""
 
 
 def offered(info: Mapping[str, Any]) -> Literal["", "nvidia", "cdi"]:

@@ -29,9 +29,9 @@ def own_container(mountinfo: str) -> str | None:
     for line in mountinfo.splitlines():
         fields = line.split(" ")
         if len(fields) > 4 and fields[4] in _OWN_FILES:
-            found = _CONTAINER.search(fields[3])
-            if found:
-                return found[1]
+            match = _CONTAINER.search(fields[3])
+            if match:
+                return match[1]
     return None
 
 

@@ -79,11 +79,11 @@ def missing(client: Any, tag: str, imports: Collection[str]) -> list[import_chec
 def stored_images(client: Any) -> list[StoredImage]:
     """Return the images made by this package, largest first."""
     used = {one["ImageID"] for one in client.api.containers(all=True)}
-    found = []
+    images = []
     for image in client.api.images(filters={"label": LABEL_ENVIRONMENT}):
         labels = image.get("Labels") or {}
         tags = tuple(tag for tag in image.get("RepoTags") or () if tag != "<none>:<none>")
-        found.append(
+        images.append(
             StoredImage(
                 id=image["Id"],
                 tags=tags,
@@ -94,7 +94,7 @@ def stored_images(client: Any) -> list[StoredImage]:
                 in_use=image["Id"] in used,
             )
         )
-    return sorted(found, key=lambda one: (-one.bytes, one.tags))
+    return sorted(images, key=lambda one: (-one.bytes, one.tags))
 
 
 def remove(client: Any, images: Iterable[StoredImage]) -> list[StoredImage]:
@@ -104,7 +104,7 @@ def remove(client: Any, images: Iterable[StoredImage]) -> list[StoredImage]:
     """
     import docker.errors
 
-    gone = []
+    removed = []
     for image in images:
         try:
             for name in image.tags or (image.id,):
@@ -115,5 +115,5 @@ def remove(client: Any, images: Iterable[StoredImage]) -> list[StoredImage]:
             if error.status_code != 409:
                 raise
             continue
-        gone.append(image)
-    return gone
+        removed.append(image)
+    return removed

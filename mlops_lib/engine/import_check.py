@@ -84,10 +84,10 @@ def arguments(imports: Collection[str]) -> list[str]:
 
 def missing(output: str, imports: Collection[str]) -> list[Missing]:
     """Parse the program's output; a name without a result counts as missing."""
-    told: dict[str, Sequence[str]] = {}
+    reported: dict[str, Sequence[str]] = {}
     for line in output[-LIMIT:].splitlines():
-        _, found, rest = line.partition(PLACE)
-        if not found:
+        _, separator, rest = line.partition(PLACE)
+        if not separator:
             continue
         try:
             value = json.loads(rest)
@@ -98,7 +98,7 @@ def missing(output: str, imports: Collection[str]) -> list[Missing]:
             and len(value) == 4
             and all(isinstance(part, str) for part in value)
         ):
-            told[value[0]] = value[1:]
-    gone = ("RuntimeError", "", "the probe ended before it")
-    answers = {name: told.get(name, gone) for name in sorted(imports)}
+            reported[value[0]] = value[1:]
+    no_answer = ("RuntimeError", "", "the probe ended before it")
+    answers = {name: reported.get(name, no_answer) for name in sorted(imports)}
     return [Missing(name=n, error=e, module=m, message=t) for n, (e, m, t) in answers.items() if e]

@@ -104,11 +104,13 @@ class Network:
     def _ensure(self, name: str) -> Any:
         # Docker allows several networks of one name, which two programs can make at the same time.
         # All programs then have to agree on one of them.
-        found = sorted(self._client.networks.list(names=[f"^{name}$"]), key=lambda one: str(one.id))
-        if not found:
+        networks = sorted(
+            self._client.networks.list(names=[f"^{name}$"]), key=lambda one: str(one.id)
+        )
+        if not networks:
             self._make(name)
-            found = self._client.networks.list(names=[f"^{name}$"])
-        network = found[0]
+            networks = self._client.networks.list(names=[f"^{name}$"])
+        network = networks[0]
         # The list has no options of a network; an inspection has.
         network.reload()
         # A network that another program made under this name could be open.
@@ -179,7 +181,7 @@ class Network:
             self._asked = time.monotonic()
         return self._addresses
 
-    def _run(self, command: list[str], **given: Any) -> str:
+    def _run(self, command: list[str], **options: Any) -> str:
         """Run the helper program; return its output."""
         helper = self._client.containers.create(
             self._image(),
@@ -190,7 +192,7 @@ class Network:
             # The helper needs no proxy, whose address may hold a password.
             use_config_proxy=False,
             user="0:0",
-            **given,
+            **options,
         )
         try:
             helper.start()
@@ -232,9 +234,9 @@ def _single_address(address: str) -> str:
 
 
 def _is_in(address: str, networks: Iterable[str]) -> bool:
-    found = ipaddress.ip_address(address)
+    parsed = ipaddress.ip_address(address)
     return any(
-        found in ipaddress.ip_network(one)
+        parsed in ipaddress.ip_network(one)
         for one in networks
-        if ipaddress.ip_network(one).version == found.version
+        if ipaddress.ip_network(one).version == parsed.version
     )

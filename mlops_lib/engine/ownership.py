@@ -68,9 +68,9 @@ def _hand_over_contents(descriptor: int, owner: Owner) -> None:
         ".", topdown=False, follow_symlinks=False, dir_fd=descriptor
     ):
         for name in (*folders, *names):
-            found = os.stat(name, dir_fd=parent, follow_symlinks=False)
+            status = os.stat(name, dir_fd=parent, follow_symlinks=False)
             # Another name of the same file may lie anywhere on this disk: a hard link is somebody
             # else's file.
-            shared = found.st_nlink > 1 and not stat.S_ISDIR(found.st_mode)
-            if found.st_uid != owner.user and not shared:
+            shared = status.st_nlink > 1 and not stat.S_ISDIR(status.st_mode)
+            if status.st_uid != owner.user and not shared:
                 os.chown(name, *owner, dir_fd=parent, follow_symlinks=False)

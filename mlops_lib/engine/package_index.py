@@ -47,15 +47,15 @@ def settings(
         files: configuration files, of which later ones win; by default pip's own. White space
             separates the items of a list.
     """
-    found: dict[str, str] = {}
+    values: dict[str, str] = {}
     for path in config_files(environ) if files is None else files:
-        found.update(_read(path))
+        values.update(_read(path))
     for key in (*KEYS, "cert"):
         value = environ.get("PIP_" + key.upper().replace("-", "_"))
         if value:
-            found[key] = value
-    links = [link for link in found.pop("find-links", "").split() if "://" in link]
-    return {**found, "find-links": " ".join(links)} if links else found
+            values[key] = value
+    links = [link for link in values.pop("find-links", "").split() if "://" in link]
+    return {**values, "find-links": " ".join(links)} if links else values
 
 
 def config_files(environ: Mapping[str, str]) -> tuple[Path, ...]:
@@ -128,8 +128,8 @@ def without_indexes(found: Mapping[str, str]) -> dict[str, str]:
 
 def proxy_script(environ: Mapping[str, str] = os.environ) -> str:
     """Return the proxies as shell commands; "" if there are none."""
-    given = [(name, environ[name]) for name in PROXIES if environ.get(name)]
-    return "".join(f"export {name}={shlex.quote(value)}\n" for name, value in given)
+    proxies = [(name, environ[name]) for name in PROXIES if environ.get(name)]
+    return "".join(f"export {name}={shlex.quote(value)}\n" for name, value in proxies)
 
 
 class Mask:
@@ -141,12 +141,12 @@ class Mask:
     """
 
     def __init__(self, environ: Mapping[str, str] = os.environ) -> None:
-        found = settings(environ)
-        given = [
+        index = settings(environ)
+        addresses = [
             *(
                 url
                 for key in ("index-url", "extra-index-url", "find-links", "proxy")
-                for url in found.get(key, "").split()
+                for url in index.get(key, "").split()
             ),
             *(environ[name] for name in PROXIES if "no_" not in name.lower() and environ.get(name)),
             *(
@@ -156,7 +156,7 @@ class Mask:
                 for value in re.split(r"[\s,]+", value)
             ),
         ]
-        urls = [url for url in given if "/" in url or "@" in url]
+        urls = [url for url in addresses if "/" in url or "@" in url]
         self._hosts = {_host(url) for url in urls} - {""}
         self._words = sorted(
             {word for url in urls for word in _credentials(url)}, key=len, reverse=True
@@ -169,18 +169,18 @@ class Mask:
             text = text.replace(word, HIDDEN)
         return text
 
-    def _shortened(self, found: re.Match[str]) -> str:
-        authority, _, path = found["rest"].partition("/")
-        host = _host(found[0])
+    def _shortened(self, match: re.Match[str]) -> str:
+        authority, _, path = match["rest"].partition("/")
+        host = _host(match[0])
         if host not in self._hosts and "@" not in authority:
-            return found[0]
+            return match[0]
         last = re.split(r"[?#]", path)[0].rstrip("/").rpartition("/")[2]
         if not host or not path:
-            return f"{found['scheme']}://{host}"
+            return f"{match['scheme']}://{host}"
         return (
-            f"{found['scheme']}://{host}/…/{last}"
+            f"{match['scheme']}://{host}/…/{last}"
             if "." in last
-            else f"{found['scheme']}://{host}/…"
+            else f"{match['scheme']}://{host}/…"
         )
 
 
@@ -191,8 +191,8 @@ def without_credentials(url: str) -> str:
         >>> without_credentials("http://user:pass/word@proxy.example:3128")
         'http://proxy.example:3128'
     """
-    scheme, found, rest = url.rpartition("://") if "://" in url else ("", "", url)
-    return scheme + found + rest.rpartition("@")[2]
+    scheme, separator, rest = url.rpartition("://") if "://" in url else ("", "", url)
+    return scheme + separator + rest.rpartition("@")[2]
 
 
 def _without_scheme(url: str) -> str:
@@ -224,28 +224,28 @@ def _credentials(url: str) -> Iterable[str]:
 
 def variables(environ: Mapping[str, str] = os.environ) -> dict[str, str]:
     """Return an installer's variables: settings of pip and uv, no secret of mlops."""
-    found = settings(environ)
-    given = {name: value for name, value in environ.items() if name.startswith(("PIP_", "UV_"))}
-    bundle = certificates(found, environ)
+    index = settings(environ)
+    own = {name: value for name, value in environ.items() if name.startswith(("PIP_", "UV_"))}
+    bundle = certificates(index, environ)
     uv = {
-        "UV_DEFAULT_INDEX": found.get("index-url"),
-        "UV_INDEX": found.get("extra-index-url"),
-        "UV_INSECURE_HOST": found.get("trusted-host"),
-        "UV_FIND_LINKS": ",".join(found.get("find-links", "").split()),
-        "UV_HTTP_TIMEOUT": found.get("timeout"),
+        "UV_DEFAULT_INDEX": index.get("index-url"),
+        "UV_INDEX": index.get("extra-index-url"),
+        "UV_INSECURE_HOST": index.get("trusted-host"),
+        "UV_FIND_LINKS": ",".join(index.get("find-links", "").split()),
+        "UV_HTTP_TIMEOUT": index.get("timeout"),
         "SSL_CERT_FILE": str(bundle) if bundle else None,
     }
-    return {**_uv_file(environ), **{name: value for name, value in uv.items() if value}, **given}
+    return {**_uv_file(environ), **{name: value for name, value in uv.items() if value}, **own}
 
 
 def variables_for(index: str, environ: Mapping[str, str] = os.environ) -> dict[str, str]:
     """Return the variables of an installer that knows one index only."""
-    found = without_indexes(settings(environ))
-    bundle = certificates(found, environ)
-    pip = {f"PIP_{key.upper().replace('-', '_')}": value for key, value in found.items()}
+    index_settings = without_indexes(settings(environ))
+    bundle = certificates(index_settings, environ)
+    pip = {f"PIP_{key.upper().replace('-', '_')}": value for key, value in index_settings.items()}
     uv = {
-        "UV_INSECURE_HOST": found.get("trusted-host", ""),
-        "UV_HTTP_TIMEOUT": found.get("timeout", ""),
+        "UV_INSECURE_HOST": index_settings.get("trusted-host", ""),
+        "UV_HTTP_TIMEOUT": index_settings.get("timeout", ""),
         "SSL_CERT_FILE": str(bundle) if bundle else "",
     }
     return {

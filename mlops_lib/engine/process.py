@@ -94,7 +94,7 @@ class ProcessEngine:
     def measure(self, image: Image, folder: str, *, limits: Limits, timeout_s: float) -> str:
         """Measure in a process, which is able to use this machine's files and network."""
         python = str(venv.python_of(self._environment(image)))
-        kept = {
+        inherited = {
             name: os.environ[name]
             for name in FORWARDED_VARIABLES
             if name in os.environ and "proxy" not in name.lower()
@@ -102,7 +102,7 @@ class ProcessEngine:
         # No device has this number, so CUDA offers none.
         hidden = {} if limits.gpus else {"CUDA_VISIBLE_DEVICES": "-1"}
         variables = {
-            **kept,
+            **inherited,
             **image.environment.variables,
             **hidden,
             "PYTHONPATH": str(self._runner()),
@@ -131,10 +131,10 @@ class ProcessEngine:
         self, images: Iterable[image_store.StoredImage]
     ) -> list[image_store.StoredImage]:
         """Remove virtual environments; return the removed ones."""
-        gone = list(images)
-        for one in gone:
+        removed = list(images)
+        for one in removed:
             venv.remove(Path(one.id))
-        return gone
+        return removed
 
     def _environment(self, image: Image) -> Path:
         return venv.place(self.home, image.environment)
@@ -265,10 +265,10 @@ class ProcessEngine:
         root = self.home / "containers"
         if not root.is_dir():
             return []
-        found = (self.get(folder.name) for folder in sorted(root.iterdir()))
+        containers = (self.get(folder.name) for folder in sorted(root.iterdir()))
         return [
             c
-            for c in found
+            for c in containers
             if c.state != "gone" and all(c.labels.get(k) == v for k, v in labels.items())
         ]
 
@@ -277,12 +277,12 @@ class ProcessEngine:
         deadline = None if timeout_s is None else time.monotonic() + timeout_s
         while True:
             container = self.get(container_id)
-            left = None if deadline is None else deadline - time.monotonic()
+            remaining_s = None if deadline is None else deadline - time.monotonic()
             if container.state == "exited":
                 self._end_session(self._folder(container_id))
-            if container.state != "running" or (left is not None and left <= 0):
+            if container.state != "running" or (remaining_s is not None and remaining_s <= 0):
                 return container
-            self._sleep_until_death(container_id, left)
+            self._sleep_until_death(container_id, remaining_s)
 
     def _sleep_until_death(self, identity: str, timeout_s: float | None) -> None:
         supervisor = _read(self._folder(identity) / "supervisor.json")
@@ -374,7 +374,7 @@ def _session(child: Mapping[str, Any]) -> list[int]:
     since, _, born_at = str(child["born"]).partition(" ")
     if since != boot() or not born_at.isdecimal():
         return []
-    found = []
+    pids = []
     for place in Path("/proc").glob("[0-9]*"):
         fields = stat(int(place.name))
         if (
@@ -383,8 +383,8 @@ def _session(child: Mapping[str, Any]) -> list[int]:
             and fields[0] != "Z"
             and int(fields[19]) >= int(born_at)
         ):
-            found.append(int(place.name))
-    return found
+            pids.append(int(place.name))
+    return pids
 
 
 def _resources(pid: int) -> Activity | None:

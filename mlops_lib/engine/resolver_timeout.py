@@ -40,10 +40,10 @@ def follow(
     """
     assert process.stdout is not None
     lines: list[str] = []
-    said: list[str] = []
+    output: list[str] = []
 
     def end() -> None:
-        said.append(STOPPED_LINE)
+        output.append(STOPPED_LINE)
         process.terminate()
 
     timer = threading.Timer(patience_s, end)
@@ -56,4 +56,4 @@ def follow(
             on_line(line.rstrip("\n"))
     finally:
         timer.cancel()
-    return [*lines, *said]
+    return [*lines, *output]

@@ -157,7 +157,7 @@ def _packed(archive: Path) -> bytes:
 def _wheels(container: Any) -> list[tuple[str, bytes]]:
     """Return the wheels that a build left: a few regular files of bounded size."""
     stream, _ = container.get_archive("/mlops/out")
-    found: list[tuple[str, bytes]] = []
+    wheels: list[tuple[str, bytes]] = []
     with tempfile.TemporaryFile() as packed:
         size = 0
         for block in stream:
@@ -176,6 +176,6 @@ def _wheels(container: Any) -> list[tuple[str, bytes]]:
                 content = (
                     opened.extractfile(member) if member.isreg() and name.endswith(".whl") else None
                 )
-                if content is not None and len(found) < FILES:
-                    found.append((name, content.read()))
-    return found
+                if content is not None and len(wheels) < FILES:
+                    wheels.append((name, content.read()))
+    return wheels

@@ -69,9 +69,9 @@ class ProcessBuilder:
             _readable(wheels)
             out = scratch / "out"
             home = scratch / "home"
-            given = scratch / archive.name
-            given.write_bytes(archive.read_bytes())
-            given.chmod(0o644)
+            copy = scratch / archive.name
+            copy.write_bytes(archive.read_bytes())
+            copy.chmod(0o644)
             for folder in (out, home):
                 folder.mkdir()
                 if os.getuid() == 0:
@@ -94,7 +94,7 @@ class ProcessBuilder:
                 "--find-links",
                 str(wheels),
             ]
-            command = [*confinement, *build, "--wheel-dir", str(out), str(given)]
+            command = [*confinement, *build, "--wheel-dir", str(out), str(copy)]
             _run(command, home, archive.name, on_line)
             return _wheels(out)
 
@@ -160,7 +160,7 @@ def _run(command: list[str], home: Path, name: str, on_line: sdists.OnLine) -> N
 
 def _wheels(out: Path) -> list[tuple[str, bytes]]:
     """Return the wheels that a build left: regular files of bounded size, no links."""
-    found: list[tuple[str, bytes]] = []
+    wheels: list[tuple[str, bytes]] = []
     for name in sorted(os.listdir(out))[:FILES]:  # noqa: PTH208
         if not name.endswith(".whl"):
             continue
@@ -177,5 +177,5 @@ def _wheels(out: Path) -> list[tuple[str, bytes]]:
                 and status.st_nlink == 1
                 and status.st_size <= sdists.ARCHIVE_BYTES
             ):
-                found.append((name, stream.read(sdists.ARCHIVE_BYTES)))
-    return found
+                wheels.append((name, stream.read(sdists.ARCHIVE_BYTES)))
+    return wheels

@@ -62,10 +62,10 @@ class Source(NamedTuple):
         Raises:
             ImageError: the text does not describe a source.
         """
-        found = _TEXT.fullmatch(text)
-        if found is None:
+        match = _TEXT.fullmatch(text)
+        if match is None:
             raise ImageError(f"{text!r} names no source distribution", remedy="Build again.")
-        return cls(*found.groups())
+        return cls(*match.groups())
 
 
 def printable(line: str) -> str:
@@ -96,22 +96,22 @@ def find(line: str, *, python: str) -> Source | None:
         line: a requirement.
         python: version of the Python that it is for.
     """
-    wanted = requirement.read(line)
-    if wanted is None:
+    parsed = requirement.read(line)
+    if parsed is None:
         return None
     with _finder(python) as finder, tempfile.TemporaryDirectory(prefix="mlops-sdist-") as folder:
-        package = _newest(finder, str(wanted._replace(extras="", marker="")))
+        package = _newest(finder, str(parsed._replace(extras="", marker="")))
         if package is None or not package.version:
             return None
         archive = _download(finder, package.link, Path(folder))
-        return Source(wanted.name, package.version, _sha256(archive))
+        return Source(parsed.name, package.version, _sha256(archive))
 
 
 def _newest(finder: Any, line: str) -> Any:
-    found = (
+    candidates = (
         one for one in finder.find_matches(line) if not one.link.is_wheel and not one.link.is_vcs
     )
-    return next((one for one in found if one.link.filename.endswith(ARCHIVES)), None)
+    return next((one for one in candidates if one.link.filename.endswith(ARCHIVES)), None)
 
 
 @contextmanager
@@ -127,19 +127,19 @@ def _finder(python: str) -> Iterator[Any]:
     from unearth.errors import UnpackError
     from unearth.fetchers import PyPIClient
 
-    found = package_index.settings()
-    bundle = package_index.certificates(found)
+    index = package_index.settings()
+    bundle = package_index.certificates(index)
     verify = ssl.create_default_context(cafile=str(bundle)) if bundle else True
-    timeout = float(found.get("timeout") or found.get("default-timeout") or 15)
-    trusted = found.get("trusted-host", "").split()
-    urls = [*found.get("index-url", "").split(), *found.get("extra-index-url", "").split()]
+    timeout = float(index.get("timeout") or index.get("default-timeout") or 15)
+    trusted = index.get("trusted-host", "").split()
+    urls = [*index.get("index-url", "").split(), *index.get("extra-index-url", "").split()]
     logging.getLogger("unearth").setLevel(
         logging.CRITICAL
     )  # its messages hold the index's address as it was given
     session: Any = PyPIClient(
         trusted_hosts=trusted,
         verify=verify,
-        proxy=found.get("proxy") or None,
+        proxy=index.get("proxy") or None,
         timeout=timeout,
         follow_redirects=True,
     )
@@ -148,11 +148,11 @@ def _finder(python: str) -> Iterator[Any]:
     finder = PackageFinder(
         session, trusted_hosts=trusted, target_python=TargetPython(py_ver=version)
     )
-    if found.get("index-url"):
+    if index.get("index-url"):
         finder.sources.clear()
     for url in urls:
         finder.add_index_url(url)
-    for url in found.get("find-links", "").split():
+    for url in index.get("find-links", "").split():
         finder.add_find_links(url)
     try:
         with session:
@@ -299,9 +299,9 @@ def _wheel(source: Source, builder: Builder, *, python: str, cache: Path, on_lin
     key = hashlib.sha256("\0".join([str(source), builder.identity, python]).encode()).hexdigest()[
         :32
     ]
-    kept = sorted((cache / key).glob("*.whl"))
-    if kept:
-        return kept[0]
+    wheels = sorted((cache / key).glob("*.whl"))
+    if wheels:
+        return wheels[0]
     on_line(
         f"{source.name} {source.version} has no wheel: it is built without network, secrets and"
         " privileges"
@@ -319,11 +319,11 @@ def _built(source: Source, archive: Path, builder: Builder, on_line: OnLine) -> 
         try:
             return valid_wheel(source, builder(archive, requires, on_line=on_line))
         except ImageError as error:
-            known = {requirement.name_of(line) for line in requires}
+            names = {requirement.name_of(line) for line in requires}
             more = [
                 name
                 for name in installer_log.refused_distributions(error.log)
-                if name not in known | {source.name}
+                if name not in names | {source.name}
             ]
             if not more or number == ROUNDS - 1:
                 sign = f"ERROR: Failed building wheel for {source.name}\n"
@@ -365,14 +365,14 @@ def _check_wheel(source: Source, content: bytes) -> None:
     """Refuse a wheel with a URL requirement, which an installer would build."""
     try:
         with zipfile.ZipFile(io.BytesIO(content)) as opened:
-            found = [
+            metadata = [
                 one
                 for one in opened.infolist()
                 if re.fullmatch(r"[^/]+\.dist-info/METADATA", one.filename)
             ]
-            if len(found) != 1 or found[0].file_size > METADATA_BYTES:
+            if len(metadata) != 1 or metadata[0].file_size > METADATA_BYTES:
                 raise ValueError("its metadata is not there, or too large")
-            text = opened.read(found[0]).decode("utf-8", "replace")
+            text = opened.read(metadata[0]).decode("utf-8", "replace")
     except (zipfile.BadZipFile, ValueError, OSError, NotImplementedError) as error:
         raise ImageError(
             f"its build left no sound wheel: {error}", where=str(source), remedy="Pin another."

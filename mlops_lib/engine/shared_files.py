@@ -59,15 +59,15 @@ def _share_one(path: Path, store: Path) -> int:
     status = path.stat()
     with path.open("rb") as stream:
         digest = _digest(stream)
-    kept = store / digest[:2] / f"{digest}-{status.st_mode & 0o7777:o}"
-    kept.parent.mkdir(parents=True, exist_ok=True)
+    stored = store / digest[:2] / f"{digest}-{status.st_mode & 0o7777:o}"
+    stored.parent.mkdir(parents=True, exist_ok=True)
     try:
-        os.link(path, kept)
+        os.link(path, stored)
     except FileExistsError:
-        if kept.stat().st_ino == status.st_ino:
+        if stored.stat().st_ino == status.st_ino:
             return 0
         fresh = path.with_name(f".{path.name}.shared")
-        os.link(kept, fresh)
+        os.link(stored, fresh)
         fresh.replace(path)
         return status.st_size
     return 0
@@ -83,10 +83,10 @@ def _digest(stream: BinaryIO) -> str:
 def tidy(store: Path) -> int:
     """Remove files that no environment uses any more; return the freed bytes."""
     freed = 0
-    for kept in store.rglob("*") if store.is_dir() else ():
-        status = kept.lstat()
-        if kept.is_file() and status.st_nlink == 1:
-            kept.unlink(missing_ok=True)
+    for stored in store.rglob("*") if store.is_dir() else ():
+        status = stored.lstat()
+        if stored.is_file() and status.st_nlink == 1:
+            stored.unlink(missing_ok=True)
             freed += status.st_size
     return freed
 

@@ -34,10 +34,10 @@ def born(pid: int) -> str | None:
         return None if fields[0] == "Z" else f"{boot()} {fields[19]}"
     if Path("/proc/self/stat").exists():
         return None
-    shown = subprocess.run(
+    ps = subprocess.run(
         ["ps", "-o", "lstart=", "-p", str(pid)], capture_output=True, text=True, check=False
     )
-    return shown.stdout.strip() or None
+    return ps.stdout.strip() or None
 
 
 def stat(pid: int) -> list[str]:

@@ -119,8 +119,8 @@ def build(folder: Path, environment: Environment, *, on_line: Callable[[str], No
             given: Mapping[str, str] | None = None,
             on_line: Callable[[str], None] = on_line,
         ) -> None:
-            known = _offline() if offline else variables() if given is None else given
-            _step(command, on_line, lock, pinned=pinned, given={**own, **known})
+            step_variables = _offline() if offline else variables() if given is None else given
+            _step(command, on_line, lock, pinned=pinned, given={**own, **step_variables})
 
         step(
             [uv, "venv", "--quiet", "--python", base, str(folder)]
@@ -257,9 +257,9 @@ def _install(
         python = str(python_of(folder))
         fetch = str(images.CONTAINERS / "fetch.py")
         torch = ["--torch-index", environment.torch_index] if _held(folder) else []
-        asked = [*torch, *_held(folder), *links, *environment.requirements]
+        requirements = [*torch, *_held(folder), *links, *environment.requirements]
         given = {**variables(), **_pip_options()} if torch else None
-        step([python, "-I", fetch, name, *asked], pinned=pinned, given=given)
+        step([python, "-I", fetch, name, *requirements], pinned=pinned, given=given)
         wheels = sorted(map(str, Path(name).glob("*.whl")))
         if wheels:
             step([*_installer(None, folder), "--no-index", "--no-deps", *wheels], offline=True)
@@ -267,8 +267,8 @@ def _install(
 
 def _pip_options() -> Mapping[str, str]:
     """Return pip's settings but those of indexes as variables, which hold without its files."""
-    found = package_index.without_indexes(package_index.settings())
-    return {f"PIP_{key.upper().replace('-', '_')}": value for key, value in found.items()}
+    index = package_index.without_indexes(package_index.settings())
+    return {f"PIP_{key.upper().replace('-', '_')}": value for key, value in index.items()}
 
 
 def _version(python: str) -> str:
@@ -285,15 +285,15 @@ def interpreter(wanted: str) -> str:
     """
     if wanted in (images.PYTHON, f"{sys.version_info[0]}.{sys.version_info[1]}"):
         return sys.executable
-    found = next(filter(None, (_running(one, wanted) for one in _candidates(wanted))), None)
-    if found is None:
+    program = next(filter(None, (_running(one, wanted) for one in _candidates(wanted))), None)
+    if program is None:
         raise ImageError(
             f"the project requires Python {wanted}, and this machine has none",
             where="process environment",
             remedy=f"Install python{wanted}, or use --backend docker --base-image"
             f" python:{wanted}-slim.",
         )
-    return found
+    return program
 
 
 def _candidates(wanted: str) -> Iterator[str | None]:
@@ -312,7 +312,7 @@ def _running(program: str | None, wanted: str) -> str | None:
         return None
     says = "import sys; print('%d.%d' % sys.version_info[:2]); print(sys.executable)"
     try:
-        asked = subprocess.run(
+        answer = subprocess.run(
             [program, "-I", "-c", says],
             capture_output=True,
             text=True,
@@ -323,15 +323,15 @@ def _running(program: str | None, wanted: str) -> str | None:
         )
     except (OSError, subprocess.TimeoutExpired):
         return None
-    version, _, path = asked.stdout.strip().partition("\n")
-    return (path or program) if asked.returncode == 0 and version == wanted else None
+    version, _, path = answer.stdout.strip().partition("\n")
+    return (path or program) if answer.returncode == 0 and version == wanted else None
 
 
 def _from_uv(wanted: str) -> str | None:
     uv = programs.find("uv")
     if uv is None:
         return None
-    asked = subprocess.run(
+    answer = subprocess.run(
         [uv, "python", "find", "--offline", wanted],
         capture_output=True,
         text=True,
@@ -340,7 +340,7 @@ def _from_uv(wanted: str) -> str | None:
         cwd=programs.FOLDER,
         env=variables(),
     )
-    return asked.stdout.strip() or None if asked.returncode == 0 else None
+    return answer.stdout.strip() or None if answer.returncode == 0 else None
 
 
 def variables() -> Mapping[str, str]:
@@ -351,8 +351,8 @@ def variables() -> Mapping[str, str]:
 
 def _offline() -> Mapping[str, str]:
     """Return the variables of an offline step: no index settings, no proxy."""
-    kept = ("PATH", "HOME", "LANG", "LC_ALL", "TMPDIR", "LD_LIBRARY_PATH")
-    inherited = {name: os.environ[name] for name in kept if name in os.environ}
+    names = ("PATH", "HOME", "LANG", "LC_ALL", "TMPDIR", "LD_LIBRARY_PATH")
+    inherited = {name: os.environ[name] for name in names if name in os.environ}
     return {
         **inherited,
         "PATH": programs.search_path(),
@@ -439,11 +439,11 @@ def stored_environments(home: Path, *, running: Collection[str]) -> list[StoredI
         running: paths of running programs; an environment whose Python is among them is in use.
     """
     root = home / "environments"
-    found = []
+    environments = []
     for folder in root.iterdir() if root.is_dir() else ():
         if not (folder / COMPLETE).exists():
             continue
-        found.append(
+        environments.append(
             StoredImage(
                 id=str(folder),
                 tags=(str(folder),),
@@ -454,7 +454,7 @@ def stored_environments(home: Path, *, running: Collection[str]) -> list[StoredI
                 in_use=str(python_of(folder)) in running,
             )
         )
-    return sorted(found, key=lambda one: (-one.bytes, one.tags))
+    return sorted(environments, key=lambda one: (-one.bytes, one.tags))
 
 
 def _bytes(folder: Path) -> int:

@@ -261,9 +261,9 @@ def layers(environment: Environment) -> tuple[list[str], list[str], list[str]]:
     installed at once, so that no other release remains in a layer below.
     """
     instead = _on_gpu(environment.name)
-    given = set(environment.requirements)
+    requirements = set(environment.requirements)
     shared = [line for line in environment.requirements if line in {*instead, *instead.values()}]
-    if any(_is_pin(line) and not given & {line, instead[line]} for line in instead):
+    if any(_is_pin(line) and not requirements & {line, instead[line]} for line in instead):
         return [], [], list(environment.requirements)
     return (
         [line for line in shared if _is_pin(line)],
@@ -284,25 +284,29 @@ def locks_of(environment: Environment) -> dict[str, dict[str, str]]:
     A lock applies to a layer only if that equals the row's.
     """
     own = row_layers(environment.name)
-    given = layers(environment)
-    if environment.unlocked or environment.python != PYTHON or sorted(own[0]) != sorted(given[0]):
+    layer_lines = layers(environment)
+    if (
+        environment.unlocked
+        or environment.python != PYTHON
+        or sorted(own[0]) != sorted(layer_lines[0])
+    ):
         return {}
-    found = {"framework": locks.texts("framework", own[0])}
-    if sorted(own[1]) == sorted(given[1]):
-        found["family"] = locks.texts("family", [*own[0], *own[1]])
+    texts = {"framework": locks.texts("framework", own[0])}
+    if sorted(own[1]) == sorted(layer_lines[1]):
+        texts["family"] = locks.texts("family", [*own[0], *own[1]])
     if environment.torch_index:
-        found = {
+        texts = {
             layer: {machine: torch_builds.unlocked(text) for machine, text in by_machine.items()}
-            for layer, by_machine in found.items()
+            for layer, by_machine in texts.items()
         }
-    return {layer: by_machine for layer, by_machine in found.items() if by_machine}
+    return {layer: by_machine for layer, by_machine in texts.items() if by_machine}
 
 
 def releases(name: str) -> dict[str, str]:
     """Return a row's locked releases on the usual processor, by normalised name."""
     framework, family = row_layers(name)
-    found = [locks.texts("framework", framework), locks.texts("family", [*framework, *family])]
-    texts = [by_machine.get("x86_64", "") for by_machine in found]
+    lock_texts = [locks.texts("framework", framework), locks.texts("family", [*framework, *family])]
+    texts = [by_machine.get("x86_64", "") for by_machine in lock_texts]
     return {name: version for text in texts for name, version in locks.versions(text).items()}
 
 

@@ -101,10 +101,10 @@ def trouble(log: str) -> Trouble | None:
 
 def refused_distributions(log: str) -> list[str]:
     """Return the distributions that a failed installer (pip, uv) names as the reason."""
-    found = [normal(match) for pattern in _REFUSED for match in re.findall(pattern, log) if match]
+    names = [normal(match) for pattern in _REFUSED for match in re.findall(pattern, log) if match]
     # uv: "you require tensorflow-cpu{…}==2.21.* and scipy==1.9.*, we can conclude …"
     for phrase in _REQUIRED.findall(log):
-        found += [normal(name) for name in re.findall(rf"(?:^| and ){_NAME}", phrase)]
+        names += [normal(name) for name in re.findall(rf"(?:^| and ){_NAME}", phrase)]
     current = ""
     for line in log.splitlines():
         collecting = _COLLECTING.search(line)
@@ -112,8 +112,8 @@ def refused_distributions(log: str) -> list[str]:
         if current and (
             "finished with status 'error'" in line or "subprocess-exited-with-error" in line
         ):
-            found.append(normal(current))
-    return list(dict.fromkeys(found))
+            names.append(normal(current))
+    return list(dict.fromkeys(names))
 
 
 _NO_WHEEL = (
@@ -137,9 +137,9 @@ def without_wheel(log: str) -> list[str]:
     There is one for each distribution. The log does not reveal whether a source distribution
     exists.
     """
-    found = (match[1].strip() for pattern in _NO_WHEEL for match in pattern.finditer(log))
+    names = (match[1].strip() for pattern in _NO_WHEEL for match in pattern.finditer(log))
     lines: dict[str, str] = {}
-    for line in found:
+    for line in names:
         if name_of(line):
             lines.setdefault(name_of(line), line)
     return list(lines.values())
@@ -164,8 +164,8 @@ _NO_TORCH = re.compile(
 
 def without_torch(log: str) -> str:
     """Return the distribution of PyTorch that an index lacks by an installer's output, or ""."""
-    found = _NO_TORCH.search(log)
-    return found[1].rstrip(".,;:") if found else ""
+    match = _NO_TORCH.search(log)
+    return match[1].rstrip(".,;:") if match else ""
 
 
 def compiler_problem(lines: Sequence[str], log: str, needed: Collection[str]) -> Trouble | None:

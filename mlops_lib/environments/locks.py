@@ -43,15 +43,15 @@ def texts(layer: str, lines: Sequence[str]) -> dict[str, str]:
 
     Empty if it has none. Arguments as for `path`.
     """
-    found = {}
+    lock_texts = {}
     for machine in MACHINES:
         place = next(
             (one for one in (path(layer, lines, machine), path(layer, lines)) if one.is_file()),
             None,
         )
         if place is not None:
-            found[machine] = _read(place)
-    return found
+            lock_texts[machine] = _read(place)
+    return lock_texts
 
 
 @cache

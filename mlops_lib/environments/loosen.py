@@ -43,42 +43,42 @@ def loosen(
         needed: distributions that the code imports; they are never dropped.
         row: the lines of the environment's row in the catalog.
     """
-    given = [line for line in map(read, lines) if line is not None]
-    assert len(given) == len(lines), lines
+    requirements = [line for line in map(read, lines) if line is not None]
+    assert len(requirements) == len(lines), lines
     own = {line.name: line for line in map(read, row) if line is not None and not line.marker}
     rows = {
-        name: line if lower_bound_violated(line, given) is None else line.bare
+        name: line if lower_bound_violated(line, requirements) is None else line.bare
         for name, line in own.items()
     }
     framework = {name for group in tables()["follows"].values() for name in group}
-    kept = {*needed, *framework}
+    protected = {*needed, *framework}
     names = {*refused_distributions(log)} - framework
     # Between something that is imported and something that is not, the latter gives way.
-    aside = {line.name for line in given if line.versions and line.name in names - kept}
+    aside = {line.name for line in requirements if line.versions and line.name in names - protected}
     unbuilt = {normal(name) for name in re.findall(NOT_BUILT, log) if name}
     named = _by_name(aside or names, needed, rows, unbuilt=unbuilt)
     unneeded = _without_versions(
-        rows, but=lambda line: line.name in kept or line == rows.get(line.name)
+        rows, but=lambda line: line.name in protected or line == rows.get(line.name)
     )
     steps: list[Step] = [
         *((named,) if number <= NAMED_ROUNDS else ()),
         unneeded,
-        *((_only({*kept, *own, *CALLS_IMPLY.values()}),) if number > NAMED_LEFT_OUT else ()),
+        *((_only({*protected, *own, *CALLS_IMPLY.values()}),) if number > NAMED_LEFT_OUT else ()),
         named,
         _without_versions(
             rows, but=lambda line: line.name in framework or line == rows.get(line.name)
         ),
         _without_versions({}, but=lambda line: line.name in framework),
-        _only(kept),
+        _only(protected),
         _without_versions({}, but=lambda line: False),
     ]
     for step in steps:
-        answers = [step(line) for line in given]
+        answers = [step(line) for line in requirements]
         if needs_numpy_1([fresh for fresh, _ in answers if fresh is not None]):
             answers = [
                 (NUMPY_1, why) if fresh == NUMPY_1.bare else (fresh, why) for fresh, why in answers
             ]
-        changed = list(zip(lines, given, answers, strict=True))
+        changed = list(zip(lines, requirements, answers, strict=True))
         notes = tuple(
             f"{text} → {fresh if fresh is not None else 'left out'}: {why}"
             for text, line, (fresh, why) in changed

@@ -48,8 +48,8 @@ def _is_met(line: Line, by: Iterable[Line], locked: Mapping[str, str]) -> bool:
     if own is None or line.extras or line.marker or not line.versions:
         return False
     end = highest(own)
-    wanted = highest(line)
-    enough = wanted is None or (end is not None and end[0] <= wanted[0])
+    bound = highest(line)
+    enough = bound is None or (end is not None and end[0] <= bound[0])
     floors = [
         release(version) for operator, version in line.versions if operator in (">=", ">", "~=")
     ]
@@ -111,21 +111,21 @@ def mend(
     names = {line.name for line in first} | ({"tensorflow"} if framework == "tensorflow" else set())
     project = [line for line in kept.values() if line.name not in names]
     every = [*first, *project]
-    every, said = _beside(every)
-    notes += said
+    every, new_notes = _beside(every)
+    notes += new_notes
     for line in list(every):
         also = tables()["also"].get(line.name, {})
         applies = also and ("before" not in also or ends_before(line, also["before"]))
-        for wanted in filter(None, map(read, also["asks"] if applies else ())):
-            if wanted.name not in {other.name for other in every}:
-                every.append(wanted)
-                notes.append(f"{wanted} added: {line} needs it and does not ask for it")
+        for companion in filter(None, map(read, also["asks"] if applies else ())):
+            if companion.name not in {other.name for other in every}:
+                every.append(companion)
+                notes.append(f"{companion} added: {line} needs it and does not ask for it")
     if needs_numpy_1(every):
         every = [line for line in every if line.name != "numpy" or line.versions]
         every.append(NUMPY_1)
         notes.append("numpy<2: a pinned release was made for NumPy 1")
-    every, said = _with_numpy_1(every)
-    notes += said
+    every, new_notes = _with_numpy_1(every)
+    notes += new_notes
     return Mended(tuple(_text(line, row) for line in every), tuple(notes), _system(every))
 
 
@@ -150,11 +150,11 @@ def _beside(lines: list[Line]) -> tuple[list[Line], list[str]]:
     for name, companions in tables()["beside"].items():
         if name not in names or name in settled:
             continue
-        for wanted in filter(None, map(read, companions)):
+        for companion in filter(None, map(read, companions)):
             for place, line in enumerate(every):
-                if line.name == wanted.name and not line.versions:
-                    every[place] = wanted
-                    notes.append(f"{line} → {wanted}: the one that {name} works beside")
+                if line.name == companion.name and not line.versions:
+                    every[place] = companion
+                    notes.append(f"{line} → {companion}: the one that {name} works beside")
     return every, notes
 
 
@@ -176,10 +176,10 @@ def _together(lines: list[Line], notes: list[str]) -> set[str]:
                 if other != name and not _ended(group, other, number)
             }
             for place, line in enumerate(lines):
-                wanted = series.get(line.name)
-                if wanted is None or not _contradicts(line, wanted):
+                release = series.get(line.name)
+                if release is None or not _contradicts(line, release):
                     continue
-                lines[place] = line._replace(versions=(("==", f"{wanted}.*"),))
+                lines[place] = line._replace(versions=(("==", f"{release}.*"),))
                 own = _series(group["first"][name], number)
                 notes.append(f"{line} → {lines[place]}: the one that {name} {own}.* works beside")
             return set(group["first"])
@@ -188,7 +188,7 @@ def _together(lines: list[Line], notes: list[str]) -> set[str]:
 
 def _pinned_series(group: Mapping[str, Any], lines: Iterable[Line]) -> list[tuple[str, int]]:
     """Return the members of a set that are pinned, and the place of their series in it."""
-    found = []
+    series = []
     pins = {
         line.name: version
         for line in lines
@@ -199,8 +199,8 @@ def _pinned_series(group: Mapping[str, Any], lines: Iterable[Line]) -> list[tupl
         number = _number(first, pins[name]) if name in pins else -1
         is_one = number >= 0 and (not group["count"] or number < group["count"])
         if is_one and not _ended(group, name, number):
-            found.append((name, number))
-    return found
+            series.append((name, number))
+    return series
 
 
 def _ended(group: Mapping[str, Any], name: str, number: int) -> bool:
@@ -260,7 +260,7 @@ def _mended(text: str, *, python: str, framework: str) -> tuple[Line | None, str
         )
     if line.name.replace("-", "_") in sys.stdlib_module_names:
         return None, "it is a module of Python itself"
-    known = tables()
+    facts = tables()
     why = ""
     sound = tuple(filter(None, (normalized_specifier(*one) for one in line.versions)))
     if sound != line.versions:
@@ -268,32 +268,32 @@ def _mended(text: str, *, python: str, framework: str) -> tuple[Line | None, str
             line._replace(versions=sound),
             "the version is not written as installers read it (PEP 440)",
         )
-    reason = next((reason for reason, names in known["dropped"].items() if line.name in names), "")
+    reason = next((reason for reason, names in facts["dropped"].items() if line.name in names), "")
     if reason:
         return None, reason
-    if line.name in known["renamed"]:
+    if line.name in facts["renamed"]:
         line, why = (
-            Line(known["renamed"][line.name], "", (), line.marker),
+            Line(facts["renamed"][line.name], "", (), line.marker),
             "that is its name on the index",
         )
-    elif line.name in known["variant"]:
+    elif line.name in facts["variant"]:
         line, why = (
-            line._replace(name=known["variant"][line.name], extras=""),
+            line._replace(name=facts["variant"][line.name], extras=""),
             "the variant for these containers",
         )
-    fixed = known["broken"].get(str(line._replace(extras="", marker="")))
+    fixed = facts["broken"].get(str(line._replace(extras="", marker="")))
     if fixed:
         line, why = line._replace(versions=(("==", fixed),)), "that release cannot be imported"
-    if framework and line.name in known["follows"][framework] and line.versions:
+    if framework and line.name in facts["follows"][framework] and line.versions:
         return None, f"the environment has its own release of {framework} and what belongs to it"
-    if line.versions and line.name in known["brought"].get(framework, ()):
+    if line.versions and line.name in facts["brought"].get(framework, ()):
         return None, f"it comes with the environment's {framework}, in the release that one needs"
-    needed = known["needs"].get(framework, {}).get(line.name)
+    needed = facts["needs"].get(framework, {}).get(line.name)
     if needed and ends_before(line, needed):
         return line._replace(
             versions=(("==", series_of(needed)),)
         ), f"the environment's {framework} needs {needed} at least"
-    oldest = known["wheels"].get(python, {}).get(line.name)
+    oldest = facts["wheels"].get(python, {}).get(line.name)
     if oldest and ends_before(line, oldest):
         return line._replace(
             versions=(("==", series_of(oldest)),)
@@ -319,8 +319,8 @@ def before_numpy_2(name: str) -> Line | None:
 
     It is None if all do, or if that is unknown.
     """
-    known = tables()["numpy1"].get(name)
-    return read(f"{name}<{known['ends']}") if known else None
+    bound = tables()["numpy1"].get(name)
+    return read(f"{name}<{bound['ends']}") if bound else None
 
 
 def _with_numpy_1(lines: list[Line]) -> tuple[list[Line], list[str]]:

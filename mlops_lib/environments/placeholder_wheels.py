@@ -68,11 +68,11 @@ class StandIn:
 
 def needed(lines: Collection[str]) -> list[StandIn]:
     """Return the stand-ins for an environment with these requirements."""
-    found = []
+    wheel_names = []
     release = next((cpu[1] for cpu in map(_CPU.match, lines) if cpu), "")
     if release:
         asks = f"tensorflow-cpu (=={release}.*)"
-        found.append(
+        wheel_names.append(
             StandIn(
                 "tensorflow",
                 f"{release}.0+cpu",
@@ -83,8 +83,8 @@ def needed(lines: Collection[str]) -> list[StandIn]:
         )
     names = {name_of(line) for line in lines}
     if "xgboost" in names and NCCL not in names:
-        found.append(StandIn(NCCL, "0+cpu", beside="xgboost"))
-    return found
+        wheel_names.append(StandIn(NCCL, "0+cpu", beside="xgboost"))
+    return wheel_names
 
 
 def _digest(text: str) -> str:

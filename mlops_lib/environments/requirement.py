@@ -37,19 +37,19 @@ class Line(NamedTuple):
 
 def read(text: str) -> Line | None:
     """Return the requirement in a line, or None for an option, a URL or a path."""
-    found = _LINE.fullmatch(text.strip())
-    if found is None:
+    match = _LINE.fullmatch(text.strip())
+    if match is None:
         return None
     # A single = is conda's, and what some write.
     versions = tuple(
-        ("==" if o == "=" else o, v) for o, v in _VERSION.findall(found["versions"] or "")
+        ("==" if o == "=" else o, v) for o, v in _VERSION.findall(match["versions"] or "")
     )
-    extras = re.sub(r"\s", "", found["extras"] or "")
+    extras = re.sub(r"\s", "", match["extras"] or "")
     return Line(
-        normal(found["name"]),
+        normal(match["name"]),
         f"[{extras}]" if extras else "",
         versions,
-        (found["marker"] or "").strip(),
+        (match["marker"] or "").strip(),
     )
 
 

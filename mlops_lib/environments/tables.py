@@ -29,10 +29,10 @@ def only_wheels(python: str = "3.11") -> tuple[str, ...]:
     They contain compiled code and have wheels, so that an installer that tries to build one has
     chosen a release that is too old.
     """
-    known = tables()
+    facts = tables()
     return tuple(
         sorted(
-            {*known["wheels"].get(python, {}), *known["compiled"]["also"]}
-            - {*known["compiled"]["never"]}
+            {*facts["wheels"].get(python, {}), *facts["compiled"]["also"]}
+            - {*facts["compiled"]["never"]}
         )
     )

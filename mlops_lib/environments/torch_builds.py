@@ -71,8 +71,8 @@ def address(index: str, *, gpus: bool, cuda: str = "") -> str:
         return plain
     if not gpus:
         return f"{plain}/cpu"
-    known = [one for one in CUDA if cuda and release(one) <= release(cuda)]
-    return f"{plain}/cu{known[-1].replace('.', '')}" if known else ""
+    builds = [one for one in CUDA if cuda and release(one) <= release(cuda)]
+    return f"{plain}/cu{builds[-1].replace('.', '')}" if builds else ""
 
 
 def lines(requirements: Iterable[str], locked: str = "") -> list[str]:
@@ -100,9 +100,9 @@ def without_gpu_libraries(requirements: Iterable[str]) -> list[str]:
 def unlocked(text: str) -> str:
     """Return a row's lock without PyTorch and what its builds for GPUs need."""
 
-    def keep(found: re.Match[str]) -> str:
-        name = name_of(found[1])
-        return "" if name in NAMES or is_for_gpus(name) else found[0]
+    def keep(match: re.Match[str]) -> str:
+        name = name_of(match[1])
+        return "" if name in NAMES or is_for_gpus(name) else match[0]
 
     return _LOCKED.sub(keep, text)
 

@@ -580,8 +580,8 @@ def _text(commit: Commit, value: bytes) -> str:
         text = value.decode((commit.encoding or b"utf-8").decode("ascii", "replace"))
     except (LookupError, UnicodeDecodeError):
         text = value.decode("utf-8", "replace")
-    shown = (char if char.isprintable() or char == "\n" else " " for char in text)
-    return "".join(shown).strip()
+    characters = (char if char.isprintable() or char == "\n" else " " for char in text)
+    return "".join(characters).strip()
 
 
 def blob_name(content: bytes) -> str:

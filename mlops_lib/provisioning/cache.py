@@ -42,10 +42,10 @@ def survey(
     stored: Iterable[StoredImage], needed: Mapping[str, Collection[Path]]
 ) -> list[CachedEnvironment]:
     """Return the stored environments with the runs that need them."""
-    kept = []
+    environments = []
     for one in stored:
         runs = sorted({place for tag in one.tags for place in needed.get(tag, ())})
-        kept.append(
+        environments.append(
             CachedEnvironment(
                 name=one.tags[0] if one.tags else one.id,
                 environment=one.environment,
@@ -56,7 +56,7 @@ def survey(
                 in_use=one.in_use,
             )
         )
-    return kept
+    return environments
 
 
 def _last_use(run_dir: Path) -> float:

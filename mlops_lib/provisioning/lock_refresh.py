@@ -72,7 +72,7 @@ def main() -> None:
 
     LOCKS.mkdir(exist_ok=True)
     before = set(LOCKS.glob("*.txt"))
-    wanted = {}
+    targets = {}
     for row in images.catalog():
         framework, family = images.row_layers(row["name"])
         below: dict[str, str] = {}
@@ -82,11 +82,11 @@ def main() -> None:
                     machine: resolve(lines, machine=machine, given=below.get(machine, ""))
                     for machine in MACHINES
                 }
-                wanted.update(_files(layer, lines, locks))
+                targets.update(_files(layer, lines, locks))
                 below = {machine: below.get(machine, "") + text for machine, text in locks.items()}
-    for place, text in wanted.items():
+    for place, text in targets.items():
         place.write_text(text, encoding="utf-8")
-    for place in before - set(wanted):
+    for place in before - set(targets):
         place.unlink()
 
 

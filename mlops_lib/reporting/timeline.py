@@ -55,21 +55,21 @@ def moments(events: Iterable[Event], decisions: Iterable[Event]) -> tuple[Moment
         moment for e in _mark_restarts(events) if (moment := event_moment(e)) is not None
     ]
     all_moments += [moment for d in decisions if (moment := decision_moment(d)) is not None]
-    shown: list[Moment] = []
+    selected: list[Moment] = []
     for moment in sorted(all_moments, key=lambda m: m.time):
-        if shown and replace(moment, time=0, times=1) == replace(shown[-1], time=0, times=1):
-            shown[-1] = replace(shown[-1], times=shown[-1].times + 1)
+        if selected and replace(moment, time=0, times=1) == replace(selected[-1], time=0, times=1):
+            selected[-1] = replace(selected[-1], times=selected[-1].times + 1)
         else:
-            shown.append(moment)
-    if len(shown) <= MOMENTS_LIMIT:
-        return tuple(shown)
+            selected.append(moment)
+    if len(selected) <= MOMENTS_LIMIT:
+        return tuple(selected)
     half = MOMENTS_LIMIT // 2
     gap = Moment(
-        time=shown[half].time,
+        time=selected[half].time,
         level="info",
-        what=f"{counted(len(shown) - 2 * half, 'further moment')} left out",
+        what=f"{counted(len(selected) - 2 * half, 'further moment')} left out",
     )
-    return (*shown[:half], gap, *shown[-half:])
+    return (*selected[:half], gap, *selected[-half:])
 
 
 def _mark_restarts(events: Iterable[Event]) -> Iterator[Event]:

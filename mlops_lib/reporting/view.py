@@ -325,12 +325,12 @@ def _fits(events: list[Event]) -> tuple[Fit, ...]:
         if isinstance(event, FitEvent) and number_of_fit is not None:
             by_number.setdefault(number_of_fit, []).append(event)
     # The end alone of a fit that was never seen is no fit.
-    begun = [
+    started = [
         number_of_fit
         for number_of_fit, fit_events in sorted(by_number.items())
         if any(isinstance(event, (FitStarted, Epoch)) for event in fit_events)
     ]
-    return tuple(_fit(n, by_number[n]) for n in begun[:FITS_LIMIT])
+    return tuple(_fit(n, by_number[n]) for n in started[:FITS_LIMIT])
 
 
 def _fit(number_of_fit: int, events: list[FitEvent]) -> Fit:

@@ -35,8 +35,8 @@ def renamed(
         dropped: keywords to leave out.
         owner: name of the callable, for the journal; by default that of `self`.
     """
-    gone = frozenset(dropped)
-    old = gone | set(table)
+    removed = frozenset(dropped)
+    old = removed | set(table)
 
     def translate(self: Any, args: Tuple[Any, ...], kwargs: Dict[str, Any]) -> Call:
         if old.isdisjoint(kwargs):
@@ -47,7 +47,7 @@ def renamed(
             if name in table:
                 fresh.setdefault(table[name], fresh.pop(name))
                 notes.say(f"{called}({name}=…) is {table[name]}= now")
-            elif name in gone:
+            elif name in removed:
                 fresh.pop(name)
                 notes.say(f"{called}({name}=…) has no meaning any more and is left out")
         return args, fresh

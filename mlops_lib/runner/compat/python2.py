@@ -117,13 +117,13 @@ def _by_line(text: str) -> str:
 
 
 def _printed(match: "re.Match[str]") -> str:
-    shown = match[2].strip()
-    if shown.startswith(">>"):
-        stream, _, rest = shown[2:].partition(",")
+    text = match[2].strip()
+    if text.startswith(">>"):
+        stream, _, rest = text[2:].partition(",")
         return f"{match[1]}print({rest.strip()}, file={stream.strip()})"
-    if shown.endswith(","):
-        return f"{match[1]}print({shown[:-1]}, end=' ')"
-    return f"{match[1]}print({shown})"
+    if text.endswith(","):
+        return f"{match[1]}print({text[:-1]}, end=' ')"
+    return f"{match[1]}print({text})"
 
 
 def divide(left: Any, right: Any) -> Any:
