@@ -143,6 +143,8 @@ def _run(run: Context, entry: str, args: List[str]) -> int:
         sys.stdout = output
 
     def conclude(error: Optional[BaseException]) -> int:
+        if run.forked is not None:
+            run.forked.end(error)  # a trial of a search: its process ends here
         if run.marked_loops is not None:
             run.marked_loops.end(error)
         if error is not None:

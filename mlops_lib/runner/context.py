@@ -1,7 +1,7 @@
 """State that the framework adapters share while one script runs."""
 
 import os
-from typing import Any, Callable, Dict, List, Optional, Tuple
+from typing import Any, Callable, Dict, FrozenSet, List, Optional, Tuple
 
 from mlops_lib.runner import protocol
 from mlops_lib.runner.journal import Journal
@@ -58,6 +58,10 @@ class Context:
         """The script's own training loops (`pytorch.loops.Loops`) if its project trains with
         PyTorch.
         """
+        self.forked: Any = None
+        """In a forked process of a search around such a loop, what it reports."""
+        self.search_judged: FrozenSet[bytes] = frozenset()
+        """The judged examples, as far as a search knows them one by one."""
         self.at_exit: List[Callable[[], None]] = []
         self._own_loop = False
 

@@ -382,6 +382,7 @@ def install(run: Context, training: Training) -> Dict[str, Hook]:
         run.marked_loops.evaluated = lambda: bool(seen.sessions or seen.open)
     judge = Judge(run, training, seen)
     if run.marked_loops is not None:
+        run.marked_loops.judge = judge
         run.marked_loops.include("evaluations", judge.state, judge.restore)
 
     def serialization(module: Any) -> None:

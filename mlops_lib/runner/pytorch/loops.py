@@ -48,12 +48,16 @@ class Loop:
         leads: whether it did so within another loop of this one.
         order: a checksum of the indices that its items drew.
         over: whether it was brought to its end.
+        source: what a `for` was given, before its iterator was made.
+        on_turn: called at the top of each iteration but the first, with its number.
     """
 
     def __init__(self, site: str, frame: Any, items: Any, path: str, depth: int) -> None:
         self.site = site
         self.frame = frame
         self.items = items
+        self.source: Any = None
+        self.on_turn: Optional[Callable[[int], None]] = None
         self.path = path
         self.depth = depth
         self.n = -1
@@ -66,6 +70,7 @@ class Loop:
         self.leads = False
         self.order = 0
         self.over = False
+        self.line = int(site.split(":")[-2]) if site else 0
         self.evaluations = 0
         self.began = self.turned = time.monotonic()
         self.iteration_s = 0.0
@@ -86,6 +91,14 @@ class Loops:
         """Called before anything is kept: what is observed is brought to rest."""
         self.evaluated: Callable[[], bool] = bool
         """Whether an evaluation was seen in this process."""
+        self.before_entry: Callable[[Loop], None] = lambda loop: None
+        """Called before the objects at a loop's entry are noted."""
+        self.judge: Any = None
+        """What makes measurements of the script's evaluations (`evaluation.Judge`)."""
+        self.forked_loop: Optional[Loop] = None
+        """In a forked process of a search, the loop that it was forked at."""
+        self.after_leave: Callable[[], None] = lambda: None
+        """Called in such a process when that loop was left."""
         self._kept: Dict[str, Tuple[Callable[[], Any], Callable[[Any], None]]] = {}
         self._project = graph.Project(run.work, files)
         self._root = Loop("", None, None, "", -1)
@@ -93,7 +106,7 @@ class Loops:
         self._thread = threading.get_ident()
         self._active = True
         self._walker: Optional[graph.Walker] = None
-        self._store = store.Store(os.path.join(run.spec.inside, "fits", FOLDER), run.work)
+        self._store = store.Store(os.path.join(run.spec.inside, "fits", _folder(run)), run.work)
         self._pace = checkpoint.Pace(run.spec.checkpoint_budget, run.spec.mid_epoch_s)
         self._cost_s = 0.0
         self._walk_s = 0.0
@@ -135,6 +148,10 @@ class Loops:
         """Whether a loop is under way whose earlier iterations another process has executed."""
         return bool(self._begun_at) and bool(self._stack)
 
+    def paths(self) -> List[str]:
+        """Return the loops under way, outermost first."""
+        return [loop.path for loop in self._stack]
+
     def _become_child(self) -> None:
         self._active = False
 
@@ -148,13 +165,19 @@ class Loops:
         iterator = iter(items)
         if not self._is_ours():
             return iterator
-        return self._iterate(self._push(site, sys._getframe(1), iterator))
+        loop = self._push(site, sys._getframe(1), iterator)
+        loop.source = items
+        return self._iterate(loop)
 
     def turn(self, site: str) -> bool:
         """A `while` is at its condition: whether to ask that."""
-        if not self._is_ours():
-            return True
         frame = sys._getframe(1)
+        if not self._is_ours():
+            forked = self.forked_loop
+            if forked is None or forked.frame is not frame or forked.site != site:
+                return True
+            self._top(forked)
+            return not forked.over
         top = self._stack[-1] if self._stack else None
         if top is None or top.frame is not frame or top.site != site:
             top = self._push(site, frame, None)
@@ -169,9 +192,13 @@ class Loops:
 
     def leave(self) -> None:
         """A loop was left, in any way."""
-        if not self._is_ours():
-            return
         frame = sys._getframe(1)
+        if not self._is_ours():
+            forked = self.forked_loop
+            # The call stands at the line of its loop; loops within it are not followed.
+            if forked is not None and forked.frame is frame and forked.line == frame.f_lineno:
+                self.after_leave()
+            return
         if any(one.frame is frame for one in self._stack):
             while self._stack[-1].frame is not frame:
                 self._drop()
@@ -220,7 +247,6 @@ class Loops:
         loop.frame = loop.table = loop.items = None
 
     def _iterate(self, loop: Loop) -> Iterator[Any]:
-        items = loop.items
         readings = READINGS
         drawing = _Drawing(loop)
         while True:
@@ -229,7 +255,7 @@ class Loops:
                 return
             before, readings.drawing = readings.drawing, drawing
             try:
-                value = next(items)
+                value = next(loop.items)
             except StopIteration:
                 return
             finally:
@@ -243,8 +269,15 @@ class Loops:
         loop.n += 1
         if not loop.n:
             with self.run.journal.guard("enter a loop"):
+                self.before_entry(loop)
+            if self.forked_loop is not None:
+                return  # nothing is kept in a trial
+            with self.run.journal.guard("enter a loop"):
                 self._enter(loop)
             return
+        if loop.on_turn is not None:
+            with self.run.journal.guard("turn of a training loop"):
+                loop.on_turn(loop.n)
         if loop.children:
             loop.children.clear()
             loop.done.clear()
@@ -642,6 +675,13 @@ class Loops:
             self.run.restart_process(
                 "a gradient goes through a checkpoint: the training is repeated from its beginning"
             )
+
+
+def _folder(run: Context) -> str:
+    """Return the name of the folder of states: a search's own, since its loops train another model."""
+    if run.spec.search is None:
+        return FOLDER
+    return os.path.join(f"pass-{run.spec.number_of_pass}", FOLDER)
 
 
 class _Drawing:

@@ -205,6 +205,7 @@ class Training:
             epochs=None,
             epoch=0,
             parameters=count,
+            loops=[] if run.marked_loops is None else run.marked_loops.paths(),
         )
         return fit
 

@@ -35,6 +35,24 @@ def prepare(run: Context, dialect: Any, entries: Sequence[str]) -> None:
         run.marked_loops = Loops(run, finder.files)
         marks.install(run.marked_loops, finder)
         dialect.marker = functools.partial(_mark, run, trees, everything)
+        if run.spec.search is not None:
+            _prepare_search(run)
+
+
+def _prepare_search(run: Context) -> None:
+    """Let a search begin where the loop of the judged training is entered."""
+    fit = run.searched_fit
+    for event in run.journal.events():
+        is_begun = event.get("event") == "fit" and event.get("state") == "started"
+        if not is_begun or event.get("fit") != fit or event.get("framework") != "pytorch":
+            continue
+        from mlops_lib.runner.search.pytorch.search import LoopSearch
+
+        search = LoopSearch(run, [str(path) for path in event.get("loops") or ()])
+        run.marked_loops.before_entry = search.entered
+        run.before_end.append(search.finish)
+        run.journal.forget_epochs_after(int(fit or 1) - 1)  # the winner's are others
+        return
 
 
 def _text(entry: str) -> str:

@@ -1,0 +1,1 @@
+"""The search for PyTorch models, around the script's own training loop."""

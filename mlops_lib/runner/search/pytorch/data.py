@@ -1,0 +1,233 @@
+"""The data of a training loop: what it trains on, what it evaluates, and what is held back.
+
+Trials select on examples of the training data. In the process of a trial the held-back examples
+stand where the judged ones were, and among the training data others stand in their places: every
+length stays what it was, and the script's own evaluation measures the trial on what it was not
+trained on. The judged examples cannot be read there.
+"""
+
+from __future__ import annotations
+
+import copy
+import random
+import sys
+from typing import Any, Dict, List, NamedTuple, Optional, Sequence
+
+from mlops_lib.runner.pytorch import tensors
+
+SHARE = 0.1
+"""The share of the training examples that is held back, as for Keras."""
+FEWEST = 200
+LARGEST_SHARE = 0.25
+FEWEST_ROWS = 8
+COMPARED_ROWS = 16
+"""Rows of a batch by which its tensor is recognised."""
+CANDIDATES = 200
+"""Tensors that a batch is looked for in."""
+
+
+class Source(NamedTuple):
+    """Examples: a data set that a DataLoader reads, or tensors with one row an example."""
+
+    dataset: Any = None
+    x: Any = None
+    y: Any = None
+
+    def __len__(self) -> int:
+        return len(self.dataset if self.dataset is not None else self.x)
+
+    def address(self) -> Dict[str, int]:
+        """Return where its objects are, for a process of the same memory."""
+        return {
+            name: 0 if value is None else id(value)
+            for name, value in zip(("dataset", "x", "y"), self)
+        }
+
+
+def source_at(address: Dict[str, int]) -> Optional[Source]:
+    """Return the source whose objects are at an address; None if they are not all there."""
+    import gc
+
+    wanted = {one for one in address.values() if one}
+    found = {id(item): item for item in gc.get_objects() if id(item) in wanted}
+    if len(found) < len(wanted) or not wanted:
+        return None
+    return Source(*(found.get(address[name]) for name in ("dataset", "x", "y")))
+
+
+class Held(NamedTuple):
+    """Which training examples are held back, and which stand in their places."""
+
+    rows: List[int]
+    places: List[int]
+    """For each place of the training data the row that is read there."""
+
+
+def hold_back(count: int, *, seed: int) -> Held:
+    """Choose the examples to hold back."""
+    draw = random.Random(seed)
+    share = min(max(SHARE, FEWEST / count), LARGEST_SHARE)
+    rows = sorted(draw.sample(range(count), max(1, round(count * share))))
+    held = set(rows)
+    rest = [row for row in range(count) if row not in held]
+    places = list(range(count))
+    for row in rows:
+        places[row] = draw.choice(rest)
+    return Held(rows, places)
+
+
+class Remapped:
+    """A data set read in another order; whatever else is asked of it, the original answers."""
+
+    def __init__(self, dataset: Any, places: Sequence[int]) -> None:
+        self._mlops_dataset = dataset
+        self._mlops_places = places
+
+    def __getitem__(self, index: Any) -> Any:
+        return self._mlops_dataset[self._mlops_places[int(index)]]
+
+    def __len__(self) -> int:
+        return len(self._mlops_places)
+
+    def __getattr__(self, name: str) -> Any:
+        if name.startswith(("_mlops", "__")):  # `__getitems__` would read the original's own order
+            raise AttributeError(name)
+        return getattr(self._mlops_dataset, name)
+
+
+def like_evaluated(training: Any, evaluated: Any) -> Any:
+    """Return a data set of training examples, prepared as those that are evaluated are.
+
+    Random changes of training inputs are no part of an evaluation.
+    """
+    if type(training).__name__ == "Subset" and hasattr(training, "dataset"):
+        inner = evaluated.dataset if type(evaluated).__name__ == "Subset" else evaluated
+        changed = copy.copy(training)
+        changed.dataset = like_evaluated(training.dataset, inner)
+        return changed
+    if type(evaluated).__name__ == "Subset" and hasattr(evaluated, "dataset"):
+        return like_evaluated(training, evaluated.dataset)
+    if type(training) is not type(evaluated) or not hasattr(training, "transform"):
+        return training
+    changed = copy.copy(training)
+    for name in ("transform", "transforms"):
+        if hasattr(evaluated, name):
+            setattr(changed, name, getattr(evaluated, name))
+    return changed
+
+
+def replace(training: Source, evaluated: Source, held: Held) -> Any:
+    """Let the held-back examples stand where the evaluated ones are; of this process only.
+
+    Returns:
+        What the evaluations of the held-back examples read: a data set, or a tensor.
+
+    Raises:
+        ValueError: the examples do not fit there.
+    """
+    count = len(evaluated)
+    rows = [held.rows[i % len(held.rows)] for i in range(count)]
+    if evaluated.dataset is not None:
+        if training.dataset is None:
+            raise ValueError("the training data is no data set, and what is evaluated is one")
+        put = Remapped(like_evaluated(training.dataset, evaluated.dataset), rows)
+        put_in_loaders(
+            {
+                id(evaluated.dataset): put,
+                id(training.dataset): Remapped(training.dataset, held.places),
+            }
+        )
+        return put
+    x, y = _rows(training, rows)
+    evaluated.x.data.copy_(x.reshape(evaluated.x.shape))
+    if evaluated.y is not None:
+        evaluated.y.data.copy_(y.reshape(evaluated.y.shape))
+    if training.dataset is not None:
+        put_in_loaders({id(training.dataset): Remapped(training.dataset, held.places)})
+    else:
+        for one in (training.x, training.y):
+            if one is not None:
+                one.data.copy_(one.data[held.places].clone())
+    return evaluated.x
+
+
+def _rows(source: Source, rows: List[int]) -> Any:
+    if source.dataset is None:
+        return source.x.data[rows].clone(), None if source.y is None else source.y.data[
+            rows
+        ].clone()
+    collate = sys.modules["torch.utils.data"].default_collate
+    batch = collate([source.dataset[row] for row in rows])
+    if not isinstance(batch, (list, tuple)) or len(batch) != 2:
+        raise ValueError("an example of the training data is no pair of input and target")
+    return batch
+
+
+def put_in_loaders(substitutes: Dict[int, Any]) -> None:
+    """Let every DataLoader, also one that is made later, read these data sets for others.
+
+    Args:
+        substitutes: by the identity of the data set that is replaced.
+    """
+    loader_class = sys.modules["torch.utils.data.dataloader"].DataLoader
+    plain = loader_class.__iter__
+
+    def __iter__(self: Any) -> Any:  # noqa: N807 - what Python calls
+        substitute = substitutes.get(id(self.dataset))
+        if substitute is not None:
+            self.__dict__["dataset"] = substitute  # `__setattr__` refuses
+        return plain(self)
+
+    loader_class.__iter__ = __iter__
+
+
+class Tensors:
+    """The tensors that were there when the loop was entered, in which batches are looked for."""
+
+    def __init__(self, found: List[Any]) -> None:
+        rows = [
+            one
+            for one in found
+            if not one.requires_grad and one.dim() and len(one) >= FEWEST_ROWS and not one.is_sparse
+        ]
+        self._all = sorted(rows, key=lambda one: one.numel())[-CANDIDATES:]
+
+    def source(self, x: Any, y: Any) -> Optional[Source]:
+        """Return the tensors that inputs and targets are rows of, None if there are none."""
+        if y is None or y.numel() % len(x):
+            return None
+        y = y.reshape(len(x), -1)[:COMPARED_ROWS]
+        x = x[:COMPARED_ROWS]
+        for inputs in self._holding(x):
+            places = self._places(inputs, x)
+            if places is None:
+                continue
+            for targets in self._all:
+                if targets is inputs or len(targets) != len(inputs):
+                    continue
+                found = targets[places]
+                if found.numel() == y.numel() and bool((found.reshape(y.shape) == y).all()):
+                    return Source(None, inputs, targets)
+        return None
+
+    def _holding(self, x: Any) -> List[Any]:
+        """Return the tensors that may hold `x`, those that share its memory first."""
+        fitting = [
+            one
+            for one in self._all
+            if len(one) >= len(x) and one[0].numel() == x[0].numel() and one.dtype == x.dtype
+        ]
+        return sorted(fitting, key=lambda one: (not tensors.shares(one, x), one.numel()))
+
+    def _places(self, inputs: Any, x: Any) -> Any:
+        """Return the places of the rows of `x`; None if they are not rows of `inputs`."""
+        flat = inputs.reshape(len(inputs), -1)
+        places: List[int] = []
+        for row in x.reshape(len(x), -1):
+            found = (flat == row.reshape(1, -1)).all(1).nonzero().flatten().tolist()
+            if not found:
+                return None
+            # Of equal rows the next one is meant, as in a batch of neighbours.
+            wanted = places[-1] + 1 if places else found[0]
+            places.append(wanted if wanted in found else found[0])
+        return places

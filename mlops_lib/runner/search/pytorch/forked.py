@@ -1,0 +1,287 @@
+"""What happens in a forked process: the script's loop runs on, watched for what the search needs.
+
+A *probe* runs a few batches and an evaluation, to learn which objects are trained on which data. A
+*trial* runs the changed training, and reports what the script's own evaluation measures on the
+examples that the search selects on.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import os
+import sys
+from typing import Any, Dict, List, Optional
+
+from mlops_lib.runner import protocol
+from mlops_lib.runner.context import Context
+from mlops_lib.runner.pytorch import artifact, measures, tensors
+from mlops_lib.runner.pytorch.measures import UnreadableError
+from mlops_lib.runner.pytorch.sessions import Call, Session
+from mlops_lib.runner.search import scores
+from mlops_lib.runner.search.pytorch import data
+from mlops_lib.runner.search.pytorch.processes import Reporter, alive
+
+BATCHES = 4
+"""Batches that a probe reads of a DataLoader."""
+EXAMPLE_ROWS = 4
+
+
+class Fork:
+    """The script in a forked process, from the entry of a loop on.
+
+    Args:
+        run: the run; its journal is silenced.
+        loop: the entered loop.
+        reporter: the way to the parent.
+    """
+
+    def __init__(self, run: Context, loop: Any, reporter: Reporter) -> None:
+        self.run = run
+        self.loop = loop
+        self.reporter = reporter
+        self.judge = run.marked_loops.judge
+        self.watch = self.judge.watch
+        self.has_left = False
+        self._silence()
+        loops = run.marked_loops
+        loops.forked_loop = loop
+        loops.after_leave = self.left
+        loop.on_turn = self.turned
+        run.forked = self
+        self.watch.on_session.append(self.evaluated)
+
+    def _silence(self) -> None:
+        """Keep this process from writing what the parent writes."""
+        journal: Any = self.run.journal
+        journal.write = lambda event, **keys: self._note(event, keys)
+        journal.progress = self.reporter.beat
+        journal.strict = False
+        self.watch.process = os.getpid()
+        # Which examples are trained on is known from the parent; naming them takes time.
+        self.watch.on_trained.clear()
+        self.watch.wants_inputs.clear()
+        # A thread that does not live on here would have to empty the writers' queues.
+        for name, module in list(sys.modules.items()):
+            if name.endswith("tensorboard.writer") and hasattr(module, "SummaryWriter"):
+                for method in [one for one in vars(module.SummaryWriter) if one.startswith("add_")]:
+                    setattr(module.SummaryWriter, method, lambda *args, **keys: None)
+
+    def _note(self, event: str, keys: Dict[str, Any]) -> None:
+        if event == "hook_error":
+            sys.stderr.write(f"{keys.get('hook')}: {keys.get('traceback')}\n")
+
+    def turned(self, number: int) -> None:
+        """An iteration of the loop begins."""
+
+    def left(self) -> None:
+        """The loop was left."""
+
+    def evaluated(self, session: Session) -> None:
+        """An evaluation is over."""
+
+    def end(self, error: Optional[BaseException] = None) -> None:
+        """The script has ended; so does this process."""
+        self.reporter.send(error="" if error is None else f"{type(error).__name__}: {error}"[:500])
+        self.exit()
+
+    def exit(self) -> None:
+        """End this process, without whatever the script or a library does at its exit."""
+        with contextlib.suppress(Exception):
+            sys.stdout.flush()
+        os._exit(0)
+
+
+class Probe(Fork):
+    """Learns what is trained, on which data, and what is evaluated."""
+
+    def __init__(
+        self, run: Context, loop: Any, reporter: Reporter, *, metric: str, example: str
+    ) -> None:
+        super().__init__(run, loop, reporter)
+        self.metric = metric
+        self.example = example
+        torch = sys.modules["torch"]
+        self._tensors = data.Tensors(alive(torch.Tensor))
+        self._found: Dict[str, Any] = {"optimizers": [], "evaluations": []}
+        self._training: Optional[data.Source] = None
+        self._steps = 0
+        self.watch.on_trained.append(self._trained)
+        self.judge.training.after_step.insert(0, self._stepped)
+        self._cut_short()
+
+    def _cut_short(self) -> None:
+        base = sys.modules["torch.utils.data.dataloader"]._BaseDataLoaderIter
+        plain = base.__next__
+
+        def __next__(iterator: Any) -> Any:  # noqa: N807 - what Python calls
+            iterator._mlops_read = getattr(iterator, "_mlops_read", 0) + 1
+            if iterator._mlops_read > BATCHES and self._steps:
+                number, _ = getattr(iterator, "_mlops_pass", (None, None))
+                if number is not None:
+                    self.watch.quietly(self.watch.ended, number)
+                raise StopIteration
+            return plain(iterator)
+
+        base.__next__ = __next__
+
+    def turned(self, number: int) -> None:
+        if number and self._steps:
+            self.loop.over = True
+
+    def left(self) -> None:
+        self.watch.end_sessions()
+        self.has_left = True
+        if any(one["metric"] and one["judged"] for one in self._found["evaluations"]):
+            self.end()
+
+    def _stepped(self, optimizer: Any) -> None:
+        self._steps += 1
+        if id(optimizer) not in self._found["optimizers"]:
+            self._found["optimizers"].append(id(optimizer))
+
+    def _trained(self, call: Call) -> None:
+        if "model" in self._found:
+            return
+        model = artifact.plain(call.model)
+        self._found["model"] = id(model)
+        inputs = [leaf for _, leaf in call.inputs() if leaf.dim()]
+        if call.loader is not None:
+            self._training = data.Source(call.loader.dataset)
+        elif inputs and call.losses:
+            self._training = self._tensors.source(inputs[0].detach(), call.losses[-1].target)
+        if self._training is not None:
+            self._found["training"] = self._training.address()
+        size = len(inputs[0]) if inputs else 0
+        few = {
+            path: leaf.detach()[:EXAMPLE_ROWS].clone()
+            for path, leaf in call.inputs()
+            if leaf.dim() and len(leaf) == size
+        }
+        self._found["loss"] = call.losses[-1].name if call.losses else ""
+        sys.modules["torch"].save(tensors.replaced((call.args, call.kwargs), few), self.example)
+
+    def evaluated(self, session: Session) -> None:
+        source = None
+        if session.loader is not None:
+            source = data.Source(session.loader.dataset)
+        elif session.kept:
+            source = self._tensors.source(*_first_pair(session))
+        names = measures.names_of(session.kept)
+        judged = self.run.search_judged
+        known = set(names or ())
+        self._found["evaluations"].append(
+            {
+                "model": id(artifact.plain(session.model)),
+                "source": None if source is None else source.address(),
+                "metric": score_of(session, self.metric) is not None,
+                "judged": not judged or names is None or not known.isdisjoint(judged),
+                "apart": bool(judged) and names is not None and known.isdisjoint(judged),
+                "trained": self._training is not None
+                and source is not None
+                and _same(source, self._training),
+                "after": self.has_left,
+                "count": len(source) if source is not None else session.examples,
+            }
+        )
+
+    def end(self, error: Optional[BaseException] = None) -> None:
+        self.watch.end_sessions()
+        self.reporter.send(found=self._found)
+        super().end(error)
+
+
+class Trial(Fork):
+    """Reports the scores of a changed training.
+
+    Args:
+        metric: the judged metric.
+        reads: what the selecting evaluations read: a data set, or a tensor.
+        ends_after: whether an evaluation after the loop gives the score.
+    """
+
+    def __init__(
+        self,
+        run: Context,
+        loop: Any,
+        reporter: Reporter,
+        *,
+        metric: str,
+        reads: Any,
+        ends_after: bool,
+        on_turn: List[Any],
+    ) -> None:
+        super().__init__(run, loop, reporter)
+        self.metric = metric
+        self.reads = reads
+        self.ends_after = ends_after
+        self._on_turn = on_turn
+        self._score: Optional[float] = None
+        self._is_named = False
+
+    def turned(self, number: int) -> None:
+        for follow in self._on_turn:
+            follow(number)
+        if number:
+            self.watch.end_sessions()
+            self.reporter.send(epoch=number)
+
+    def left(self) -> None:
+        self.watch.end_sessions()
+        self.has_left = True
+        if not self.ends_after:
+            self.end()
+
+    def evaluated(self, session: Session) -> None:
+        if session.loader is not None:
+            ours = session.loader.dataset is self.reads
+        else:
+            pair = _first_pair(session) if session.kept else (None, None)
+            ours = pair[0] is not None and tensors.shares(pair[0], self.reads)
+        if not ours:
+            return
+        score = score_of(session, self.metric)
+        if score is None:
+            return
+        self._score = score
+        names: List[str] = []
+        if not self._is_named:
+            self._is_named = True
+            names = sorted({name.hex() for name in measures.names_of(session.kept) or ()})
+        self.reporter.send(score=score, names=names)
+        if self.has_left:
+            self.end()
+
+    def end(self, error: Optional[BaseException] = None) -> None:
+        if self._score is None or (error is None and not self.has_left):
+            self.watch.end_sessions()
+        super().end(error)
+
+
+def _first_pair(session: Session) -> Any:
+    """Return inputs and targets of the first call of a session."""
+    kept = session.kept[0]
+    compared = kept.answer or kept.loss or kept.guess
+    given = [tensors.at((kept.args, kept.kwargs), path) for path in kept.inputs]
+    return (given[0] if given else None), (None if compared is None else compared.target)
+
+
+def _same(one: data.Source, other: data.Source) -> bool:
+    return one.dataset is other.dataset and one.x is other.x
+
+
+def score_of(session: Session, metric: str) -> Optional[float]:
+    """Return the judged metric of an evaluation, None if it cannot be computed."""
+    found = getattr(session, "found", None)
+    if found is None:
+        return None
+    name = protocol.find_metric(metric, list(found.values))
+    if name is not None:
+        return float(found.values[name])
+    measure = scores.from_predictions(metric)
+    if measure is None or session.outputs is None or len(session.outputs) != len(session.kept):
+        return None
+    try:
+        table = measures.table(session, session.reading, session.outputs)
+        return float(measure(table.truth, table.guess))
+    except (UnreadableError, ValueError, TypeError):
+        return None

@@ -1,0 +1,557 @@
+"""The search around a training loop of the script's own.
+
+At the entry of the loop each trial is a forked process: it changes the training, runs the script's
+own loop, and reports what the script's own evaluation measures on the selection examples. The
+parent, whose objects no trial has touched, then changes the training as the winner had it, and runs
+the loop itself on all of the script's data: whatever follows in the script acts on the winner.
+docs/decisions/0070 says why processes are forked.
+"""
+
+from __future__ import annotations
+
+import os
+import sys
+import time
+from typing import Any, Dict, FrozenSet, List, Optional
+
+from mlops_lib.runner import protocol
+from mlops_lib.runner.context import Context
+from mlops_lib.runner.keras import fit_state
+from mlops_lib.runner.pytorch import artifact, store
+from mlops_lib.runner.search import failures, judged_examples, scores
+from mlops_lib.runner.search.pytorch import data, layers, processes
+from mlops_lib.runner.search.pytorch.forked import Probe, Trial
+from mlops_lib.runner.search.pytorch.proposals import Candidate, Proposer
+from mlops_lib.runner.search.pytorch.recipe import Trained
+from mlops_lib.runner.search.request import Clock, SearchRequest, trial_record
+from mlops_lib.runner.state import atomic, rng
+
+SILENCE_S = 120.0
+"""A trial that gives no sign of life for so long is killed."""
+
+
+class NotHereError(Exception):
+    """The loop cannot be searched at this entry; perhaps at one within it."""
+
+
+class RefusedError(Exception):
+    """The training cannot be searched."""
+
+
+class LoopSearch:
+    """Waits for the loop of the judged training, searches there, and applies the winner.
+
+    Args:
+        run: the run; its spec has a search.
+        paths: the loops that were under way when the judged training began, outermost first.
+    """
+
+    def __init__(self, run: Context, paths: List[str]) -> None:
+        self.run = run
+        self.paths = paths
+        self.request = SearchRequest.read(
+            run.spec.search or {},
+            directory=run.search_folder,
+            seed=run.spec.seed,
+            judged=judged_examples.known(run.search_folder, run.spec.inside),
+        )
+        self.is_over = False
+        self.reason = ""
+        os.makedirs(os.path.join(run.search_folder, "trials"), exist_ok=True)
+
+    def entered(self, loop: Any) -> None:
+        """A loop was entered in the script's own process."""
+        if self.is_over or loop.path not in self.paths:
+            return
+        state = rng.capture_python()
+        self.run.nested += 1
+        try:
+            _Search(self, loop).run()
+            self.is_over = self.run.searched = True
+        except NotHereError as error:
+            self.reason = str(error)
+        except RefusedError as error:
+            self.refuse(str(error))
+        except _ContinueError:
+            pass
+        finally:
+            self.run.nested -= 1
+            rng.restore_python(state)
+
+    def refuse(self, reason: str) -> None:
+        """Write that there was no search."""
+        self.is_over = self.run.searched = True
+        self.run.journal.warn(f"no search: {reason}")
+        result = {
+            "schema": 1,
+            "metric": self.request.metric,
+            "mode": self.request.mode,
+            "selection": "contaminated",
+            "fit": self.request.fit,
+            "trials": [],
+            "winner": 0,
+            "score": None,
+            "stopped": "refused",
+            "before": [],
+            "after": [],
+            "notes": [reason],
+        }
+        atomic.write_json(os.path.join(self.request.directory, protocol.RESULT), result)
+
+    def finish(self) -> None:
+        """Say why nothing was searched, when the script is over."""
+        if not self.is_over:
+            self.refuse(
+                self.reason
+                or "the script did not come to the training loop that its judged model came from"
+            )
+
+
+class _Search:
+    """One search, at the entry of a loop."""
+
+    def __init__(self, owner: LoopSearch, loop: Any) -> None:
+        self.run_ = owner.run
+        self.request = owner.request
+        self.loop = loop
+        self.journal = owner.run.journal
+        self.notes: List[str] = []
+        self.records: Dict[int, Dict[str, Any]] = {}
+        self.candidates: Dict[int, Candidate] = {}
+        self.selected: FrozenSet[bytes] = frozenset()
+        self.clock = Clock(0.0, self.request.minutes)
+        self._cannot_fork()
+        files = os.path.join(self.request.directory, "files")
+        self._files = store.Store(files, self.run_.work)
+        self._files.before = self.run_.start
+        self._kept_files = self._files.snapshot_files()
+        self.run_.search_judged = self.request.judged_hashes
+        self._learn()
+        self.before = artifact.architecture(self.trained.model)
+        self.plan = layers.Plan(self.trained.model, self._example)
+        self.proposer = Proposer(
+            self.trained, self.plan, self.request, loss=self._loss, count=self._count
+        )
+
+    def _cannot_fork(self) -> None:
+        torch = sys.modules["torch"]
+        if torch.cuda.is_available() and torch.cuda.is_initialized():
+            raise RefusedError(
+                "trials of a PyTorch loop are forked processes, which a GPU in use does not allow:"
+                " train on the processor (CUDA_VISIBLE_DEVICES=-1), or search by hand"
+            )
+
+    # --- what is trained, and on what
+
+    def _learn(self) -> None:
+        """Let a probe find the objects of the training.
+
+        Raises:
+            NotHereError: they are made after this loop's entry.
+            RefusedError: it cannot be searched.
+        """
+        example = os.path.join(self.request.directory, "example.pt")
+        found = self._probe(example)
+        if "model" not in found or not found["optimizers"]:
+            raise RefusedError("no training was seen in the loop")
+        if len(found["optimizers"]) > 1:
+            raise RefusedError(
+                "several optimizers take turns (as in a GAN): they cannot be chosen one by one"
+            )
+        torch = sys.modules["torch"]
+        optimizer = _at(found["optimizers"][0], torch.optim.Optimizer)
+        model = _at(found["model"], torch.nn.Module)
+        if optimizer is None or model is None:
+            raise NotHereError("the model and its optimizer are made within the training loop")
+        if optimizer.state:
+            raise RefusedError(
+                "the optimizer has made steps before: there is no beginning to change"
+            )
+        training = data.source_at(found.get("training") or {})
+        self._choose_selection(found, training)
+        self._loss = str(found.get("loss") or "")
+        self._count = 0 if training is None else len(training)
+        with open(example, "rb") as stream:
+            self._example = torch.load(stream, weights_only=False)
+        self.trained = Trained(
+            self.loop, model, optimizer, None if training is None else training.dataset
+        )
+
+    def _probe(self, example: str) -> Dict[str, Any]:
+        forked, reporter = processes.fork(self._log("probe"))
+        if reporter is not None:
+            Probe(self.run_, self.loop, reporter, metric=self.request.metric, example=example)
+            raise _ContinueError
+        assert forked is not None
+        found: Dict[str, Any] = {}
+        error = ""
+        for message in self._messages(forked):
+            found.update(message.get("found") or {})
+            error = str(message.get("error") or error)
+        code = self._end(forked)
+        if "model" not in found:
+            why = error or f"its process ended with {code}"
+            raise RefusedError(f"the loop could not be run on trial: {why}")
+        return found
+
+    def _choose_selection(self, found: Dict[str, Any], training: Optional[data.Source]) -> None:
+        """Choose the examples that trials are compared on.
+
+        Raises:
+            RefusedError: there are none.
+        """
+        own = [
+            one
+            for one in found["evaluations"]
+            if one["model"] == found["model"] and one["metric"] and not one["trained"]
+        ]
+        apart = [one for one in own if one["apart"] and not one["after"] and one["source"]]
+        if apart:
+            source = data.source_at(apart[0]["source"])
+            if source is not None:
+                self.selection = "disjoint"
+                self.held: Optional[data.Held] = None
+                self._evaluated = source
+                self._ends_after = False
+                return
+        judged = [one for one in own if one["judged"]]
+        if not judged:
+            raise RefusedError(
+                f"no evaluation of the model in or after the loop was seen to give"
+                f" {self.request.metric}"
+            )
+        self._hold_back(judged, training)
+
+    def _hold_back(self, judged: List[Dict[str, Any]], training: Optional[data.Source]) -> None:
+        if training is None:
+            raise RefusedError("the data that it trains on is neither a DataLoader's nor a tensor")
+        try:
+            count = len(training)
+        except TypeError:
+            raise RefusedError(
+                "its training data has no length, so nothing can be held back"
+            ) from None
+        source = data.source_at(judged[-1]["source"] or {})
+        if source is None:
+            raise RefusedError("the data that it evaluates is made anew each time")
+        if source.dataset is training.dataset and source.x is training.x:
+            raise RefusedError("what it trains on and what it evaluates are not kept apart")
+        if any(_shares(other, self._model_of(judged[-1])) for other in self.run_.models.values()):
+            raise RefusedError(
+                "an earlier training of the same model has seen all examples: none is left to"
+                " select by"
+            )
+        self.selection = "split"
+        self.held = data.hold_back(count, seed=self.request.seed)
+        self._evaluated = source
+        self._training = training
+        self._ends_after = any(one["after"] for one in judged)
+
+    @staticmethod
+    def _model_of(evaluation: Dict[str, Any]) -> Any:
+        return _at(evaluation["model"], sys.modules["torch"].nn.Module)
+
+    # --- the search
+
+    def run(self) -> None:
+        """Search, write the result, and change the training as the winner had it."""
+        if self.request.follow:
+            self._follow()
+            return
+        stopped = self._try_candidates()
+        number = self._winner()
+        self._conclude(number, stopped)
+
+    def _follow(self) -> None:
+        """Train another run's winner with this run's seed."""
+        last = dict(self.request.follow[-1])
+        candidate = Candidate.read(last["hyperparameters"])
+        number = int(last["number"])
+        self.records = {0: trial_record(0, state="finished"), number: last}
+        self.candidates = {number: candidate}
+        self._conclude(number, "trials")
+
+    def _try_candidates(self) -> str:
+        request = self.request
+        number = 0
+        while True:
+            if self._is_reached():
+                return "bar"
+            if self.clock.left_s <= 0.0:
+                return "minutes"
+            if failures.common_failure(self.records.values()):
+                message = failures.common_failure(self.records.values())
+                self.notes.append(failures.explanation(message))
+                return "failed"
+            if number >= request.trials:
+                return "trials"
+            candidate = self.proposer.next(self.records, self.candidates, self._winner())
+            if candidate is None:
+                return "exhausted"
+            number += 1
+            self._try(number, candidate)
+
+    def _try(self, number: int, candidate: Candidate) -> None:
+        self.candidates[number] = candidate
+        path = os.path.join(self.request.directory, "trials", f"{number}.json")
+        record = atomic.read_json(path)
+        if isinstance(record, dict) and record.get("hyperparameters") == candidate.values():
+            self.clock.count(float(record.get("seconds", 0.0)))
+            self.selected |= frozenset(bytes.fromhex(one) for one in record.pop("names", ()))
+            self.records[number] = record
+            return
+        record, names = self._run(number, candidate)
+        self.records[number] = record
+        self.selected |= frozenset(bytes.fromhex(one) for one in names)
+        atomic.write_json(path, {**record, "names": names})
+        self.journal.write("trial", trial=record)
+
+    def _run(self, number: int, candidate: Candidate) -> Any:
+        """Run one trial; return its record and the names of the examples that scored it."""
+        record = trial_record(
+            number,
+            parent=candidate.parent if number else None,
+            edits=candidate.words(),
+            inherited="fresh" if candidate.edits else "exact" if number else "",
+            hyperparameters=candidate.values(),
+        )
+        self.journal.write("trial", trial=record)
+        self.journal.progress("search", trial=number)
+        self.clock.start()
+        began = time.monotonic()
+        forked, reporter = processes.fork(self._log(str(number)))
+        if reporter is not None:
+            self._become_trial(candidate, reporter)
+            raise _ContinueError
+        assert forked is not None
+        names = self._listen(forked, record, candidate)
+        self.clock.stop()
+        record["seconds"] = round(time.monotonic() - began, 3)
+        return record, names
+
+    def _become_trial(self, candidate: Candidate, reporter: Any) -> None:
+        """Turn this forked process into a trial: change training and data."""
+        try:
+            self._apply(candidate)
+            reporter.send(parameters=_count_of(self.trained.model))
+            reads: Any
+            if self.held is None:
+                reads = (
+                    self._evaluated.dataset
+                    if self._evaluated.dataset is not None
+                    else self._evaluated.x
+                )
+            else:
+                reads = data.replace(self._training, self._evaluated, self.held)
+            Trial(
+                self.run_,
+                self.loop,
+                reporter,
+                metric=self.request.metric,
+                reads=reads,
+                ends_after=self._ends_after,
+                on_turn=self.trained.on_turn,
+            ).turned(0)
+        except Exception as error:  # noqa: BLE001 - nothing of this process may go on as the script
+            reporter.send(error=f"{type(error).__name__}: {error}"[:500], invalid=True)
+            os._exit(0)
+
+    def _apply(self, candidate: Candidate) -> None:
+        """Change the model and the training."""
+        state = rng.capture_python()
+        sys.modules["torch"].manual_seed(self.request.seed)
+        if candidate.edits:
+            layers.graft(self.trained, self.plan, candidate.edits)
+        self.trained.apply(candidate.recipe)
+        rng.restore_python(state)
+
+    def _listen(self, forked: Any, record: Dict[str, Any], candidate: Candidate) -> List[str]:
+        curve: List[float] = []
+        names: List[str] = []
+        error = ""
+        best = self.records.get(self._winner(), {}).get("score")
+        epochs = candidate.recipe.epochs or self.trained.epochs or 0
+        for message in self._messages(forked):
+            names = list(message.get("names") or names)
+            record["parameters"] = message.get("parameters", record["parameters"])
+            if message.get("invalid"):
+                record["state"] = "invalid"
+            error = str(message.get("error") or error)
+            if "epoch" in message:
+                record["epochs"] = int(message["epoch"])
+                self.journal.progress("search", trial=record["number"], epoch=record["epochs"])
+            if "score" not in message:
+                continue
+            curve.append(float(message["score"]))
+            stop = self._stop(curve, epochs, best, record["number"])
+            if stop:
+                record.update(state="stopped", message=stop)
+                forked.kill()
+                break
+        code = self._end(forked)
+        record["curve"] = curve
+        record["epochs"] = max(record["epochs"], len(curve))
+        if error:
+            if record["state"] != "invalid":
+                record["state"] = "failed"
+            record["message"] = error
+        elif not curve:
+            record.update(state="failed", message=f"its process ended with {code} and no score")
+        elif curve[-1] != curve[-1]:
+            record.update(state="invalid", message="the score is not a number")
+        else:
+            record["score"] = curve[-1]
+            if record["state"] == "running":
+                record["state"] = "finished"
+        return names
+
+    def _stop(self, curve: List[float], epochs: int, best: Any, number: int) -> str:
+        if number == 0:
+            return ""
+        if self.clock.left_s <= 0.0:
+            return "the time is used up"
+        if scores.hopeless(curve, epochs, best, mode=self.request.mode):
+            return "cannot become the best any more"
+        return ""
+
+    def _messages(self, forked: Any) -> Any:
+        return forked.messages(
+            silence_s=SILENCE_S, while_waiting=lambda: self.journal.progress("search")
+        )
+
+    def _end(self, forked: Any) -> int:
+        """Wait for a forked process; put back the files that it changed."""
+        code: int = forked.wait()
+        handles = fit_state.flush_handles(self.run_.work)
+        self._files.put_back(self._kept_files)
+        store.put_positions(handles, store.positions(handles, self.run_.work), self.run_.work)
+        return code
+
+    def _log(self, name: str) -> str:
+        return os.path.join(self.request.directory, "trials", f"{name}.log")
+
+    # --- scores
+
+    def _bar(self) -> float:
+        request = self.request
+        sign = 1.0 if request.mode == "max" else -1.0
+        count = len(self.selected) or (0 if self.held is None else len(self.held.rows))
+        margin = scores.margin(request.metric, request.target, count, 1.0, len(request.rejected))
+        to_beat = [sign * score + 1e-9 for score in request.rejected]
+        return sign * max([sign * request.target + margin, *to_beat])
+
+    def _winner(self) -> int:
+        """Return the number of the best trial so far, 0 if none has a score."""
+        best = 0
+        for number, record in self.records.items():
+            mine = record["score"]
+            if number and self.request.better(mine, self.records.get(best, {}).get("score")):
+                best = number
+        return best
+
+    def _is_reached(self) -> bool:
+        winner = self._winner()
+        score = self.records[winner]["score"] if winner else None
+        return score is not None and not self.request.better(self._bar(), score)
+
+    # --- the end
+
+    def _conclude(self, number: int, stopped: str) -> None:
+        if number and stopped not in ("bar",) and not self.request.follow:
+            self._try(0, Candidate())
+            if not self.request.better(self.records[number]["score"], self.records[0]["score"]):
+                number = 0
+        if 0 not in self.records:
+            message = "as the script trained it; it has seen the selection examples"
+            self.records[0] = trial_record(
+                0,
+                state="finished",
+                parameters=_count_of(self.trained.model),
+                message=message,
+            )
+        steps = self._steps(number)
+        after = self.before
+        if number:
+            self._apply(self.candidates[number])
+            self.loop.on_turn = self._turned
+            self._turned(0)
+            after = artifact.architecture(self.trained.model)
+            if self.selection == "split":
+                self.notes.append(
+                    "the winner was trained again on all of the script's training data"
+                )
+            if self.candidates[number].recipe.words():
+                self._write_facts(number)
+            self.run_.evaluations.selected |= self.selected
+        result = {
+            "schema": 1,
+            "metric": self.request.metric,
+            "mode": self.request.mode,
+            "selection": self.selection,
+            "fit": self.request.fit,
+            "trials": [self.records[one] for one in sorted(self.records)],
+            "winner": number,
+            "score": self.records[number]["score"],
+            "stopped": stopped,
+            "before": self.before,
+            "examples": len(self.selected) or None,
+            "after": after,
+            "notes": [*self.notes, *steps],
+        }
+        atomic.write_json(os.path.join(self.request.directory, protocol.RESULT), result)
+        for note in self.notes:
+            self.journal.note(note)
+        for step in steps:
+            self.journal.note(step)
+
+    def _turned(self, number: int) -> None:
+        for follow in self.trained.on_turn:
+            follow(number)
+
+    def _steps(self, number: int) -> List[str]:
+        """Return in words what the winner scored beside the trial that it came from."""
+        if not number:
+            return []
+        record = self.records[number]
+        parent = int(record["parent"] or 0)
+        before = self.records.get(parent, {}).get("score")
+        change = "; ".join(record["edits"])
+        if before is None:
+            return [f"trial {number} scored {record['score']:.3f}: {change}"]
+        gain = protocol.gain(
+            record["score"],
+            before,
+            metric=self.request.metric,
+            mode=self.request.mode,
+            examples=len(self.selected) or None,
+            trials=list(self.records.values()),
+        )
+        if gain.is_clear:
+            return [f"trial {number} brought {gain.words()} over trial {parent}: {change}"]
+        return [
+            f"trial {number} scored {record['score']:.3f}, trial {parent} {before:.3f}"
+            f" ({gain.words()}: no clear difference): {change}"
+        ]
+
+    def _write_facts(self, number: int) -> None:
+        """Write what the host needs to suggest a patch."""
+
+
+class _ContinueError(Exception):
+    """In a forked process: the script goes on."""
+
+
+def _at(address: int, kind: Any) -> Any:
+    return next((one for one in processes.alive(kind) if id(one) == address), None)
+
+
+def _count_of(model: Any) -> int:
+    return sum(one.numel() for one in model.parameters())
+
+
+def _shares(other: Any, model: Any) -> bool:
+    module = getattr(other, "module", other)
+    if model is None or not hasattr(module, "parameters"):
+        return False
+    own = {id(one) for one in model.parameters()}
+    return any(id(one) in own for one in module.parameters())
