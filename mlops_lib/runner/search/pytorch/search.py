@@ -19,6 +19,7 @@ from mlops_lib.runner.context import Context
 from mlops_lib.runner.keras import fit_state
 from mlops_lib.runner.pytorch import artifact, store
 from mlops_lib.runner.search import failures, judged_examples, scores
+from mlops_lib.runner.search.keras import outlook
 from mlops_lib.runner.search.pytorch import data, layers, processes
 from mlops_lib.runner.search.pytorch.forked import Probe, Trial
 from mlops_lib.runner.search.pytorch.proposals import Candidate, Proposer
@@ -410,7 +411,12 @@ class _Search:
             return ""
         if self.clock.left_s <= 0.0:
             return "the time is used up"
-        if scores.hopeless(curve, epochs, best, mode=self.request.mode):
+        finished = [
+            list(one["curve"])
+            for key, one in self.records.items()
+            if key and one["state"] == "finished"
+        ]
+        if outlook.is_hopeless(curve, epochs, best, mode=self.request.mode, finished=finished):
             return "cannot become the best any more"
         return ""
 
