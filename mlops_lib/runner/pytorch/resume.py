@@ -6,6 +6,7 @@ import os
 from types import ModuleType
 from typing import Any, Callable, Dict, List, Sequence, Tuple
 
+from mlops_lib.runner import protocol
 from mlops_lib.runner.context import Context
 from mlops_lib.runner.pytorch import marks, store
 from mlops_lib.runner.pytorch.loaders import READINGS
@@ -43,7 +44,7 @@ def _prepare_search(run: Context) -> None:
     """Let a search begin where the loop of the judged training is entered."""
     fit = run.searched_fit
     for event in run.journal.events():
-        is_begun = event.get("event") == "fit" and event.get("state") == "started"
+        is_begun = event.get("event") == protocol.EVENT_FIT and event.get("state") == "started"
         if not is_begun or event.get("fit") != fit or event.get("framework") != "pytorch":
             continue
         from mlops_lib.runner.search.pytorch.search import LoopSearch

@@ -67,7 +67,7 @@ class Fork:
                     setattr(module.SummaryWriter, method, lambda *args, **keys: None)
 
     def _note(self, event: str, keys: Dict[str, Any]) -> None:
-        if event == "hook_error":
+        if event == protocol.EVENT_HOOK_ERROR:
             sys.stderr.write(f"{keys.get('hook')}: {keys.get('traceback')}\n")
 
     def turned(self, number: int) -> None:
