@@ -305,7 +305,7 @@ class _Search:
         self.records[number] = record
         self.selected |= frozenset(bytes.fromhex(one) for one in names)
         atomic.write_json(path, {**record, "names": names})
-        self.journal.write("trial", trial=record)
+        self.journal.write(protocol.EVENT_TRIAL, trial=record)
 
     def _run(self, number: int, candidate: Candidate) -> Any:
         """Run one trial; return its record and the names of the examples that scored it."""
@@ -316,7 +316,7 @@ class _Search:
             inherited="fresh" if candidate.edits else "exact" if number else "",
             hyperparameters=candidate.values(),
         )
-        self.journal.write("trial", trial=record)
+        self.journal.write(protocol.EVENT_TRIAL, trial=record)
         self.journal.progress("search", trial=number)
         self.clock.start()
         began = time.monotonic()
