@@ -1,7 +1,7 @@
 """What several workers of a search cost and bring: the chief's throughput, the price of a trial,
 faults, and a simulation.
 
-`python -m bench.scale_out [--only protocol overhead efficiency faults simulation]` prints, from one
+`python -m bench.scale_out [--only protocol overhead efficiency faults keras_tuner simulation]` prints, from one
 run:
 
 - **protocol**: how many trials a second the chief hands out and takes back, and how long a worker
@@ -13,6 +13,8 @@ run:
   try something.
 - **faults**: the same search left alone, with a worker killed (SIGKILL) in the middle of trials,
   with the chief killed.
+- **keras_tuner**: the same throughput, latency and kills with KerasTuner's own chief and workers
+  (its `start_server` and `OracleClient` at a loopback port, a random search), beside ours.
 - **simulation**: 1 to 512 workers on learning curves recorded from real trials
   (bench/scale_out_curves.json): time to the bar with asynchronous halving as in use, with
   synchronous halving, and with a random search that stops nothing.
@@ -24,10 +26,13 @@ curves anew.
 from __future__ import annotations
 
 import argparse
+import contextlib
 import heapq
 import json
 import multiprocessing
+import os
 import random
+import socket
 import statistics
 import tempfile
 import threading
@@ -39,7 +44,7 @@ from typing import Any
 
 CURVES = Path(__file__).with_name("scale_out_curves.json")
 TOKEN = "bench"
-PARTS = ("protocol", "overhead", "efficiency", "faults", "simulation")
+PARTS = ("protocol", "overhead", "efficiency", "faults", "keras_tuner", "simulation")
 
 
 class Journal:
@@ -146,12 +151,16 @@ class Child:
         self.process.start()
         answer.close()
 
-    def result(self) -> Any:
+    def result(self, timeout_s: float | None = None) -> Any:
         """What it returned.
 
         Raises:
             EOFError: it failed, or was killed.
+            TimeoutError: it takes longer than `timeout_s` seconds; it is killed then.
         """
+        if not self._answer.poll(timeout_s):
+            self.kill()
+            raise TimeoutError
         found = self._answer.recv()
         self.process.join()
         return found
@@ -330,6 +339,150 @@ def ended(folder: str) -> list[int]:
     written = place.read_bytes().splitlines(keepends=True) if place.exists() else []
     lines = [json.loads(line) for line in written if line.endswith(b"\n")]
     return [int(line["record"]["number"]) for line in lines if "record" in line]
+
+
+def be_keras_tuners_chief(folder: str, trials: int, port: int) -> None:
+    """Serve a random search of KerasTuner's by its own chief, until it is over."""
+    import keras_tuner
+    from keras_tuner.src.distribute import oracle_chief
+
+    _name_keras_tuners_process("chief", port)
+    space = keras_tuner.HyperParameters()
+    space.Float("rate", 1e-6, 1.0)
+    oracle = keras_tuner.oracles.RandomSearchOracle(
+        objective=keras_tuner.Objective("score", "max"), max_trials=trials, hyperparameters=space
+    )
+    oracle.verbose = 0
+    # As its tuner does: state of an earlier process is loaded.
+    oracle._set_project_dir(folder, "search")
+    if Path(folder, "search", "oracle.json").exists():
+        oracle.reload()
+    oracle_chief.start_server(oracle)
+
+
+def be_keras_tuners_worker(
+    folder: str, trials: int, name: int, sleep_s: float, port: int
+) -> list[float]:
+    """Try what KerasTuner's chief hands out by sleeping; return how long each answer took."""
+    import keras_tuner
+    from keras_tuner.src.distribute import oracle_client
+
+    _name_keras_tuners_process(f"worker-{name}", port)
+    client = oracle_client.OracleClient(keras_tuner.oracles.RandomSearchOracle(max_trials=trials))
+    client.tuner_id = f"worker-{name}"
+    waited = []
+    while True:
+        began = time.monotonic()
+        trial = client.create_trial(client.tuner_id)
+        waited.append(time.monotonic() - began)
+        if trial.status == "STOPPED":
+            return waited
+        time.sleep(sleep_s)
+        began = time.monotonic()
+        client.update_trial(trial.trial_id, {"score": 0.5})
+        trial.status = "COMPLETED"
+        client.end_trial(trial)
+        waited.append((time.monotonic() - began) / 2)
+
+
+def _name_keras_tuners_process(name: str, port: int) -> None:
+    os.environ["KERASTUNER_TUNER_ID"] = name
+    os.environ["KERASTUNER_ORACLE_IP"] = "127.0.0.1"
+    os.environ["KERASTUNER_ORACLE_PORT"] = str(port)
+
+
+def _keras_tuners_workers(
+    folder: str, trials: int, workers: int, sleep_s: float, port: int
+) -> tuple[float, list[float]]:
+    """Run workers as threads of one process; return their time, and the wait for each answer."""
+    waited: list[float] = []
+
+    def work(number: int) -> None:
+        waited.extend(be_keras_tuners_worker(folder, trials, number, sleep_s, port))
+
+    threads = [threading.Thread(target=work, args=(n,)) for n in range(1, workers + 1)]
+    began = time.monotonic()
+    for thread in threads:
+        thread.start()
+    for thread in threads:
+        thread.join()
+    return time.monotonic() - began, waited
+
+
+def keras_tuner() -> None:
+    """Throughput, latency and losses of KerasTuner's own chief and workers, beside ours."""
+    print("\nKerasTuner's own chief and workers at a loopback port; ours at a Unix socket")
+    print(f"{'':12} {'workers':>8} {'trials/s':>9} {'answer, median':>15} {'99th percentile':>16}")
+    for workers in (1, 10, 100):
+        total = max(workers, 300)
+        with served(total) as folder:
+            ours = Child(many_workers, folder, total, workers, 0.0).result()
+        with tempfile.TemporaryDirectory() as folder:
+            port = _free_port()
+            chief = Child(be_keras_tuners_chief, folder, total, port)
+            theirs = Child(_keras_tuners_workers, folder, total, workers, 0.0, port).result()
+            chief.kill()
+        for whose, (took, waited) in (("ours", ours), ("KerasTuner's", theirs)):
+            slow = statistics.quantiles(waited, n=100)[-1]
+            print(
+                f"{whose:12} {workers:8d} {total / took:9.0f}"
+                f" {1000 * statistics.median(waited):12.1f} ms {1000 * slow:13.1f} ms",
+                flush=True,
+            )
+    total = 12
+    print(f"\nkilled (SIGKILL) in the middle: {total} trials of 0.5 s by 3 workers")
+    print(f"{'':12} {'killed':24} {'completed':>10} {'left running':>13} {'end':>30}")
+    for what in ("a worker, not restarted", "a worker, restarted", "the chief, restarted"):
+        completed, running, end = _keras_tuners_losses(what, total)
+        print(f"{'KerasTuner':12} {what:24} {completed:10d} {running:13d} {end:>30}", flush=True)
+
+
+def _keras_tuners_losses(what: str, total: int) -> tuple[int, int, str]:
+    """Kill a process of KerasTuner's own; return its trials completed, and left running."""
+    with tempfile.TemporaryDirectory() as folder:
+        port = _free_port()
+        chief = Child(be_keras_tuners_chief, folder, total, port)
+        workers = {
+            number: Child(be_keras_tuners_worker, folder, total, number, 0.5, port)
+            for number in (1, 2, 3)
+        }
+        until(lambda: _keras_tuners_trials(folder).count("COMPLETED") >= 4)
+        time.sleep(0.25)
+        if "chief" in what:
+            chief.kill()
+            chief = Child(be_keras_tuners_chief, folder, total, port)
+        else:
+            workers.pop(2).kill()
+            if what.endswith(", restarted"):
+                workers[2] = Child(be_keras_tuners_worker, folder, total, 2, 0.5, port)
+        died = 0
+        for worker in workers.values():
+            try:
+                worker.result(timeout_s=60.0)
+            except (EOFError, TimeoutError):
+                died += 1
+        chief.process.join(45.0)  # it looks every 20 s whether its workers have gone
+        end = "the chief waits for ever" if chief.process.is_alive() else "the chief ended"
+        chief.kill()
+        states = _keras_tuners_trials(folder)
+        if died:
+            end = f"{died} workers died, {end}"
+        return states.count("COMPLETED"), states.count("RUNNING"), end
+
+
+def _keras_tuners_trials(folder: str) -> list[str]:
+    """Return the states of the trials that KerasTuner's chief has on the disk."""
+    states = []
+    for place in Path(folder, "search").glob("trial_*/trial.json"):
+        with contextlib.suppress(ValueError):  # being written
+            states.append(json.loads(place.read_text())["status"])
+    return states
+
+
+def _free_port() -> int:
+    with socket.socket() as free:
+        free.bind(("127.0.0.1", 0))
+        return int(free.getsockname()[1])
 
 
 def asynchronous(

@@ -83,24 +83,10 @@ SETTINGS = (
         True,
     ),
     Setting(
-        "listen",
-        "text",
-        "",
-        "ADDRESS:PORT at which a search listens for workers of other machines",
-        operator=True,
-    ),
-    Setting(
         "on",
         "text",
         "",
-        "Ray cluster that the workers are on: ray://HOST:PORT, or auto",
-        operator=True,
-    ),
-    Setting(
-        "shared",
-        "text",
-        "",
-        "URL of the files that machines share for that: file://…, s3://…",
+        "Ray cluster that the workers are on: ray://HOST:PORT, HOST:PORT, or auto",
         operator=True,
     ),
     Setting(
@@ -398,6 +384,8 @@ def _refuse_slips(environ: Mapping[str, str]) -> None:
         {setting.variable for setting in SETTINGS} | set(SECRETS) | {"MLOPS_CONFIG", "MLOPS_PARAMS"}
     )
     for name in environ:
+        if name == "MLOPS_LISTEN":  # MLOPS_SHARED means something else in a worker's container
+            raise unknown("listen", where=name)
         if name.startswith("MLOPS_") and name not in ours:
             close = difflib.get_close_matches(name, ours, n=1, cutoff=NEARLY)
             if close:
@@ -419,6 +407,13 @@ def _line(where: str, key: str) -> str:
     return f"{where}:{number}" if number else where
 
 
+REMOVED = dict.fromkeys(
+    ("listen", "shared"),
+    "Workers on other machines are a Ray cluster's now: give `on` (docs/scale.md).",
+)
+"""Former settings, with the remedy for those who still give them."""
+
+
 def unknown(key: str, *, where: str, also: Iterable[str] = ()) -> UsageError:
     """Return the error about an unknown key, with the nearest known one as remedy.
 
@@ -427,7 +422,8 @@ def unknown(key: str, *, where: str, also: Iterable[str] = ()) -> UsageError:
         where: its place.
         also: further keys that are known there.
     """
-    return UsageError(f"unknown setting {key!r}", where=where, remedy=_nearest(key, also))
+    remedy = REMOVED.get(key) or _nearest(key, also)
+    return UsageError(f"unknown setting {key!r}", where=where, remedy=remedy)
 
 
 def _nearest(key: str, also: Iterable[str]) -> str:

@@ -30,9 +30,7 @@ class SettingsArguments(TypedDict, total=False):
     trials: int
     minutes: float
     workers: int
-    listen: str
     on: str
-    shared: str
     search: Mapping[str, Any]
     retrain: int
     steps: bool

@@ -5,8 +5,7 @@ from __future__ import annotations
 import json
 import os
 import signal
-import site as python_site
-import socket
+import sys
 import threading
 import uuid
 from pathlib import Path
@@ -53,7 +52,8 @@ class Search:
     """A search by two workers, in plain processes."""
 
     def __init__(self, folder: Path) -> None:
-        self.home, self.run_dir, project = folder / "home", folder / "run", folder / "project"
+        self._place(folder)
+        project = folder / "project"
         project.mkdir()
         (project / "train.py").write_text(SCRIPT)
         self.engine = ProcessEngine(home=str(self.home))
@@ -61,7 +61,7 @@ class Search:
         self.engine.build(image, on_line=lambda line: None)
         place = next(self.home.glob("environments/python-*/lib/python*/site-packages"))
         (place / "tests.pth").write_text(
-            "\n".join(python_site.getsitepackages())
+            "\n".join(path for path in sys.path if path.endswith("-packages"))
         )  # the frameworks of this process
         self.spec = RunSpec(
             digest=uuid.uuid4().hex,
@@ -72,8 +72,22 @@ class Search:
             image=image,
         )
         run_directory.write_spec(self.run_dir, self.spec)
+
+    def _place(self, folder: Path) -> None:
+        self.home, self.run_dir = folder / "home", folder / "run"
         self.told: list[dict[str, Any]] = []
         self.result: SearchResult | BaseException | None = None
+
+    @classmethod
+    def again(cls, folder: Path) -> Search:
+        """The search that another process has made there."""
+        search = cls.__new__(cls)
+        search._place(folder)
+        search.engine = ProcessEngine(home=str(search.home))
+        spec = run_directory.RunDirectory(search.run_dir).spec
+        assert spec is not None
+        search.spec = spec
+        return search
 
     def begin(self, **workers: Any) -> threading.Thread:
         supervision.train(self.spec, engine=self.engine, run_dir=self.run_dir, home=self.home)
@@ -126,9 +140,3 @@ class Search:
     def ended(self) -> list[int]:
         trials = [one["trial"] for one in event_log.events(self.run_dir) if one["event"] == "trial"]
         return sorted(one["number"] for one in trials if one["state"] != "running")
-
-
-def free_port() -> int:
-    with socket.socket() as free:
-        free.bind(("127.0.0.1", 0))
-        return int(free.getsockname()[1])

@@ -2,25 +2,30 @@
 void call(Map settings = [:]) {
     if (!settings.worker_label) {
         mlops('search', settings)
-    } else if (settings.shared) {
-        parallel(branches(settings))
+    } else if ((settings.workers ?: 1).toInteger() > 1) {
+        Map cluster = mlops('cluster', settings)
+        withEnv(['RAY_AUTH_MODE=token', "RAY_AUTH_TOKEN=${cluster.token}"]) {
+            parallel(branches(settings, cluster.address))
+        }
     } else {
-        elsewhere(settings, 'search')
+        node(settings.worker_label) {
+            checkout(scm)
+            mlops('search', settings)
+        }
     }
 }
 
-/** The search on the build's agent, and workers that join it; one whose agent disappears loses nothing. */
-Map branches(Map settings) {
-    Map found = [search: { mlops('search', settings + [workers: 0]) }]
-    for (int n = 1; n <= (settings.workers ?: 1).toInteger(); n++) {
-        found['worker ' + n] = { catchError(buildResult: 'SUCCESS', stageResult: 'UNSTABLE') { elsewhere(settings, 'work') } }
+/** The search beside a Ray head on the build's agent, and agents that join it; one that disappears loses nothing. */
+Map branches(Map settings, String address) {
+    Map found = [search: { mlops('search', settings + [on: "head://${address}".toString()]) }]
+    for (int n = 1; n <= settings.workers.toInteger(); n++) {
+        found['worker ' + n] = {
+            catchError(buildResult: 'SUCCESS', stageResult: 'UNSTABLE') {
+                node(settings.worker_label) {
+                    mlops('work', settings + [on: address])
+                }
+            }
+        }
     }
     return found
-}
-
-void elsewhere(Map settings, String verb) {
-    node(settings.worker_label) {
-        checkout(scm)
-        mlops(verb, settings)
-    }
 }

@@ -47,6 +47,8 @@ def parser(words: Sequence[str]) -> argparse.ArgumentParser:
             )
             for setting in config.SETTINGS:
                 _add(settings, setting)
+            for key in config.REMOVED:  # so that the error names the remedy
+                settings.add_argument(f"--{key}", help=argparse.SUPPRESS)
     return whole
 
 

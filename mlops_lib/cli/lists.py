@@ -9,7 +9,14 @@ import sys
 from typing import TYPE_CHECKING, Any
 
 from mlops_lib import config
-from mlops_lib.cli.answers import open_job, print_json, say, say_line
+from mlops_lib.cli.answers import (
+    interrupted_exit_code,
+    open_job,
+    print_json,
+    say,
+    say_line,
+    stop_on_signal,
+)
 from mlops_lib.errors import UsageError
 from mlops_lib.formatting import one_line
 from mlops_lib.runner import protocol
@@ -252,6 +259,35 @@ def _config(command: Command) -> int:
     return 0
 
 
+def _cluster(command: Command) -> int:
+    from mlops_lib.tuning import ray_node
+
+    cluster = ray_node.new_cluster()
+    if command.as_json:
+        print_json({"schema": 1, **cluster})
+    else:
+        say(
+            f"address {cluster['address']}\ntoken   {cluster['token']}\n"
+            "Give both to `mlops search --on head://ADDRESS` here and `mlops work --on ADDRESS`"
+            " elsewhere, the token as RAY_AUTH_TOKEN.\n"
+        )
+    return 0
+
+
+def _work(command: Command) -> int:
+    from mlops_lib.tuning import ray_node
+
+    on = config.resolve(None, command.settings)["on"]
+    stopped = stop_on_signal()
+    with contextlib.suppress(KeyboardInterrupt):
+        ray_node.join(on, stopped=stopped)
+    if command.as_json:
+        print_json({"schema": 1, "on": on, "state": "stopped" if stopped.is_set() else "over"})
+    else:
+        say_line("stopped" if stopped.is_set() else "the search is over")
+    return interrupted_exit_code() if stopped.is_set() else 0
+
+
 def _doctor(command: Command) -> int:
     from mlops_lib.cli import doctor_checks
 
@@ -309,6 +345,8 @@ def _settings_template() -> str:
 
 
 HANDLERS: dict[str, Handler] = {
+    "cluster": _cluster,
+    "work": _work,
     "images": _images,
     "runs": _runs,
     "compare": _compare,

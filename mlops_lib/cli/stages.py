@@ -306,8 +306,5 @@ HANDLERS: dict[str, Handler] = {
     "notify": _notify,
     "stop": _on_job(_stop),
     "watch": _watch,
-    **{
-        name: _on_job(_pipeline_stage(name))
-        for name in ("run", "train", "search", "work", "register")
-    },
+    **{name: _on_job(_pipeline_stage(name)) for name in ("run", "train", "search", "register")},
 }

@@ -15,7 +15,8 @@ VERBS = {
     "train": "run the script as it is written, resumable",
     "judge": "the verdict on the trained model",
     "search": "tweak a rejected model until it meets the bar",
-    "work": "try candidates for the search of this project's run on another machine, until it ends",
+    "cluster": "choose address and token of a Ray cluster, for a search with its head here",
+    "work": "lend this machine to a search on another one, until it ends",
     "register": "make an accepted model a version in the registry",
     "report": "write the HTML report",
     "notify": "tell people how the run ended",
@@ -34,7 +35,17 @@ VERBS = {
     "init": "write a Jenkinsfile and an mlops.toml into a project",
     "completion": "print the completion script for a shell",
 }
-WITHOUT_PROJECT = {"images", "runs", "doctor", "compare", "registry", "replay", "completion"}
+WITHOUT_PROJECT = {
+    "cluster",
+    "work",
+    "images",
+    "runs",
+    "doctor",
+    "compare",
+    "registry",
+    "replay",
+    "completion",
+}
 OPTIONS = {*Options.__annotations__, "verb"}
 """Keys of MLOPS_PARAMS that are options of a verb, not settings."""
 PIPELINE = ("label", "hours", "worker_label", "comment")
@@ -62,7 +73,8 @@ EXAMPLES = {
         "mlops judge ~/.mlops/runs/digits_cnn-7666f0507e9b --strict",
     ),
     "search": ("mlops search . --trials 30 --minutes 60",),
-    "work": ("mlops work . --shared s3://bucket/mlops",),
+    "cluster": ("mlops cluster --json",),
+    "work": ("mlops work --on 10.0.0.5:6379",),
     "register": ("mlops register .",),
     "report": (
         "mlops report . --open",
@@ -99,7 +111,7 @@ EXAMPLES = {
 _FLAG: dict[str, Any] = {"action": "store_true", "default": None}
 _QUIET = (("--quiet", "-q"), {**_FLAG, "help": "no progress, only the result"})
 OWN: dict[str, tuple[tuple[tuple[str, ...], dict[str, Any]], ...]] = {
-    **dict.fromkeys(("run", "train", "judge", "search", "work", "register"), (_QUIET,)),
+    **dict.fromkeys(("run", "train", "judge", "search", "register"), (_QUIET,)),
     "watch": ((("--until-done",), {**_FLAG, "help": "end when the run has ended"}), _QUIET),
     "detect": (
         (

@@ -242,7 +242,7 @@ class DockerEngine:
         try:
             self._ask(container.start)
             if isolated is not None:
-                self._ask(lambda: isolated.open(container, published=bool(launch.publish)))
+                self._ask(lambda: isolated.open(container))
         except (EngineError, docker.errors.NotFound) as error:
             self._ask(lambda: container.remove(force=True))
             reason = (
@@ -299,9 +299,7 @@ class DockerEngine:
         if launch.caches:
             binds.append(Bind(images.CACHES, self._host_path(launch.caches), type="bind"))
             variables["HOME"] = images.CACHES
-        host, _, port = launch.publish.rpartition(":")
         return {
-            **({"ports": {f"{port}/tcp": (host, int(port))}} if port else {}),
             "command": [launch.entry, *launch.args],
             "mounts": binds,
             "environment": variables,

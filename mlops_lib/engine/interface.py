@@ -38,11 +38,6 @@ class Launch(Record):
 
     Or "".
     """
-    publish: str = ""
-    """ADDRESS:PORT of the host that is forwarded to the same port of the container.
-
-    Or "".
-    """
     args: tuple[str, ...] = ()
     variables: Mapping[str, str] = field(default_factory=dict)
     mounts: tuple[Mount, ...] = ()

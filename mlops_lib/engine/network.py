@@ -77,13 +77,11 @@ class Network:
         """Return the gateway of the inner network; any other gateway leads out."""
         return next(iter(_gateways(self._ensure(CLOSED))), "")
 
-    def open(self, container: Any, *, published: bool = False) -> None:
+    def open(self, container: Any) -> None:
         """Close forbidden addresses to a started container, then connect it.
 
         Args:
             container: the container.
-            published: whether the operator publishes a port of it; its answers pass this machine,
-                which stays open then.
 
         Raises:
             EngineError: that is not possible; the container is in no open network then.
@@ -91,7 +89,7 @@ class Network:
         import docker.errors
 
         try:
-            self._close(container, published=published)
+            self._close(container)
             self._ensure(CLOSED).disconnect(container)  # first: each network brings a default route
             self._ensure(OPEN).connect(container)
         except (docker.errors.APIError, EngineError) as error:
@@ -142,12 +140,12 @@ class Network:
             if error.status_code != 409:  # else another program was first
                 raise
 
-    def _close(self, container: Any, *, published: bool) -> None:
+    def _close(self, container: Any) -> None:
         about = self._machine()
         # The gateway is this machine, and also the way out: packets may pass it, but must not end
         # there.
-        gateways = [] if published else _gateways(self._ensure(OPEN))
-        own = [] if published else self._machine_addresses(about)
+        gateways = _gateways(self._ensure(OPEN))
+        own = self._machine_addresses(about)
         refused = [*REFUSED, *(_single_address(one) for one in own if one not in gateways)]
         closed = [*refused, *map(_single_address, gateways)]
         # A name server on this machine would be closed with it, and no name could be resolved any

@@ -40,6 +40,8 @@ from mlops_lib.errors import EngineError
 from mlops_lib.records import Image, Limits
 from mlops_lib.runner import protocol
 
+RAY_TOKEN = "RAY_AUTH_TOKEN"
+"""Variable with the token of a Ray cluster: who has it may run code on each of its nodes."""
 FORWARDED_VARIABLES = (
     "PATH",
     "HOME",
@@ -199,7 +201,8 @@ class ProcessEngine:
         atomic.write_json(folder / "container.json", order)
         # The script can read the variables of a process of the same user, and this one lives beside
         # it.
-        open_to_all = {name: value for name, value in os.environ.items() if name not in SECRETS}
+        hidden = {*SECRETS, RAY_TOKEN}
+        open_to_all = {name: value for name, value in os.environ.items() if name not in hidden}
         # It returns when the supervisor, no child of ours, is under way and has written down who it
         # is.
         subprocess.run(

@@ -33,7 +33,15 @@ from mlops_lib.records import (
 )
 from mlops_lib.registry import champions, model_store
 from mlops_lib.runner import protocol
-from mlops_lib.training import alerts, attempt_log, remeasurement, remedies, requests, supervision
+from mlops_lib.training import (
+    alerts,
+    attempt_log,
+    cancellation,
+    remeasurement,
+    remedies,
+    requests,
+    supervision,
+)
 from mlops_lib.tuning import argument_sweep, second_pass
 from mlops_lib.tuning.options import Budget, Workers
 
@@ -502,8 +510,6 @@ def _search(job: Job, verdict: Verdict) -> SearchResult:
             limits=job.settings["search"],
             workers=Workers(
                 count=job.settings["workers"],
-                listen=job.settings["listen"],
-                shared=job.settings["shared"],
                 ray_address=job.settings["on"],
             ),
         )
@@ -514,35 +520,32 @@ def _search(job: Job, verdict: Verdict) -> SearchResult:
     return outcome
 
 
-def work(project: str | Path | Job, **settings: Unpack[JobArguments]) -> RunResult:
-    """Try candidates for this run's search on another machine, until the search ends.
+def work(on: str, *, stopped: cancellation.Stop | None = None) -> None:
+    """Lend this machine to a search on another one, as a node of its Ray cluster.
+
+    Returns once the search has ended.
 
     Args:
-        project: the same project as on the machine that searches.
-        settings: any setting; `shared` is the URL of the folder by which the machines exchange
-            files, and is required.
-
-    Returns:
-        The outcome of this machine's part.
+        on: HOST:PORT of the search, which was started there with `on = "head://HOST:PORT"`.
+        stopped: ends it early.
 
     Raises:
-        UsageError: the shared files are not named or cannot be reached.
-        TrainingError: the script failed on this machine.
+        UsageError: Ray is not installed, or has no token.
+        EngineError: no search appears at the address.
+        Interrupted: `stopped` was set.
 
     Example:
-        `mlops.work("model_repo/digits_cnn", shared="s3://bucket/mlops")` waits for the search that
-        another machine starts with the same `shared`. Without it:
+        `mlops.work("10.0.0.5:6379")` waits for the search that another machine starts there. An
+        address needs a port:
 
         >>> import mlops_lib as mlops
-        >>> mlops.work("model_repo/digits_tree")
+        >>> mlops.work("10.0.0.5")
         Traceback (most recent call last):
-        mlops_lib.errors.UsageError: no shared files given
+        mlops_lib.errors.UsageError: '10.0.0.5' is no address
     """
-    from mlops_lib.tuning import remote_worker
+    from mlops_lib.tuning import ray_node
 
-    job = _with_environment(prepared(project, **settings))
-    job.observer(events.stage("work"))
-    return remote_worker.work(job.spec, execution=job.execution, url=job.settings["shared"])
+    ray_node.join(on, stopped=stopped or cancellation.Stop())
 
 
 def _retrain(job: Job, verdict: Verdict) -> tuple[Job, Verdict, SearchResult]:

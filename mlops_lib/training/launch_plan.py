@@ -43,8 +43,6 @@ class LaunchPlan:
     """The orders of a pass with the search."""
     shared: Path | None = None
     """`inside/` of the run that this one is a worker of; None for the run itself."""
-    publish: str = ""
-    """ADDRESS:PORT at which its containers can be reached; "" for nowhere."""
 
     @property
     def labels(self) -> dict[str, str]:
@@ -90,7 +88,6 @@ class LaunchPlan:
             project=self.spec.project,
             inside=str(self.run_dir / protocol.INSIDE),
             shared="" if self.shared is None else str(self.shared),
-            publish=self.publish,
             entry=self.spec.entry,
             args=self.spec.args,
             variables={"MLOPS_SPEC": json.dumps(orders), **self._variables(smaller=smaller)},

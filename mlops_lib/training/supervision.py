@@ -70,7 +70,6 @@ def train(
     number_of_pass: int = 1,
     search: dict[str, Any] | None = None,
     shared: Path | None = None,
-    publish: str = "",
     home: Path,
     idle_minutes: float = IDLE_MINUTES,
     taking_over: bool = False,
@@ -89,7 +88,6 @@ def train(
         number_of_pass: 1, or 2 and higher for a pass with the search.
         search: the orders of a pass with the search.
         shared: `inside/` of the run that this is a worker of; None for the run itself.
-        publish: ADDRESS:PORT at which its containers can be reached; "" for nowhere.
         home: folder of mlops' own files.
         idle_minutes: how long a script may be idle while it makes no steps.
         taking_over: the caller is a watchdog: a run that a person stopped stays stopped.
@@ -114,7 +112,6 @@ def train(
             number_of_pass=number_of_pass,
             search=search,
             shared=shared,
-            publish=publish,
         )
         supervisor = RunSupervisor(
             plan,

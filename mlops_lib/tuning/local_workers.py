@@ -1,6 +1,6 @@
-"""The workers of a search on this machine; others can join them.
+"""The workers of a search: containers of this machine, or actors on a Ray cluster.
 
-Each worker is a container of its own, started, supervised and restarted like any training. Its
+Each local worker is a container of its own, started, supervised and restarted like any training. Its
 directory, `workers/<n>` in the run's, has the structure of a run directory: its own lease,
 attempts, log and `inside/`. The run's `inside/search` is shared: weights are exchanged there.
 """
@@ -8,7 +8,6 @@ attempts, log and `inside/`. The run's `inside/search` is shared: weights are ex
 from __future__ import annotations
 
 import contextlib
-import json
 import os
 import secrets
 import threading
@@ -22,16 +21,16 @@ from mlops_lib.engine import choose
 from mlops_lib.errors import MlopsError, TrainingError
 from mlops_lib.events import HOST_EVENTS, Decision, Observer
 from mlops_lib.records import Failure, RunResult, RunSpec
-from mlops_lib.run_directory import RunDirectory
 from mlops_lib.runner import protocol
 from mlops_lib.training import attempt_log, cancellation
-from mlops_lib.tuning import mutual_tls, object_store, remote_worker
 from mlops_lib.tuning.options import Execution, Workers
 
 TOKEN = "search-token"
 """File in the run's directory, outside `inside/`, that authenticates chief and workers."""
 END_S = 15.0
 """Seconds that workers have to end by themselves after the run has ended."""
+Work = Callable[[int, cancellation.Stop], RunResult]
+"""Run one worker, given by its number, until the search is over or the stop is requested."""
 
 
 def train(
@@ -57,34 +56,23 @@ def train(
     def work(number: int, stop: cancellation.Stop) -> RunResult:
         return _train_worker(spec, number, stop, execution=execution, request=request)
 
-    local_count = 0 if workers.ray_address else workers.count
-    chief_request = request
-    worker_request = request
-    publish = ""
-    if workers.are_remote:
-        certificates = mutual_tls.of(run_dir)
-        publish = workers.listen if spec.backend == "docker" else ""
-        listen = f"0.0.0.0:{publish.rpartition(':')[2]}" if publish else workers.listen
-        chief_request = {**request, "listen": listen, "tls": certificates.chief}
-        worker_request = {
-            **request,
-            "chief": workers.listen,
-            "mirrored": True,
-            "tls": certificates.worker,
-        }
     with (
+        _on_cluster(workers, spec, request, execution) as work_on_cluster,
         _worker_pool(
-            work, local_count, observer=execution.observer, stopped=execution.stopped
+            work_on_cluster or work,
+            workers.count,
+            observer=execution.observer,
+            stopped=execution.stopped,
         ) as pool,
-        _on_cluster(workers, spec, execution),
-        _open(workers, spec, worker_request, run_dir, execution.observer),
     ):
         try:
             return execution.train(
-                spec, request=chief_request, number_of_pass=number_of_pass, publish=publish
+                spec,
+                request={**request, "remote": workers.are_remote},
+                number_of_pass=number_of_pass,
             )
         except cancellation.Interrupted:
-            if not local_count or len(pool.failures) < local_count:
+            if len(pool.failures) < workers.count:
                 raise
             execution.stopped.clear()
             (run_dir / attempt_log.STOP).unlink(missing_ok=True)
@@ -117,73 +105,20 @@ def _train_worker(
     )
 
 
+@contextlib.contextmanager
 def _on_cluster(
-    workers: Workers, spec: RunSpec, execution: Execution
-) -> contextlib.AbstractContextManager[None]:
-    if not (workers.are_remote and workers.ray_address):
-        return contextlib.nullcontext()
+    workers: Workers, spec: RunSpec, request: dict[str, Any], execution: Execution
+) -> Iterator[Work | None]:
+    """Provide the function that runs a worker on a Ray cluster; None if workers are local."""
+    if not workers.are_remote:
+        yield None
+        return
     from mlops_lib.tuning import ray_workers
 
-    return ray_workers.worker_pool(spec, workers=workers, execution=execution)
-
-
-@contextlib.contextmanager
-def _open(
-    workers: Workers,
-    spec: RunSpec,
-    request: dict[str, Any],
-    run_dir: Path,
-    observer: Observer,
-) -> Iterator[None]:
-    """Let workers of other machines join while the context is open."""
-    if not workers.are_remote:
-        yield
-        return
-    store = object_store.Store(f"{workers.shared.rstrip('/')}/{spec.digest}")
-    fits = [f"fits/{number}/**/*" for number in range(1, int(request["fit"]) + 1)]
-    uploads = (
-        *fits,
-        "fits/candidates-*/**/*",
-        "search/trials/*.json",
-        "search/trials/*.npz",
-        "search/weights/*.npz",
-    )
-    if remote_worker.read_request(store).get("token") != request["token"]:
-        # These files belong to another search whose process was killed. Files of this search are
-        # kept: its workers may have left results there.
-        store.remove()
-    mirror = object_store.Mirror(
-        store,
-        run_dir / protocol.INSIDE,
-        uploads=uploads,
-        accepts=object_store.is_of_workers,
-        observer=observer,
-        alive=remote_worker.ALIVE,
-    )
-    mirror.once()
-    store.put(protocol.SEARCH_REQUEST, json.dumps(request).encode())
-    mirror.start()
-    try:
-        yield
-    finally:
-        mirror.stop()
-        try:
-            store.remove()
-            end = remote_worker.end_message(may_continue=_may_continue(run_dir))
-            store.put(protocol.SEARCH_REQUEST, end)
-        except MlopsError as error:  # the results are in the run directory all the same
-            observer(
-                events.warning(
-                    "workers of other machines could not be notified of the end of"
-                    f" the search: {error}"
-                )
-            )
-
-
-def _may_continue(run_dir: Path) -> bool:
-    """Return whether the gate may reject the winner, so that another search follows."""
-    outcome = RunDirectory(run_dir).search_result
-    return outcome is not None and outcome.stopped == "bar"
+    with ray_workers.cluster(
+        spec, workers=workers, request=request, execution=execution
+    ) as cluster:
+        yield cluster.work
 
 
 def token(run_dir: Path) -> str:
@@ -208,7 +143,7 @@ class WorkerPool:
 
 @contextlib.contextmanager
 def _worker_pool(
-    work: Callable[[int, cancellation.Stop], RunResult],
+    work: Work,
     count: int,
     *,
     observer: Observer,

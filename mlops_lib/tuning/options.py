@@ -40,7 +40,6 @@ class Execution:
         request: dict[str, Any],
         number_of_pass: int,
         shared: Path | None = None,
-        publish: str = "",
     ) -> RunResult:
         """Run `supervision.train` for a pass with a search.
 
@@ -49,7 +48,6 @@ class Execution:
             request: the search request.
             number_of_pass: 2 or higher.
             shared: `inside/` of the run that this worker belongs to; None for the run itself.
-            publish: ADDRESS:PORT at which the container can be reached; or "".
         """
         return supervision.train(
             spec,
@@ -59,7 +57,6 @@ class Execution:
             number_of_pass=number_of_pass,
             search=request,
             shared=shared,
-            publish=publish,
             home=self.home,
             idle_minutes=self.idle_minutes,
             taking_over=self.taking_over,
@@ -79,20 +76,13 @@ class Budget:
 
 @dataclass(frozen=True, kw_only=True)
 class Workers:
-    """The workers of a search, and the way by which other machines may join it."""
+    """The workers of a search, and the machines that they are on."""
 
     count: int = 1
-    listen: str = ""
-    """ADDRESS:PORT of this machine at which the chief listens.
-
-    Or "" if no other machine joins.
-    """
-    shared: str = ""
-    """URL of the files that the machines share."""
     ray_address: str = ""
     """Address of the Ray cluster that runs the workers; or "" for this machine."""
 
     @property
     def are_remote(self) -> bool:
-        """Return whether workers on other machines may join."""
-        return bool(self.listen)
+        """Return whether the workers are on a Ray cluster."""
+        return bool(self.ray_address)

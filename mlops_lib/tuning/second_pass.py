@@ -11,7 +11,7 @@ from pathlib import Path
 from typing import Any
 
 from mlops_lib import atomic, events
-from mlops_lib.errors import SearchError, TrainingError, UsageError
+from mlops_lib.errors import SearchError, TrainingError
 from mlops_lib.events import Event, FitStarted, HookError, Metric, Observer, RunWarning
 from mlops_lib.gate import verdicts
 from mlops_lib.records import Failure, RunResult, RunSpec, SearchResult, Trial, Verdict
@@ -52,7 +52,8 @@ def search(
     Raises:
         SearchError: the search itself failed.
         TrainingError: the script failed in pass 2.
-        UsageError: `workers` names an impossible set-up.
+        UsageError: the workers are on a Ray cluster, and Ray is not installed.
+        EngineError: no Ray cluster answers.
     """
     run_dir = execution.run_dir
     fit, why = _judged_fit(run_dir, verdict)
@@ -60,7 +61,6 @@ def search(
         return _refuse(run_dir, verdict, why, observer=execution.observer)
     (run_dir / protocol.SEARCH_REFUSED).unlink(missing_ok=True)
     request = _request(spec, verdict, fit=fit, run_dir=run_dir, budget=budget, limits=limits or {})
-    _check_workers(workers, spec)
     workers = _usable_workers(workers, run_dir, fit, observer=execution.observer)
     request["workers"] = workers.count
     result = _train(spec, request, execution=execution, workers=workers)
@@ -135,14 +135,14 @@ def _usable_workers(workers: Workers, run_dir: Path, fit: int, *, observer: Obse
     """Return `workers`, or a single one if the fit cannot be searched by several."""
     if (workers.count < 2 and not workers.are_remote) or _has_workers(run_dir, fit):
         return workers
-    option = f"--workers {workers.count}" if workers.count > 1 else f"--listen {workers.listen}"
+    option = f"--workers {workers.count}" if workers.count > 1 else f"--on {workers.ray_address}"
     observer(
         events.warning(
             f"{option} has no effect: this fit is no Keras model's, and such a search"
             " tries one candidate at a time, each on all processors"
         )
     )
-    return replace(workers, count=1, listen="")
+    return replace(workers, count=1, ray_address="")
 
 
 def _train(
@@ -292,34 +292,6 @@ def _hook_error(run_dir: Path, number_of_pass: int) -> str:
         and event.number_of_pass == number_of_pass
     ]
     return f": {messages[-1]}" if messages else ""
-
-
-def _check_workers(workers: Workers, spec: RunSpec) -> None:
-    """Check that workers of other machines can join, if they are to.
-
-    Raises:
-        UsageError: they cannot.
-    """
-    host, _, port = workers.listen.rpartition(":")
-    is_incomplete = bool(workers.listen) != bool(workers.shared)
-    if is_incomplete or (workers.ray_address and not workers.listen):
-        raise UsageError(
-            "workers of other machines need both an address and shared files",
-            where="listen, shared",
-            remedy="Give --listen ADDRESS:PORT and --shared URL, or neither.",
-        )
-    if workers.listen and not (host and port.isdecimal()):
-        raise UsageError(
-            f"{workers.listen!r} is no address",
-            where="listen",
-            remedy="Give ADDRESS:PORT, such as 10.0.0.5:7070.",
-        )
-    if workers.listen and spec.backend == "docker" and spec.limits.network == "none":
-        raise UsageError(
-            "a container without a network cannot listen",
-            where="listen",
-            remedy="Give another --network, or no --listen.",
-        )
 
 
 def _has_workers(run_dir: Path, fit: int) -> bool:

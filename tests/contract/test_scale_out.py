@@ -2,10 +2,7 @@
 
 from __future__ import annotations
 
-import contextlib
 import json
-import socket
-import socketserver
 import threading
 import uuid
 from collections.abc import Iterator
@@ -16,15 +13,15 @@ from typing import Any
 import grpc
 import psutil
 import pytest
-from searching import TRIALS, Search, free_port
+from searching import TRIALS, Search
 from waiting import until
 
-from mlops_lib import event_log, run_directory, run_lock
+from mlops_lib import event_log, run_directory
 from mlops_lib.engine import LABEL_RUN, Launch
 from mlops_lib.engine.docker import DockerEngine
 from mlops_lib.environments import images
 from mlops_lib.monitoring import status
-from mlops_lib.records import Environment, Limits, RunResult, SearchResult
+from mlops_lib.records import Environment, Limits, SearchResult
 from mlops_lib.runner import protocol
 from mlops_lib.runner.search.distributed import coordinator, rpc, worker
 from mlops_lib.runner.search.distributed.dispatcher import (
@@ -37,8 +34,6 @@ from mlops_lib.runner.search.keras.candidates import Candidate, Recipe
 from mlops_lib.runner.search.keras.oracle import Trials
 from mlops_lib.runner.search.keras.oracle_log import Ledger
 from mlops_lib.runner.search.request import SearchRequest, trial_record
-from mlops_lib.tuning import mutual_tls, remote_worker
-from mlops_lib.tuning.options import Execution
 
 TOKEN = "0123456789abcdef"
 
@@ -313,7 +308,7 @@ def test_nothing_listens_on_a_network_and_strangers_are_refused(tmp_path: Path) 
     client = served.client(1)
     assert client.next_assignment().number == 1
     assert listening() == before
-    assert (deep / rpc.SOCKET).is_socket()
+    assert (deep / protocol.CHIEF_SOCKET).is_socket()
     for stranger in (served.client(2, token="guessed"), served.client(2, token="")):
         with pytest.raises(worker.RefusedError, match="does not know you"):
             stranger.next_assignment()
@@ -329,6 +324,27 @@ def test_nothing_listens_on_a_network_and_strangers_are_refused(tmp_path: Path) 
     assert served.client(3).next_assignment().action == "end", (
         "who comes when it is over is not kept waiting"
     )
+
+
+def test_a_call_at_the_very_end_keeps_no_thread(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    books = Books(tmp_path, trials=1)
+    arrived, plain = threading.Event(), coordinator._worker
+
+    def arrives(context: Any) -> str:
+        arrived.set()
+        return plain(context)
+
+    def call_late() -> None:
+        client = worker.ChiefClient(replace(books.request, worker="1"), Journal())
+        threading.Thread(target=client.next_assignment, daemon=True).start()
+        assert arrived.wait(60)
+
+    monkeypatch.setattr(coordinator, "_worker", arrives)
+    books.trials.stop("trials")
+    coordinator.serve(books.dispatcher, books.request, Journal(), commit=call_late)
+    until(lambda: not any(one.name.startswith("mlops-chief") for one in threading.enumerate()))
 
 
 def malformed() -> list[tuple[str, Any]]:
@@ -423,94 +439,17 @@ def test_a_worker_refuses_a_chief_that_does_not_know_the_token(tmp_path: Path) -
         server.stop(None).wait()
 
 
-class Eavesdropper(socketserver.ThreadingTCPServer):
-    """Somebody on the way between a worker and its chief, who hears everything."""
-
-    daemon_threads = True
-
-    def __init__(self, port: int) -> None:
-        self.heard = b""
-        super().__init__(("127.0.0.1", 0), socketserver.BaseRequestHandler)
-        self.port, self.address = port, f"127.0.0.1:{self.server_address[1]}"
-        threading.Thread(target=self.serve_forever, daemon=True).start()
-
-    def finish_request(self, near: Any, client_address: Any) -> None:
-        with socket.create_connection(("127.0.0.1", self.port)) as far:
-            back = threading.Thread(target=self._pass_on, args=(far, near), daemon=True)
-            back.start()
-            self._pass_on(near, far)
-            back.join()
-
-    def _pass_on(self, one: socket.socket, other: socket.socket) -> None:
-        with contextlib.suppress(OSError):
-            while content := one.recv(65536):
-                self.heard += content
-                other.sendall(content)
-            other.shutdown(socket.SHUT_WR)
-
-
-def test_over_a_network_it_binds_to_the_given_address_only_and_nobody_else_understands(
-    tmp_path: Path, request: pytest.FixtureRequest
-) -> None:
-    books = Books(tmp_path, trials=2)
-    port, shown = free_port(), mutual_tls.of(tmp_path)
-    (tmp_path / "other").mkdir()
-    other = mutual_tls.of(tmp_path / "other")
-    at = f"127.0.0.1:{port}"
-    books.request = replace(books.request, listen=at, tls=shown.chief)
-    before, served, between = listening(), Served(books), Eavesdropper(port)
-    request.addfinalizer(between.server_close)
-    request.addfinalizer(between.shutdown)
-    client = served.client(1, chief=between.address, tls=shown.worker)
-    assert client.next_assignment().number == 1
-    assert {(one.ip.removeprefix("::ffff:"), one.port) for one in listening() - before} >= {
-        ("127.0.0.1", port)
-    }
-    with pytest.raises(worker.RefusedError, match="does not show the certificate"):
-        served.client(2, chief=at, tls=other.worker).next_assignment()
-    with pytest.raises(worker.RefusedError, match="does not know you"):
-        served.client(2, chief=at, tls=shown.worker, token="guessed").next_assignment()
-    with pytest.raises(ValueError, match="needs certificates"):
-        served.client(2, chief=at, tls={})
-    nameless = grpc.ssl_channel_credentials(shown.worker["authority"].encode())
-    named = [("grpc.ssl_target_name_override", rpc.CHIEF)]
-    for channel in (grpc.insecure_channel(at), grpc.secure_channel(at, nameless, named)):
-        with channel, pytest.raises(grpc.RpcError) as refused:
-            channel.unary_unary("/keras_tuner.Oracle/GetSpace")(b"", timeout=5)
-        assert refused.value.code() == grpc.StatusCode.UNAVAILABLE, (
-            "not even told that it is unknown"
-        )
-    client.report_end(books.ended(1))
-    assert client.next_assignment().number == 2
-    client.report_end(books.ended(2))
-    assert client.next_assignment().action == "end"
-    client.close()
-    served.thread.join(timeout=30)
-    assert between.heard, "it was on the way"
-    assert b"recipe" not in between.heard
-    assert books.ends == [1, 2]
-
-
-def test_a_worker_does_not_pass_for_the_chief(tmp_path: Path) -> None:
-    shown, at = mutual_tls.of(tmp_path), f"127.0.0.1:{free_port()}"
-    asked = SearchRequest(fit=1, directory=str(tmp_path), token=TOKEN, listen=at, tls=shown.worker)
-    server = grpc.server(coordinator.futures.ThreadPoolExecutor(1))
-    rpc.listen(server, asked)
-    server.start()
-    try:
-        with pytest.raises(worker.RefusedError, match="does not show the certificate"):
-            worker.ChiefClient(replace(asked, worker="1", chief=at), Journal()).next_assignment()
-    finally:
-        server.stop(None).wait()
-
-
 def test_a_chief_that_nothing_lets_listen_says_so(tmp_path: Path) -> None:
-    with socket.create_server(("127.0.0.1", 0)) as taken:
-        at = f"127.0.0.1:{taken.getsockname()[1]}"
-        books = Books(tmp_path)
-        asked = replace(books.request, listen=at, tls=mutual_tls.of(tmp_path).chief)
-        with pytest.raises(OSError, match=f"cannot listen at {at}"):
-            coordinator.serve(books.dispatcher, asked, Journal(), commit=books.ledger.commit)
+    books = Books(tmp_path)
+    (tmp_path / protocol.CHIEF_SOCKET).mkdir()
+    with pytest.raises(OSError, match="cannot listen at"):
+        coordinator.serve(books.dispatcher, books.request, Journal(), commit=books.ledger.commit)
+
+
+def test_a_worker_whose_search_has_disappeared_ends(tmp_path: Path) -> None:
+    books = Books(tmp_path)
+    request = replace(books.request, worker="1", chief_timeout_s=0.1)
+    assert worker.ChiefClient(request, Journal()).next_assignment().action == "end"
 
 
 @pytest.fixture
@@ -603,60 +542,6 @@ def test_containers_without_a_network_meet_in_the_run_directory(tmp_path: Path) 
             engine.remove(one.id)
     assert [one.exit_code for one in ended] == [0, 0]
     assert (tmp_path / "worker.txt").read_text() == "heard the chief\n"
-
-
-@pytest.mark.slow
-def test_a_worker_of_another_machine_joins_by_the_shared_files(
-    search: Search, tmp_path: Path
-) -> None:
-    port = free_port()
-    shared = f"file://{tmp_path}/shared"
-    thread = search.begin(count=0, trials=2, listen=f"127.0.0.1:{port}", shared=shared)
-    elsewhere = tmp_path / "elsewhere"
-    ended: list[RunResult] = []
-
-    def work() -> None:
-        ended.append(
-            remote_worker.work(
-                search.spec,
-                execution=Execution(
-                    engine=search.engine,
-                    run_dir=elsewhere,
-                    home=search.home,
-                    restarts=2,
-                    idle_minutes=10,
-                ),
-                url=shared,
-            )
-        )
-
-    other = threading.Thread(target=work)
-    with run_lock.driven(search.run_dir):
-        other.start()
-        seen = until(
-            lambda: next(
-                (w for w in status.standing(search.run_dir).workers if w.epoch), search.result
-            )
-        )
-        other.join(timeout=120)
-        thread.join(timeout=120)
-    name = (elsewhere / "workers" / "1" / "name").read_text()
-    assert (seen.name, seen.where, seen.state) == (f"worker {name}", "127.0.0.1", "searching")
-    assert seen.trial in (1, 2)
-    result = ended[0]
-    found = search.result
-    assert isinstance(found, SearchResult), found
-    assert result.state == "finished"
-    assert [one.number for one in found.trials] == [0, 1, 2]
-    assert {one.worker for one in found.trials if one.number} == {name}
-    weights = search.run_dir / "inside" / "search" / "weights" / f"{found.winner}.npz"
-    assert not found.winner or weights.stat().st_size > 0, "the winner's weights came back"
-    fits = [
-        one["state"]
-        for one in event_log.events(elsewhere / "workers" / "1")
-        if one["event"] == "fit"
-    ]
-    assert fits == ["restored"], "what had been trained was not trained again"
 
 
 def test_what_a_search_says_of_its_workers_is_not_believed_blindly(tmp_path: Path) -> None:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 import time
 from dataclasses import dataclass, field
 from typing import Any, Callable, Dict, FrozenSet, List, Mapping, Optional, Tuple
@@ -56,19 +57,14 @@ class SearchRequest:
     """The name of this process among the workers; "" for the one that decides and continues the
     script.
     """
-    listen: str = ""
-    """ADDRESS:PORT at which the chief listens for workers of other machines; "" for none."""
-    chief: str = ""
-    """The chief's ADDRESS:PORT for a worker of another machine; "" for the socket in `directory`.
+    remote: bool = False
+    """Whether the workers are on other machines. Their `directory` is a copy then that another
+    program keeps in step: files appear a little later, here and there.
     """
-    mirrored: bool = False
-    """Whether `directory` is a copy that another program keeps in step: files appear a little
-    later.
-    """
+    chief_timeout_s: float = math.inf
+    """Seconds of the chief's silence after which a worker ends: its search has disappeared."""
     token: str = ""
     """The secret by which the chief and its workers authenticate each other."""
-    tls: Mapping[str, str] = field(default_factory=dict)
-    """The TLS identity of this side: `authority`, `certificate` and `key`, as PEM."""
     limits: Mapping[str, Any] = field(default_factory=dict)
     """The table `[search]` of the project's settings."""
     failed_with: str = ""
@@ -123,11 +119,9 @@ class SearchRequest:
             number_of_pass=int(asked.get("pass", 2)),
             workers=int(asked.get("workers", 1)),
             worker=str(asked.get("worker") or ""),
-            listen=str(asked.get("listen") or ""),
-            mirrored=bool(asked.get("mirrored")),
-            chief=str(asked.get("chief") or ""),
+            remote=bool(asked.get("remote")),
+            chief_timeout_s=float(asked.get("chief_timeout_s") or math.inf),
             token=str(asked.get("token") or ""),
-            tls={str(name): str(pem) for name, pem in (asked.get("tls") or {}).items()},
             limits=dict(asked.get("limits") or {}),
             failed_with=str(asked.get("failed_with") or "") if asked.get("own_only") else "",
             rejected=tuple(float(score) for score in asked.get("rejected") or ()),
@@ -139,7 +133,7 @@ class SearchRequest:
     @property
     def has_chief(self) -> bool:
         """Whether several processes run trials."""
-        return self.workers > 1 or bool(self.listen) or bool(self.worker)
+        return self.workers > 1 or self.remote or bool(self.worker)
 
     def better(self, one: Optional[float], other: Optional[float]) -> bool:
         """Return whether a score beats another one; a missing score beats nothing."""

@@ -11,10 +11,10 @@ from __future__ import annotations
 import contextlib
 import os
 import queue
+import threading
 import time
 from concurrent import futures
 from typing import Any, Callable, Iterator, List, Tuple
-from urllib.parse import unquote
 
 from mlops_lib.runner import protocol
 from mlops_lib.runner.search.distributed import rpc
@@ -50,20 +50,21 @@ def serve(
         commit: flushes every decision to the disk.
 
     Raises:
-        OSError: the given address cannot be listened at.
-        ValueError: there is an address, and no certificate.
+        OSError: the socket cannot be listened at.
     """
     import grpc
     from keras_tuner.src import protos
 
     calls: "queue.Queue[Call]" = queue.Queue()
+    has_ended = threading.Event()
+    threads = futures.ThreadPoolExecutor(THREADS, thread_name_prefix="mlops-chief")
     server = grpc.server(
-        futures.ThreadPoolExecutor(THREADS, thread_name_prefix="mlops-chief"),
+        threads,
         interceptors=[_authentication(request.token)],
         # Without it a second chief could share the port and take half of the calls.
         options=[*rpc.OPTIONS, ("grpc.so_reuseport", 0)],
     )
-    service = _service(dispatcher, calls, journal)
+    service = _service(dispatcher, calls, journal, has_ended)
     protos.get_service_grpc().add_OracleServicer_to_server(service, server)
     rpc.listen(server, request)
     server.start()
@@ -74,7 +75,10 @@ def serve(
         atomic.write_json(os.path.join(request.directory, protocol.SEARCH_OVER), over)
         return stopped
     finally:
+        # A call that arrives now is decided by nobody; its thread would keep the process from ending.
+        has_ended.set()
         server.stop(grace=CHECK_INTERVAL_S).wait()
+        threads.shutdown(wait=False)
 
 
 class _WorkerStatusFile:
@@ -149,7 +153,10 @@ def _answer_batch(
 
 
 def _service(
-    dispatcher: TrialDispatcher, calls: "queue.Queue[Call]", journal: SearchJournal
+    dispatcher: TrialDispatcher,
+    calls: "queue.Queue[Call]",
+    journal: SearchJournal,
+    has_ended: threading.Event,
 ) -> Any:
     from keras_tuner.src import protos
     from keras_tuner.src.distribute.oracle_chief import OracleServicer
@@ -169,7 +176,10 @@ def _service(
             return decide()
 
         calls.put((touch_and_decide, answer))
-        return answer.result()
+        while not has_ended.is_set():
+            with contextlib.suppress(futures.TimeoutError):
+                return answer.result(timeout=CHECK_INTERVAL_S)
+        return _last_answer(answer, context)
 
     class Service(OracleServicer):  # type: ignore[misc]
         def CreateTrial(self, request: Any, context: Any) -> Any:  # noqa: N802 - KerasTuner's names
@@ -202,6 +212,15 @@ def _service(
     return Service(None)
 
 
+def _last_answer(answer: "futures.Future[Any]", context: Any) -> Any:
+    """Return an answer that was given at the end of the search, or refuse the call."""
+    import grpc
+
+    if not answer.done():
+        context.abort(grpc.StatusCode.UNAVAILABLE, "the search is over")
+    return answer.result()
+
+
 def _as_trial(assignment: Assignment) -> Any:
     status = {"try": "RUNNING", "wait": "IDLE", "end": "STOPPED"}[assignment.action]
     values = None if assignment.candidate is None else assignment.candidate.values()
@@ -224,10 +243,9 @@ def _rejecting_malformed(context: Any) -> Iterator[None]:
 
 
 def _machine(context: Any) -> str:
-    """Return the address of the machine that a call comes from, "" for this one."""
-    # ipv4:10.0.0.7:40312, ipv6:[fd00::7]:40312 (with its brackets escaped), unix:…
-    kind, _, address = str(context.peer()).partition(":")
-    return unquote(address).rpartition(":")[0].strip("[]") if kind in ("ipv4", "ipv6") else ""
+    """Return the machine that a relayed call comes from, "" for this one."""
+    metadata = dict(context.invocation_metadata())
+    return str(metadata.get(protocol.METADATA_MACHINE, ""))[:MAX_NAME_LENGTH]
 
 
 def _authentication(token: str) -> Any:

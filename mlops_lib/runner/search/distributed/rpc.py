@@ -2,9 +2,9 @@
 
 They are KerasTuner's protocol over gRPC, with authentication in both directions. A call carries a
 nonce and a proof that the caller knows the search's token; the answer carries a proof that the
-chief knows it too. The token itself is never sent. On one machine they meet at a socket in the
-run's own directory, so nothing listens on any network interface. Over a network the connection is
-TLS, and both sides show a certificate of the search's own authority.
+chief knows it too. The token itself is never sent. They meet at a Unix socket in the run's own
+directory, so nothing listens on any network interface. A worker on another machine finds a relay's
+socket there (mlops_lib.tuning.call_relay).
 """
 
 from __future__ import annotations
@@ -13,18 +13,15 @@ import hashlib
 import hmac
 import json
 import os
-from typing import Any, Dict, List, Mapping
+from typing import Any, Dict, Mapping
 
 from mlops_lib.runner import protocol
 from mlops_lib.runner.search.request import SearchRequest
 from mlops_lib.runner.state import atomic
 
-SOCKET = "chief.sock"
-CHIEF = "chief.mlops.invalid"
-"""The host name in the chief's certificate; `.invalid` never resolves (RFC 2606)."""
-NONCE = "mlops-nonce"
-PROOF = "mlops-proof"
-WORKER = "mlops-worker"
+NONCE = f"{protocol.METADATA_PREFIX}nonce"
+PROOF = f"{protocol.METADATA_PREFIX}proof"
+WORKER = f"{protocol.METADATA_PREFIX}worker"
 OPTIONS = (
     ("grpc.max_receive_message_length", 64 << 20),
     ("grpc.max_send_message_length", 64 << 20),
@@ -32,12 +29,6 @@ OPTIONS = (
     ("grpc.initial_reconnect_backoff_ms", 100),
     ("grpc.min_reconnect_backoff_ms", 100),
     ("grpc.max_reconnect_backoff_ms", 1000),
-    # A machine that disappears closes nothing: what does not answer for 15 s is gone.
-    ("grpc.keepalive_time_ms", 10_000),
-    ("grpc.keepalive_timeout_ms", 5_000),
-    ("grpc.keepalive_permit_without_calls", 1),
-    ("grpc.http2.max_pings_without_data", 0),
-    ("grpc.http2.max_ping_strikes", 0),
 )
 PAYLOAD_KEY = "mlops"
 """The hyperparameter that holds data for which KerasTuner's messages have no field, as JSON.
@@ -47,66 +38,23 @@ Numbers travel in it too, because those of the messages are 32 bits wide.
 
 
 def channel(request: SearchRequest) -> Any:
-    """Return a worker's channel to its chief.
-
-    Raises:
-        ValueError: it leads over a network, and there is no certificate.
-    """
+    """Return a worker's channel to its chief."""
     import grpc
 
-    if not request.chief:
-        return grpc.insecure_channel(socket(request), options=OPTIONS)
-    authority, certificate, key = _certificates(request)
-    credentials = grpc.ssl_channel_credentials(authority, key, certificate)
-    override = ("grpc.ssl_target_name_override", CHIEF)
-    return grpc.secure_channel(request.chief, credentials, options=[*OPTIONS, override])
+    return grpc.insecure_channel(socket(request), options=OPTIONS)
 
 
 def listen(server: Any, request: SearchRequest) -> None:
-    """Let a chief's server listen at its socket, and at the request's address.
-
-    At the address, if there is one, a worker has to show a certificate of this search.
+    """Let a chief's server listen at its socket.
 
     Raises:
-        OSError: the address cannot be listened at.
-        ValueError: there is an address, and no certificate.
+        OSError: the socket cannot be listened at.
     """
-    import grpc
-
-    credentials_by_address: Dict[str, Any] = {socket(request): None}
-    if request.listen:
-        authority, certificate, key = _certificates(request)
-        credentials_by_address[request.listen] = grpc.ssl_server_credentials(
-            [(key, certificate)], authority, require_client_auth=True
-        )
-    for address, credentials in credentials_by_address.items():
-        try:
-            if credentials is None:
-                server.add_insecure_port(address)
-            else:
-                server.add_secure_port(address, credentials)
-        except RuntimeError:
-            raise OSError(f"the search's chief cannot listen at {address}") from None
-
-
-def _certificates(request: SearchRequest) -> List[bytes]:
+    address = socket(request)
     try:
-        return [request.tls[name].encode() for name in ("authority", "certificate", "key")]
-    except KeyError:
-        raise ValueError(
-            "a search over a network needs certificates, and its settings hold none"
-        ) from None
-
-
-def is_certificate_error(details: str) -> bool:
-    """Return whether a call failed because the server is not this search's chief.
-
-    Args:
-        details: gRPC's message.
-    """
-    # gRPC has no status of its own for it: all of them are UNAVAILABLE.
-    marks = ("CERTIFICATE_VERIFY_FAILED", "WRONG_VERSION_NUMBER", "Hostname Verification")
-    return any(mark in details for mark in marks)
+        server.add_insecure_port(address)
+    except RuntimeError:
+        raise OSError(f"the search's chief cannot listen at {address}") from None
 
 
 def socket(request: SearchRequest) -> str:
@@ -114,7 +62,7 @@ def socket(request: SearchRequest) -> str:
     # A socket's path may have at most 107 characters, and a run directory may lie deeper than that;
     # the descriptor stays open for as long as gRPC may reconnect.
     folder = os.open(request.directory, os.O_RDONLY | os.O_DIRECTORY)
-    return f"unix:/proc/self/fd/{folder}/{SOCKET}"
+    return f"unix:/proc/self/fd/{folder}/{protocol.CHIEF_SOCKET}"
 
 
 def is_over(request: SearchRequest) -> bool:
@@ -190,7 +138,8 @@ class MalformedError(ValueError):
 def record_of(trial: Any) -> Dict[str, Any]:
     """Return the record of a finished trial from a worker's message.
 
-    A worker may run on another machine, so every value is checked; unknown keys are dropped.
+    A worker shares its process with the script, so every value is checked; unknown keys are
+    dropped.
 
     Raises:
         MalformedError: there is no valid record in it.

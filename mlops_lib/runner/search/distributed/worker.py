@@ -37,11 +37,8 @@ class ChiefClient:
     """The client of the chief's service.
 
     Args:
-        request: the search; names this worker and the chief's address.
+        request: the search; names this worker.
         journal: gets progress, and a warning if the chief is silent.
-
-    Raises:
-        ValueError: the chief is on another machine, and there is no certificate.
     """
 
     def __init__(self, request: SearchRequest, journal: SearchJournal) -> None:
@@ -124,7 +121,8 @@ class ChiefClient:
                 return self._call(method, message)
             except grpc.RpcError as error:
                 self._raise_if_permanent(error)
-                if rpc.is_over(self._request):
+                silent_s = time.monotonic() - self._last_answer
+                if rpc.is_over(self._request) or silent_s > self._request.chief_timeout_s:
                     return None
                 time.sleep(RETRY_S)
 
@@ -137,12 +135,6 @@ class ChiefClient:
         if error.code() == grpc.StatusCode.INVALID_ARGUMENT:
             raise RefusedError(
                 f"the search's chief cannot use this worker's message: {error.details()}"
-            ) from None
-        if rpc.is_certificate_error(str(error.details())):
-            raise RefusedError(
-                f"the server at {self._request.chief} is not this search's chief: it does not show"
-                " the certificate that the shared files name. Check that the address is the one"
-                " given as --listen, and that no proxy stands in between."
             ) from None
 
     def _note_answer(self) -> None:
@@ -159,10 +151,9 @@ class ChiefClient:
         if silent_s <= SILENCE_WARNING_S or self._is_silent:
             return
         self._is_silent = True
-        address = f" at {self._request.chief}" if self._request.chief else ""
         self._journal.write(
             protocol.EVENT_WARNING,
-            message=f"the chief of the search{address} has not answered for"
+            message="the chief of the search has not answered for"
             f" {SILENCE_WARNING_S:.0f} s; this worker keeps trying: {error.details()}",
         )
 

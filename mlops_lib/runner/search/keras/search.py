@@ -413,7 +413,7 @@ class Search:
 
         stopped = coordinator.serve(dispatcher, self.request, self.journal, commit=commit)
         winner = store.winner()
-        if self.request.listen and winner:
+        if self.request.remote and winner:
             # A remote worker reports the end of a trial while its weights are still on the way.
             self._await_weights(winner)
         return stopped

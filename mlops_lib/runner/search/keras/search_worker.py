@@ -42,10 +42,10 @@ class SearchWorker:
             self._wait_until(functools.partial(self._is_parent_ready, candidate))
             self._store.candidates[assignment.number] = candidate
             record = self._runner.run(assignment.number, candidate)
-        if self._request.mirrored and self._store.has_weights(assignment.number):
+        if self._request.remote and self._store.has_weights(assignment.number):
             # The chief may build on a trial as soon as it knows its end: its weights go first.
-            mirrored_weights = self._store.path("given", f"{assignment.number}.npz")
-            self._wait_until(lambda: os.path.exists(mirrored_weights))
+            delivered_weights = self._store.path("given", f"{assignment.number}.npz")
+            self._wait_until(lambda: os.path.exists(delivered_weights))
         return record
 
     def _is_parent_ready(self, candidate: Candidate) -> bool:

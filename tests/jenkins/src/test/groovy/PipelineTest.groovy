@@ -87,19 +87,22 @@ class PipelineTest extends DeclarativeTest {
     }
 
     @Test
-    void agentsWorkAlongWhereTheyShareFiles() {
+    void agentsJoinTheClusterOfASearchWithSeveralWorkers() {
         answers.judge = [answer(6, REJECTED), answer(0, ACCEPTED)]
+        answers.cluster = [answer(0, [address: '10.0.0.5:6379', token: 'abc'])]
         answers.work = [answer(0), answer(7, [error: [what: 'the container engine does not answer']])]
         allow('parallel', [Map]) { Map branches -> branches.each { name, body -> note("branch ${name}"); body() } }
         allow('catchError', [Map, Closure]) { Map how, Closure body ->
             try { body() } catch (Failed reason) { note("caught: ${reason.message}") }
         }
-        given(worker_label: 'gpu', workers: '2', shared: 's3://bucket/mlops', listen: '10.0.0.5:7070')
+        given(worker_label: 'gpu', workers: '2')
         run('Jenkinsfile')
         List<String> lines = journal*.trim()
-        assertEquals(['branch search', 'branch worker 1', 'node gpu', 'checkout', 'branch worker 2', 'node gpu', 'checkout'],
+        assertEquals(['branch search', 'branch worker 1', 'node gpu', 'branch worker 2', 'node gpu'],
                      lines.findAll { it.startsWith('branch ') || it in ['node gpu', 'checkout'] })
-        assertTrue(lines.find { it.startsWith('mlops search') }.contains('"workers":0'))
+        assertTrue(lines.find { it.startsWith('mlops search') }.contains('"on":"head://10.0.0.5:6379"'))
+        assertEquals(2, lines.count { it.startsWith('mlops work') && it.contains('"on":"10.0.0.5:6379"') })
+        assertTrue(shells.findAll { it.env.MLOPS_VERB in ['search', 'work'] }.every { it.env.RAY_AUTH_TOKEN == 'abc' })
         assertEquals('SUCCESS', build.currentResult)
     }
 
