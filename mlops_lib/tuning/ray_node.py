@@ -24,7 +24,7 @@ from mlops_lib.training import cancellation
 
 HEAD = "head://"
 """Prefix of an address at which the head is to be started."""
-START_S = 120.0
+START_S = 300.0
 """Seconds that a node has to start."""
 SEARCH_S = 900.0
 """Seconds to wait for a head that has not started: its machine may have to build first."""

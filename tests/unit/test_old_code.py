@@ -54,6 +54,40 @@ class Ran:
         return [event["message"] for event in self.events("warning")]
 
 
+PROBER = """
+import scipy.signal
+
+try:
+    import google.colab
+except ImportError:
+    google = None
+has_hamming = hasattr(scipy.signal, "hamming")
+"""
+
+
+def test_a_library_that_looks_for_old_names_is_not_the_scripts_matter(tmp_path: Path) -> None:
+    library, project = tmp_path / "library", tmp_path / "project"
+    for folder, file, text in (
+        (library, "prober.py", PROBER),
+        (project, "modern.py", "print(prober.google, prober.has_hamming)\n"),
+        (project, "old.py", "import scipy.signal\nprint(len(scipy.signal.hamming(3)))\n"),
+    ):
+        folder.mkdir(exist_ok=True)
+        (folder / file).write_text(text)
+    begin = f"import sys; sys.path.append({str(library)!r}); import prober\n"
+    for name, printed, warnings in (
+        ("modern", "None True", []),
+        ("old", "3", ["old.py:3: scipy.signal.hamming is scipy.signal.windows.hamming"]),
+    ):
+        script = project / f"{name}.py"
+        script.write_text(begin + script.read_text())
+        (tmp_path / name).mkdir()
+        ran = Ran(project, tmp_path / name / "inside", script.name)
+        assert ran.done.returncode == 0, ran.done.stderr
+        assert ran.done.stdout.strip() == printed
+        assert ran.warnings == warnings
+
+
 @pytest.mark.slow
 @pytest.mark.parametrize("case", sorted(path.name for path in CASES.iterdir() if path.is_dir()))
 def test_an_old_script_runs(case: str, tmp_path: Path) -> None:

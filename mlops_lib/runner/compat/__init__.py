@@ -81,10 +81,11 @@ def install(run: Context, sources: source.Dialect, entry: str) -> Dict[str, Hook
         **scipy_stack.MODULES,
         **tensorflow1.MODULES,
         **pytorch_compat.MODULES,
-        **colab.MODULES,
         **tf_addons.MODULES,
     }
     names.install(modules, notes)
+    # Libraries look for Colab's modules to learn whether they run there.
+    names.install(colab.MODULES, notes, only_for=sources.work)
     names.install(python2.modules(), notes, only_for=sources.work)
     names.lend(urllib, python2.URLLIB, notes)
     sys.meta_path.append(tensorflow1.Contrib())

@@ -3,6 +3,9 @@
 A finder at the very end of `sys.meta_path` answers for modules that no other finder knows, and a
 module's `__getattr__` (PEP 562) for
 names it lacks: code that runs without these shims meets neither.
+
+Libraries get the same answers, since an old one may need them, but only the script's own use is
+journaled: a library that merely looks whether an old name exists is nothing to change in the script.
 """
 
 import importlib
@@ -84,6 +87,8 @@ def lend(
         value = find(names[name])
         lost_names = f"{module.__name__}.{name}"
         now = shown(names[name])
+        if not _asked_from(notes.work):
+            return value  # not kept: the script may use it later, which is journaled
         notes.say(
             f"{lost_names} is {now if now and now != lost_names else 'adapted'}{' since ' + since if since else ''}"
         )
@@ -107,11 +112,12 @@ class _Loader(importlib.abc.Loader):
         public = {name for item in modules for name in dir(item) if not name.startswith("_")}
         module.__dict__["__all__"] = sorted(public | set(self._names))
         where = " and ".join(shown(source) for source in self._sources)
-        self._notes.say(
-            f"the module {module.__name__} is part of {where} now"
-            if where
-            else f"the module {module.__name__} is not here and stood in for"
-        )
+        if _asked_from(self._notes.work):
+            self._notes.say(
+                f"the module {module.__name__} is part of {where} now"
+                if where
+                else f"the module {module.__name__} is not here and stood in for"
+            )
         names = self._names
 
         def answer(name: str) -> Any:

@@ -15,7 +15,8 @@ class Notes:
 
     def __init__(self, journal: Journal, work: str) -> None:
         self._journal = journal
-        self._work = os.path.realpath(work) + os.sep
+        self.work = os.path.realpath(work)
+        """The folder of the script's own files."""
         self._said: "set[str]" = set()
 
     def say(self, message: str, *, line: Optional[Tuple[str, int]] = None) -> None:
@@ -36,7 +37,7 @@ class Notes:
         frame = sys._getframe(1)
         while frame is not None:
             name = frame.f_code.co_filename
-            if os.path.isabs(name) and os.path.realpath(name).startswith(self._work):
-                return os.path.relpath(os.path.realpath(name), self._work), frame.f_lineno
+            if os.path.isabs(name) and os.path.realpath(name).startswith(self.work + os.sep):
+                return os.path.relpath(os.path.realpath(name), self.work), frame.f_lineno
             frame = frame.f_back  # type: ignore[assignment]
         return None
