@@ -161,7 +161,7 @@ class ChiefClient:
         """Call the chief once, and check that the answer comes from the chief."""
         import grpc
 
-        name = f"/keras_tuner.Oracle/{type(message).__name__.replace('Request', '')}"
+        name = f"{protocol.ORACLE_SERVICE}{type(message).__name__.replace('Request', '')}"
         nonce = secrets.token_hex(16)
         token = self._request.token
         own_proof = rpc.proof(token, "worker", name, self._name, nonce)
