@@ -53,6 +53,9 @@ def train(
     run_dir = execution.run_dir
     request = {**request, "token": token(run_dir)}
 
+    # A chief trains nothing itself; without any worker it would wait for ever.
+    count = max(1, workers.count)
+
     def work(number: int, stop: cancellation.Stop) -> RunResult:
         return _train_worker(spec, number, stop, execution=execution, request=request)
 
@@ -60,7 +63,7 @@ def train(
         _on_cluster(workers, spec, request, execution) as work_on_cluster,
         _worker_pool(
             work_on_cluster or work,
-            workers.count,
+            count,
             observer=execution.observer,
             stopped=execution.stopped,
         ) as pool,
@@ -72,7 +75,7 @@ def train(
                 number_of_pass=number_of_pass,
             )
         except cancellation.Interrupted:
-            if len(pool.failures) < workers.count:
+            if len(pool.failures) < count:
                 raise
             execution.stopped.clear()
             (run_dir / attempt_log.STOP).unlink(missing_ok=True)

@@ -133,7 +133,7 @@ def _node(options: list[str]) -> Iterator[_Node]:
             "Ray is not installed", where="on", remedy="pip install 'mlops_lib[ray]'"
         ) from None
     with tempfile.TemporaryDirectory(prefix="mlops-ray-") as folder:
-        log = Path(folder) / "log.txt"
+        log = Path(folder) / "output.txt"
         # `--block`: it ends the processes of its node when it is ended itself.
         command = [sys.executable, "-c", RAY_COMMAND, "start", "--block", *options]
         with log.open("wb") as output:

@@ -61,8 +61,6 @@ def test_what_a_cage_is_made_of_is_the_operators() -> None:
         "mail_to",
         "slack_channel",
         "slack_url",
-        "listen",
-        "shared",
         "on",
     }
 

@@ -63,9 +63,17 @@ def lend(
     )
 
 
+@pytest.fixture
+def search(tmp_path: Path) -> Iterator[Search]:
+    made = Search(tmp_path)
+    yield made
+    for container in made.engine.find({LABEL_RUN: made.spec.digest}):
+        made.engine.kill(container.id)
+        made.engine.remove(container.id)
+
+
 @pytest.mark.slow
-def test_killed_nodes_and_a_killed_chief_lose_no_trial(tmp_path: Path) -> None:
-    search = Search(tmp_path)
+def test_killed_nodes_and_a_killed_chief_lose_no_trial(search: Search, tmp_path: Path) -> None:
     cluster = ray_node.new_cluster()
     # The nodes share this home only because their environment would take minutes to build.
     environment = {
@@ -121,9 +129,6 @@ def test_killed_nodes_and_a_killed_chief_lose_no_trial(tmp_path: Path) -> None:
     for place in (search.home / "work").iterdir():
         states = [e["state"] for e in event_log.events(place) if e["event"] == "fit"]
         assert set(states) <= {"restored"}, "what had been trained was not trained again"
-    for container in search.engine.find({LABEL_RUN: search.spec.digest}):
-        search.engine.kill(container.id)
-        search.engine.remove(container.id)
 
 
 def children(node: subprocess.Popen[bytes]) -> list[psutil.Process]:

@@ -43,6 +43,11 @@ def test_pyproject_table(project: Path) -> None:
 @pytest.mark.parametrize(
     ("line", "message", "remedy"),
     [
+        (
+            "listen = '10.0.0.5:7070'",
+            "unknown setting 'listen'",
+            "are a Ray cluster's now: give `on`",
+        ),
         ("targt = 0.7", "unknown setting 'targt'", "target"),
         ('target = "high"', "target is 'high'", "number"),
         ('mode = "up"', "mode is 'up'", "max"),
