@@ -260,9 +260,15 @@ def _choose_classical(case: Case, classical: list[str]) -> str:
     boosters = [f for f in classical if f in BOOSTERS]
     others = [f for f in classical if f not in BOOSTERS]
     boosted = sum(case.get(f).models for f in boosters)
-    if boosters and sum(case.get(f).models for f in others) <= 2 * boosted:
+    if boosters and sum(_predictors(case, f) for f in others) <= 2 * boosted:
         return max(boosters, key=lambda f: case.get(f).models + len(case.get(f).fits))
     return max(others or boosters, key=lambda f: case.get(f).models)
+
+
+def _predictors(case: Case, framework: str) -> int:
+    """Return the number of models that predict: clusters and components are features of others."""
+    tally = case.get(framework)
+    return tally.models - sum(len(tally.families.get(one, ())) for one in ("cluster", "reduce"))
 
 
 def _is_by_the_way(case: Case, classical: list[str]) -> bool:

@@ -18,7 +18,7 @@ from mlops_lib.project import files as pushed
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
-    from collections.abc import Iterator
+    from collections.abc import Iterator, Sequence
 
 SKIPPED = words("""
     __pycache__ venv env ENV node_modules site-packages build dist docs doc tests test testing
@@ -63,7 +63,7 @@ class File:
         self._conclusion: classify.Conclusion | None = None
         self._blocks: list[reachability.Block] | None = None
         self._reached: list[tuple[File, list[reachability.Block]]] | None = None
-        self._statements: list[ast.Import | ast.ImportFrom] | None = None
+        self._index: dict[str, list[ast.Import | ast.ImportFrom]] | None = None
 
     def _read(self, root: str, budget: int) -> source.Source:
         is_notebook = self.path.endswith(".ipynb")
@@ -116,12 +116,11 @@ class File:
             self._blocks = reachability.blocks(self.source.tree)
         return self._blocks
 
-    @property
-    def import_statements(self) -> list[ast.Import | ast.ImportFrom]:
-        """Import statements, wherever they stand in the file."""
-        if self._statements is None:
-            self._statements = reachability.import_statements(self.source.tree)
-        return self._statements
+    def imports_of(self, module: str) -> Sequence[ast.Import | ast.ImportFrom]:
+        """Return the statements that import a module or something of it, wherever they stand."""
+        if self._index is None:
+            self._index = reachability.import_index(self.source.tree)
+        return self._index.get(module, ())
 
     def _used(self) -> list[tuple[str, Facts]]:
         """Return the facts of the local code that this file uses, directly or not."""
@@ -149,7 +148,7 @@ class File:
                     if local is self or module.partition(".")[0] in file.libraries:
                         continue
                     more = reachability.asked_of(
-                        file.import_statements,
+                        file.imports_of(module),
                         reached_blocks[file.path],
                         module,
                         requests[file.path],
@@ -159,7 +158,7 @@ class File:
                     if file is self and more == set():
                         # What it names without using it says what it is about.
                         more = reachability.asked_of(
-                            file.import_statements,
+                            file.imports_of(module),
                             reached_blocks[file.path],
                             module,
                             {reachability.EVERYTHING},
@@ -325,7 +324,7 @@ class Files:
             for name, value in one.facts.exports.items()
             if not _is_of_library(f"{module}.{name}", one.facts.exports)
         }
-        if known_names:
+        if known_names and _names(file.facts, known_names):
             added = file.facts.added_by_configuration
             file.facts = gather(file.source.tree, known_names)
             file.facts.add(*added)
@@ -544,7 +543,8 @@ class Files:
         """Return whether packages in a folder are what this repository develops: they are meant, no
         release of them.
         """
-        if base not in (self.folder, os.path.join(self.folder, "src")):
+        sources = (self.folder, os.path.join(self.folder, "src"), *self._source_folders())
+        if base not in sources:
             return False
         if self._develops is None:
             self._develops = own_packages.is_developed(self.folder)
@@ -622,6 +622,22 @@ def _bound(tree: ast.Module) -> set[str]:
         elif isinstance(node, ast.Name) and isinstance(node.ctx, ast.Store):
             result.add(node.id)
     return result
+
+
+def _names(facts: Facts, dotted: dict[str, str]) -> bool:
+    """Return whether anything in a file is called by, derives from or stands for one of these."""
+    if any("*" in names for _, _, names, _ in facts.relative) or any(
+        "*" in imported.names for imported in facts.imports
+    ):
+        return True
+    beginnings = {name for one in dotted for name in (one, one.rpartition(".")[0])}
+    seen = {one.name for one in (*facts.calls, *facts.bases, *facts.mentions)}
+    seen.update(facts.exports.values())
+    return any(
+        name[:end] in beginnings
+        for name in seen
+        for end in (*(n for n, letter in enumerate(name) if letter in ".("), len(name))
+    )
 
 
 def _uses(facts: Facts, modules: list[str]) -> bool:

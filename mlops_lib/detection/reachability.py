@@ -3,12 +3,13 @@
 from __future__ import annotations
 
 import ast
+import bisect
 
 from mlops_lib.detection.facts import Facts
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
-    from collections.abc import Iterable, Sequence
+    from collections.abc import Iterable, Iterator, Sequence
 
 
 MAIN = "__main__"
@@ -47,19 +48,20 @@ class Block:
                 if isinstance(node.targets[0], ast.Name) and not node.targets[1:]
                 else ""
             )
-        attribute_nodes = [
-            one
-            for one in ast.walk(node)
-            if isinstance(one, ast.Attribute) and isinstance(one.value, ast.Name)
-        ]
-        bases = {id(one.value) for one in attribute_nodes}
-        names = [one for one in ast.walk(node) if isinstance(one, ast.Name)]
-        self.uses = {one.id for one in names}
-        self.bare = {one.id for one in names if id(one) not in bases}
+        self.uses: set[str] = set()
+        self.bare: set[str] = set()
         """Names that are used otherwise than for an attribute of theirs."""
-        self.attributes = {
-            (one.value.id, one.attr) for one in attribute_nodes if isinstance(one.value, ast.Name)
-        }
+        self.attributes: set[tuple[str, str]] = set()
+        owners = set()
+        bare = []
+        for one in ast.walk(node):
+            if isinstance(one, ast.Attribute) and isinstance(one.value, ast.Name):
+                self.attributes.add((one.value.id, one.attr))
+                owners.add(id(one.value))
+            elif isinstance(one, ast.Name):
+                self.uses.add(one.id)
+                bare.append(one)
+        self.bare = {one.id for one in bare if id(one) not in owners}
 
 
 def _registers(decorator: ast.expr) -> bool:
@@ -88,9 +90,38 @@ def reached(every: Sequence[Block], requests: Iterable[str]) -> list[Block]:
     return reached_blocks
 
 
-def import_statements(tree: ast.Module) -> list[ast.Import | ast.ImportFrom]:
-    """Return the import statements of a module, wherever they stand."""
-    return [node for node in ast.walk(tree) if isinstance(node, (ast.Import, ast.ImportFrom))]
+def import_index(tree: ast.Module) -> dict[str, list[ast.Import | ast.ImportFrom]]:
+    """Return the import statements of a module, wherever they stand, by what they import.
+
+    A statement stands under the name of every package that it imports on the way.
+    """
+    index: dict[str, list[ast.Import | ast.ImportFrom]] = {}
+    for node in ast.walk(tree):
+        names: set[str] = set()
+        if isinstance(node, ast.Import):
+            for alias in node.names:
+                names.update(_beginnings(alias.name))
+        elif isinstance(node, ast.ImportFrom):
+            lead = "." * node.level
+            names.update(lead + one for one in _beginnings(node.module or ""))
+            names.update(
+                f"{lead}{node.module}.{alias.name}" if node.module else f"{lead}{alias.name}"
+                for alias in node.names
+            )
+        else:
+            continue
+        for name in names:
+            index.setdefault(name, []).append(node)
+    return index
+
+
+def _beginnings(dotted: str) -> Iterator[str]:
+    """Yield `a`, `a.b` and `a.b.c` for `a.b.c`."""
+    end = dotted.find(".")
+    while end >= 0:
+        yield dotted[:end]
+        end = dotted.find(".", end + 1)
+    yield dotted
 
 
 def asked_of(
@@ -107,7 +138,9 @@ def asked_of(
     """
     names: set[str] = set()
     imports = False
-    used = set(requests).union(*(one.uses for one in reached_blocks))
+    used: set[str] = set()
+    if statements:
+        used = set(requests).union(*(one.uses for one in reached_blocks))
     within = module + "."
     for node in statements:
         if not _stands_in(reached_blocks, node.lineno):
@@ -158,9 +191,13 @@ def _attributes(name: str, reached_blocks: Sequence[Block]) -> set[str]:
 
 def limited(facts: Facts, reached_blocks: Sequence[Block]) -> Facts:
     """Return the facts that lie in these blocks; imports count wherever they lie."""
+    ranges = sorted((one.begins, one.ends) for one in reached_blocks)
+    begins = [begin for begin, _ in ranges]
 
     def inside(line: int) -> bool:
-        return _stands_in(reached_blocks, line)
+        at = bisect.bisect_right(begins, line) - 1
+        # Statements on one line, separated by semicolons, may overlap there.
+        return at >= 0 and any(line <= end for _, end in ranges[max(0, at - 1) : at + 1])
 
     fewer = Facts()
     fewer.imports, fewer.relative, fewer.descends = facts.imports, facts.relative, facts.descends

@@ -19,11 +19,11 @@ ALL_LIMIT = 300_000_000
 ROUNDS = 3
 """How far training is followed through modules that import each other."""
 
-_TRAINS = "|".join(sorted(FITS | TRAINING_FUNCTIONS | TRAINING_NAMES))
-_SAYS_TRAINING = re.compile(
-    rf"(?:^|[^\w])(?:{_TRAINS})\s*\(".encode()
-    + rb"|\w*(?:trainer|runner|engine)\w*\s*\.\s*run\s*\("
-    + rb"|value_and_grad|jax\.grad|\.sst|lasagne\.updates|pm\.sample|window_adaptation"
+_TRAINS = frozenset(name.encode() for name in FITS | TRAINING_FUNCTIONS | TRAINING_NAMES)
+_CALLED = re.compile(rb"(\w+)\s*\(")
+_TRAINS_OTHERWISE = re.compile(
+    rb"\w*(?:trainer|runner|engine)\w*\s*\.\s*run\s*\("
+    rb"|value_and_grad|jax\.grad|\.sst|lasagne\.updates|pm\.sample|window_adaptation"
 )
 _SAYS_FRAMEWORK = re.compile(
     rb"keras|tensorflow|torch|sklearn|xgboost|lightgbm|catboost|\bjax\b|flax|haiku|statsmodels"
@@ -76,10 +76,9 @@ class Sketch:
             content = _OUTPUTS.sub(b"", content)
         self.has_main = b"__main__" in content
         self.has_tests = b"def test_" in content
-        trains = _SAYS_TRAINING.search(content)
-        loads = _LOADS_MODEL.search(content)
-        self.says_training = trains is not None
-        self.goes_on = trains is not None and loads is not None and loads.start() < trains.start()
+        self.says_training = _says_training(content)
+        loads = _LOADS_MODEL.search(content) if self.says_training else None
+        self.goes_on = loads is not None and not _says_training(content[: loads.start()])
         """Whether it seems to train a model that another script has left."""
         self.imports = set(_imported(content))
         self.says_framework = _SAYS_FRAMEWORK.search(content) is not None or any(
@@ -97,6 +96,13 @@ def _read(path: str, root: str, limit: int) -> bytes:
         return pushed.read_start(path, root=root, limit=limit)
     except RefusedFileError:
         return b""
+
+
+def _says_training(content: bytes) -> bool:
+    return (
+        not _TRAINS.isdisjoint(_CALLED.findall(content))
+        or _TRAINS_OTHERWISE.search(content) is not None
+    )
 
 
 def _imported(content: bytes) -> list[str]:

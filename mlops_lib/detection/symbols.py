@@ -22,6 +22,10 @@ FIT = "fit"
 CONTAINER_FIT = "containerfit"
 LOADED = "loaded"
 """A model that was trained elsewhere."""
+LOADS = ("load", "load_from_checkpoint", "load_model")
+"""Class methods that load a model which was trained elsewhere."""
+BACKTESTS = ("historical_forecasts", "backtest")
+"""Methods that train unless the model was loaded."""
 NOTHING = ""
 CAPITAL = "[A-Z]"
 """Beginning of a pattern in the table: the name must begin with a capital."""
@@ -257,9 +261,14 @@ def of(call: Call) -> Meaning:
         return NONE
     meaning = _look_up(framework, name, leaf, call)
     constructor = head.rpartition(".")[2]
-    makes = leaf.startswith("from_") and constructor[:1].isupper()
-    if meaning is NONE and (makes or (constructor and framework == "statsmodels")):
+    if meaning is not NONE or not constructor:
+        return meaning
+    if framework == "statsmodels" or (leaf.startswith("from_") and constructor[:1].isupper()):
         return _look_up(framework, head, constructor, call)  # sm.OLS.from_formula(…)
+    if leaf in LOADS and constructor[:1].isupper():
+        model = _look_up(framework, head, constructor, call)
+        if model.part == MODEL:
+            return Meaning(model.framework, LOADED, model.family)
     return meaning
 
 
@@ -330,6 +339,8 @@ def _of_method(call: Call, name: str, head: str, leaf: str) -> Meaning:
     if not framework or leaf not in tables.FITS:
         return NONE
     maker = of(Call(constructor, 0))
+    if maker.part == LOADED and leaf in BACKTESTS:
+        return NONE
     if maker.part in (MODEL, CONTAINER, LOADED) or (
         framework in ("pytorch", "other") and maker.part != TRANSFORM
     ):
