@@ -84,10 +84,11 @@ def plot(result: SearchResult | PipelineResult) -> Any:
         A `matplotlib.figure.Figure`, which a notebook shows as a picture.
 
     Example:
+        >>> from matplotlib.figure import Figure
         >>> from mlops_lib.records import SearchResult
         >>> figure = plot(SearchResult(metric="accuracy", selection="split", fit=1))
-        >>> type(figure).__name__
-        'Figure'
+        >>> isinstance(figure, Figure)
+        True
     """
     return (
         search_figure(result)
