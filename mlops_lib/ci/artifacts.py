@@ -24,6 +24,7 @@ from mlops_lib.formatting import one_line, printable
 from mlops_lib.gate import second_measurement
 from mlops_lib.project import places
 from mlops_lib.records import RunSpec, Verdict
+from mlops_lib.reporting import report
 from mlops_lib.run_directory import RunDirectory
 from mlops_lib.runner import protocol
 from mlops_lib.training import resumption
@@ -91,8 +92,6 @@ def gather(
     paths.append(folder / WARNINGS)
     if run_dir is None:
         return paths
-    from mlops_lib.reporting import report
-
     report(run_dir, folder=folder / "report", against=against)
     spec = _spec(run_dir)
     if verdict is not None:

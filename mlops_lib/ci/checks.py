@@ -12,6 +12,7 @@ from typing import Any
 
 from mlops_lib.ci import builds, sarif
 from mlops_lib.records import Verdict
+from mlops_lib.reporting import markdown
 from mlops_lib.run_directory import RunDirectory
 from mlops_lib.runner import protocol
 
@@ -30,8 +31,6 @@ def check(run_dir: Path, *, against: builds.Branch | None) -> dict[str, Any]:
         run_dir: the run directory.
         against: the result of the target branch of the build's pull request.
     """
-    from mlops_lib.reporting import markdown
-
     run = RunDirectory(run_dir)
     spec = run.spec
     verdict = run.verdict
@@ -54,8 +53,6 @@ def check(run_dir: Path, *, against: builds.Branch | None) -> dict[str, Any]:
 
 def comment(run_dir: Path, *, against: builds.Branch | None) -> str:
     """Return the text of a pull request comment: the short report and the patch."""
-    from mlops_lib.reporting import markdown
-
     patch = _patch(run_dir)
     page = builds.artifact_url("report/index.html")
     parts = [markdown(run_dir, against=against)[:TEXT_LIMIT].rstrip("\n")]

@@ -6,6 +6,7 @@ import contextlib
 import json
 import os
 import sys
+from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from mlops_lib import config
@@ -22,8 +23,6 @@ from mlops_lib.formatting import one_line
 from mlops_lib.runner import protocol
 
 if TYPE_CHECKING:
-    from pathlib import Path
-
     from mlops_lib.cli.command import Command, Handler, Options
     from mlops_lib.pipeline.job import Job
     from mlops_lib.records import ModelVersion
@@ -236,8 +235,6 @@ def _images(command: Command) -> int:
 
 
 def _config(command: Command) -> int:
-    from pathlib import Path
-
     place = Path(command.project).expanduser() if command.project else None
     has_folder = place is not None and place.is_dir()
     resolved = config.resolve(place if has_folder else None, command.settings)
@@ -303,8 +300,6 @@ def _doctor(command: Command) -> int:
 
 
 def _init(command: Command) -> int:
-    from pathlib import Path
-
     from mlops_lib.project import files, places
 
     folder = Path(command.project).expanduser()

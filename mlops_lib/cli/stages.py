@@ -6,6 +6,7 @@ import contextlib
 import os
 import sys
 from collections.abc import Callable
+from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from mlops_lib import config
@@ -33,8 +34,6 @@ Answer = Record | dict[str, Any] | str
 
 
 def _detect(command: Command) -> int:
-    from pathlib import Path
-
     from mlops_lib.cli.detect import describe
     from mlops_lib.detection import detect
 
@@ -167,8 +166,6 @@ def _report(command: Command) -> int:
     except MlopsError as error:
         folder = command.options.get("artifacts")
         if folder:  # a build that failed before it made a run still needs its test report
-            from pathlib import Path
-
             from mlops_lib.ci import artifacts
 
             place = Path(command.project).expanduser()
@@ -178,8 +175,6 @@ def _report(command: Command) -> int:
 
 
 def _write_report(job: Job, options: Options) -> dict[str, Any] | str:
-    from pathlib import Path
-
     from mlops_lib import reporting
     from mlops_lib.ci import artifacts, checks
     from mlops_lib.pipeline import publishing

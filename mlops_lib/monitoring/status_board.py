@@ -11,6 +11,7 @@ from typing import Any, TextIO
 from mlops_lib.display.terminal import View, describe
 from mlops_lib.events import HOST_EVENTS, Look, RunWarning, from_json
 from mlops_lib.formatting import one_line, printable, size
+from mlops_lib.monitoring import status
 from mlops_lib.runner import protocol
 
 
@@ -107,8 +108,6 @@ class Board:
 
     def _standing(self, run_dir: str) -> Any:
         """Return a run's state, from the cache if it has ended and has not changed."""
-        from mlops_lib.monitoring import status
-
         try:
             changed = Path(run_dir, protocol.ATTEMPTS).stat().st_mtime
         except OSError:

@@ -10,6 +10,7 @@ from collections.abc import Iterator, Mapping
 from pathlib import Path
 from typing import Any
 
+from mlops_lib.detection.files import Files
 from mlops_lib.patching.notebooks import open_source
 from mlops_lib.patching.source import Source, called_name, with_arguments
 from mlops_lib.patching.winner_record import MODULE, UnpatchableError, Winner, identifier, literal
@@ -62,8 +63,6 @@ def _sources(project: Path, entry: str) -> Iterator[tuple[str, Source]]:
 
 def _reachable(project: Path, entry: str) -> list[str]:
     """Return the names of the entry and of the project's modules that it imports."""
-    from mlops_lib.detection.files import Files
-
     files = Files(str(project))
     script = files.file(str(project / entry))
     return [os.path.relpath(module.path, project) for module in (script, *script.reachable())]

@@ -16,6 +16,7 @@ from typing import TYPE_CHECKING, Any
 
 from mlops_lib import atomic, config, events, run_directory
 from mlops_lib.detection import detect
+from mlops_lib.display import notebook
 from mlops_lib.engine import Engine, choose
 from mlops_lib.errors import UsageError
 from mlops_lib.events import Observer
@@ -40,8 +41,6 @@ def silent(event: dict[str, Any]) -> None:
 
 def _observer() -> Observer:
     """Return the default observer: a live view in a notebook, else none."""
-    from mlops_lib.display import notebook
-
     return notebook.view() if notebook.is_running() else silent
 
 

@@ -9,7 +9,8 @@ from dataclasses import replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from mlops_lib import config, events, notification
+from mlops_lib import config, events, notification, reporting
+from mlops_lib.ci import artifacts as gathered
 from mlops_lib.ci import builds
 from mlops_lib.errors import NotificationError, UsageError
 from mlops_lib.events import Observer
@@ -45,8 +46,6 @@ def report(
         >>> page.name, "digits_tree" in page.read_text()
         ('report.html', True)
     """
-    from mlops_lib import reporting
-
     job = prepared(project, **settings)
     if not job.run_dir.is_dir():
         raise UsageError(
@@ -55,8 +54,6 @@ def report(
     job.observer(events.stage("report"))
     page = reporting.report(job.run_dir)
     if artifacts:
-        from mlops_lib.ci import artifacts as gathered
-
         gathered.gather(job.run_dir, Path(artifacts), home=job.home, project=Path(job.spec.project))
     return page
 
@@ -236,8 +233,6 @@ def _links(job: Job, version: ModelVersion | None = None) -> list[Link]:
 
 def pictures(job: Job) -> list[str]:
     """Draw the run's curves; return the file, or nothing if there is no curve."""
-    from mlops_lib import reporting
-
     picture = reporting.curve_png(job.run_dir, job.run_dir / protocol.CURVES)
     return [] if picture is None else [str(picture)]
 

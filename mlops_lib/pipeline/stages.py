@@ -15,7 +15,9 @@ from dataclasses import replace
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from mlops_lib import atomic, event_log, events, run_directory
+from mlops_lib import atomic, event_log, events, patching, run_directory
+from mlops_lib.detection import missing_data
+from mlops_lib.engine.docker import DockerEngine
 from mlops_lib.errors import SearchError, TrainingError, UsageError
 from mlops_lib.gate import seeds, verdicts
 from mlops_lib.gate.reasons import reason
@@ -32,6 +34,7 @@ from mlops_lib.records import (
     Verdict,
 )
 from mlops_lib.registry import champions, model_store
+from mlops_lib.registry import mlflow as mlflow_registry
 from mlops_lib.runner import protocol
 from mlops_lib.training import (
     alerts,
@@ -42,7 +45,7 @@ from mlops_lib.training import (
     requests,
     supervision,
 )
-from mlops_lib.tuning import argument_sweep, second_pass
+from mlops_lib.tuning import argument_sweep, ray_node, second_pass
 from mlops_lib.tuning.options import Budget, Workers
 
 if TYPE_CHECKING:
@@ -80,8 +83,6 @@ def build(
     image = _with_environment(job).spec.image
     if not with_code:
         return image
-    from mlops_lib.engine.docker import DockerEngine
-
     if not isinstance(job.engine, DockerEngine):
         raise UsageError(
             "only a container image can hold the code",
@@ -211,8 +212,6 @@ def _repaired(job: Job, result: RunResult) -> Job | None:
 
 def _require_data(job: Job) -> None:
     """Raise TrainingError if data that the script certainly reads is missing."""
-    from mlops_lib.detection import missing_data
-
     if job.detection is None or attempt_log.finished(job.directory, 1) is not None:
         return
     pointers = missing_data.pointers(job.detection)
@@ -543,8 +542,6 @@ def work(on: str, *, stopped: cancellation.Stop | None = None) -> None:
         Traceback (most recent call last):
         mlops_lib.errors.UsageError: '10.0.0.5' is no address
     """
-    from mlops_lib.tuning import ray_node
-
     ray_node.join(on, stopped=stopped or cancellation.Stop())
 
 
@@ -555,8 +552,6 @@ def _retrain(job: Job, verdict: Verdict) -> tuple[Job, Verdict, SearchResult]:
         The best job, its verdict, and the attempts as a search result. It is the same job if the
         script takes no such argument.
     """
-    from mlops_lib import patching
-
     attempts = [argument_sweep.Attempt.of(job.run_dir, job.spec.args, verdict)]
     jobs = {job.spec.args: job}
     notes = []
@@ -595,8 +590,6 @@ def _retrain(job: Job, verdict: Verdict) -> tuple[Job, Verdict, SearchResult]:
 
 def _suggest(job: Job) -> None:
     """Write the winner as a patch of the project, if the project still exists."""
-    from mlops_lib import patching
-
     if Path(job.spec.project).is_dir():
         patching.suggest(job.run_dir, project=Path(job.spec.project), entry=job.spec.entry)
 
@@ -627,8 +620,6 @@ def register(project: str | Path | Job, **settings: Unpack[JobArguments]) -> Mod
             where=str(job.run_dir),
             remedy="`mlops judge` lists the reasons.",
         )
-    from mlops_lib.registry import mlflow as mlflow_registry
-
     job.observer(events.stage("register"))
     version = model_store.register(job.run_dir, job.spec, verdict, home=job.home)
     atomic.write_json(job.run_dir / protocol.REGISTERED, version.to_json())

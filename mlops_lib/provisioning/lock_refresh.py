@@ -7,10 +7,12 @@ from __future__ import annotations
 
 import subprocess
 import sys
+import tempfile
 from collections.abc import Mapping, Sequence
 from pathlib import Path
 
-from mlops_lib.environments import placeholder_wheels
+from mlops_lib.engine import package_index, programs
+from mlops_lib.environments import images, placeholder_wheels
 from mlops_lib.environments.locks import LOCKS, MACHINES, PYTHON, path, versions
 
 
@@ -22,10 +24,6 @@ def resolve(lines: Sequence[str], *, machine: str, given: str = "") -> str:
         machine: the processor.
         given: the lock of the layers below; its releases stay, and are left out of the result.
     """
-    import tempfile
-
-    from mlops_lib.engine import package_index, programs
-
     uv = programs.find("uv") or str(Path(sys.executable).with_name("uv"))
     named = {
         one.name for one in placeholder_wheels.needed(lines) if one.machine in ("", machine)
@@ -68,8 +66,6 @@ def resolve(lines: Sequence[str], *, machine: str, given: str = "") -> str:
 
 def main() -> None:
     """Create all locks anew."""
-    from mlops_lib.environments import images
-
     LOCKS.mkdir(exist_ok=True)
     before = set(LOCKS.glob("*.txt"))
     targets = {}

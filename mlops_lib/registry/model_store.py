@@ -28,6 +28,7 @@ from mlops_lib.errors import RefusedFileError, UsageError
 from mlops_lib.gate import comparison
 from mlops_lib.project import files
 from mlops_lib.records import ModelVersion, Record, RunSpec, Verdict
+from mlops_lib.registry.model_card import render
 from mlops_lib.runner import protocol
 
 CHAMPION = "champion"
@@ -533,8 +534,6 @@ def _admit(folder: Path, staging: Path, model: ModelVersion, verdict: Verdict) -
     becomes_champion, note = _compare(model, verdict, reigning)
     model = replace(model, note=note)
     atomic.write_json(staging / "version.json", model.to_json())
-    from mlops_lib.registry.model_card import render
-
     atomic.write_bytes(
         staging / "card.md", render(model, verdict).encode("utf-8", "backslashreplace")
     )

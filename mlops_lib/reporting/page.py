@@ -10,11 +10,13 @@ from __future__ import annotations
 
 from collections.abc import Callable
 from dataclasses import dataclass
+from importlib.resources import files
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from mlops_lib import atomic, formatting
 from mlops_lib.reporting import charts, sentences, tables
+from mlops_lib.reporting.figures import curve_bytes
 from mlops_lib.reporting.view import Fit, RunView, read_run
 from mlops_lib.runner import protocol
 
@@ -50,8 +52,6 @@ def report(run_dir: Path, *, folder: Path | None = None, against: Branch | None 
         path = run_dir / protocol.REPORT
         atomic.write_bytes(path, html(view, linked=False).encode())
         return path
-    from mlops_lib.reporting.figures import curve_bytes
-
     folder.mkdir(parents=True, exist_ok=True)
     picture = curve_bytes(view)
     if picture is not None:
@@ -101,8 +101,6 @@ def html(view: RunView, *, linked: bool) -> str:
 
 def stylesheet() -> str:
     """Return the page's stylesheet."""
-    from importlib.resources import files
-
     return files("mlops_lib.reporting").joinpath("templates/style.css").read_text("utf-8")
 
 

@@ -7,6 +7,8 @@ import shlex
 from collections.abc import Callable, Mapping
 from typing import TYPE_CHECKING, Any
 
+from mlops_lib.errors import UsageError
+
 if TYPE_CHECKING:
     pass
 
@@ -54,7 +56,6 @@ def improve_cell(shell: Any, line: str, cell: str) -> Any:
     Raises:
         UsageError: the line is wrong, or the cell fits no model on targets.
     """
-    from mlops_lib.errors import UsageError
     from mlops_lib.tuning.in_memory import improve
 
     given = _options(line)
@@ -85,8 +86,6 @@ def improve_cell(shell: Any, line: str, cell: str) -> Any:
 
 
 def _options(line: str) -> dict[str, Any]:
-    from mlops_lib.errors import UsageError
-
     words = shlex.split(line.replace("=", " "))
     given = {}
     while words:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import difflib
 from typing import TYPE_CHECKING
 
 from mlops_lib.display.html import COLOURS, escaped, trials_table
@@ -38,8 +39,6 @@ def improvement_html(found: Improvement) -> str:
 
 
 def _layers(search: SearchResult) -> str:
-    import difflib
-
     lines = [
         line
         for line in difflib.ndiff(list(search.before), list(search.after))

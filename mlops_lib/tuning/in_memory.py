@@ -7,18 +7,22 @@ Without validation data, a fifth of the examples is set aside for the judgement.
 
 from __future__ import annotations
 
+import copy
 import hashlib
 import time
 from collections.abc import Callable, Iterator, Mapping
 from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
+from types import SimpleNamespace
 from typing import TYPE_CHECKING, Any, Literal, cast
 
 from mlops_lib import atomic, config, events, intervals
+from mlops_lib.display import notebook
 from mlops_lib.errors import SearchError, UsageError
 from mlops_lib.events import Observer
 from mlops_lib.records import SearchResult
+from mlops_lib.reporting.figures import search_figure
 from mlops_lib.runner import protocol
 
 if TYPE_CHECKING:
@@ -77,8 +81,6 @@ class Improvement:
 
     def plot(self) -> Figure:
         """Plot all scores with the best so far, and the winner's curve beside trial 0's."""
-        from mlops_lib.reporting.figures import search_figure
-
         figure: Figure = search_figure(self.search, target=self.target)
         return figure
 
@@ -504,8 +506,6 @@ def _observed(given: Observer | None, model: Any, task: _Task, trials: int) -> I
     if given is not None:
         yield given
         return
-    from mlops_lib.display import notebook
-
     view = notebook.view()
     view(
         {
@@ -676,9 +676,6 @@ def _improve_sklearn(
     epochs: int | None,
     in_place: bool,
 ) -> _Outcome:
-    import copy
-    from types import SimpleNamespace
-
     from sklearn.exceptions import NotFittedError
     from sklearn.utils.validation import check_is_fitted
 

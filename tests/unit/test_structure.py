@@ -132,6 +132,27 @@ def test_nothing_third_party_is_imported_before_it_is_used() -> None:
     assert early == set()
 
 
+def test_the_runner_loads_no_framework_before_the_script() -> None:
+    """Neither when it starts nor for its hooks: the script decides what is loaded, and in which
+    order.
+    """
+    loaded, pending = set(), [("mlops_lib.runner.__main__", True)]
+    early = set()
+    while pending:
+        module, lazily = pending.pop()
+        if module in loaded:
+            continue
+        loaded.add(module)
+        for name in _imported(module, lazily=lazily):
+            if name in MODULES:
+                pending.append((name, False))
+            elif name.split(".")[0] not in sys.stdlib_module_names | {"mlops_lib"}:
+                early.add((module, name))
+    early = {(module, name) for module, name in early if module != "mlops_lib.runner.__main__"}
+    assert len(loaded) > 100
+    assert early == set()
+
+
 PROTOCOL = "mlops_lib.runner.protocol"
 IN_THE_SCRIPTS_PROCESS = {"mlops_lib.tuning.in_memory"}
 """It searches in the caller's own process, as the runner does in a container, and is the runner's

@@ -4,6 +4,8 @@ import io
 import os
 from typing import Any, Iterator, Optional, Tuple
 
+import numpy
+
 from mlops_lib.runner.compat.names import GoneError
 
 NINF = float("-inf")
@@ -16,22 +18,16 @@ def asscalar(a: Any) -> Any:
 
 def rank(a: Any) -> int:
     """`numpy.rank`: the number of dimensions."""
-    import numpy
-
     return int(numpy.ndim(a))
 
 
 def trapz(y: Any, x: Any = None, dx: float = 1.0, axis: int = -1) -> Any:
     """`numpy.trapz`."""
-    import numpy
-
     return numpy.trapezoid(y, x=x, dx=dx, axis=axis)
 
 
 def mat(data: Any, dtype: Any = None) -> Any:
     """`numpy.mat`."""
-    import numpy
-
     return numpy.asmatrix(data, dtype=dtype)
 
 
@@ -45,8 +41,6 @@ class _Folds:
         self._groups = groups
 
     def __iter__(self) -> Iterator[Tuple[Any, Any]]:
-        import numpy
-
         return iter(self._splitter.split(numpy.zeros(self._count), self._y, self._groups))
 
     def __len__(self) -> int:
@@ -154,7 +148,6 @@ def Imputer(  # noqa: N802
     Raises:
         GoneError: it was to impute along rows.
     """
-    import numpy
     from sklearn.impute import SimpleImputer
 
     if axis:
@@ -194,7 +187,6 @@ def load_boston(return_X_y: bool = False) -> Any:  # noqa: N803
     """
     import urllib.request
 
-    import numpy
     from sklearn.datasets import get_data_home
     from sklearn.utils import Bunch
 
@@ -239,7 +231,6 @@ def fetch_mldata(dataname: str, data_home: Any = None, **kwargs: Any) -> Any:
 
     MNIST is sorted as it was there.
     """
-    import numpy
     from sklearn.datasets import fetch_openml
 
     result = fetch_openml(
@@ -303,7 +294,6 @@ def calinski_harabaz_score(x: Any, labels: Any) -> Any:
 
 def linear_assignment(costs: Any) -> Any:
     """Pairs of rows and columns of the least cost."""
-    import numpy
     from scipy.optimize import linear_sum_assignment
 
     return numpy.column_stack(linear_sum_assignment(costs))
@@ -327,8 +317,6 @@ LSHForest = _gone_estimator("neighbors.LSHForest", "NearestNeighbors")
 
 def itemfreq(a: Any) -> Any:
     """`scipy.stats.itemfreq`: values with how often each is there."""
-    import numpy
-
     return numpy.column_stack(numpy.unique(a, return_counts=True))
 
 
@@ -342,15 +330,11 @@ def binom_test(x: Any, n: Any = None, p: float = 0.5, alternative: str = "two-si
 
 def inner1d(a: Any, b: Any) -> Any:
     """The inner products of rows."""
-    import numpy
-
     return numpy.einsum("...i,...i->...", a, b)
 
 
 def random_integers(low: int, high: Any = None, size: Any = None) -> Any:
     """`numpy.random.random_integers`, whose end counts."""
-    import numpy
-
     return numpy.random.randint(
         1 if high is None else low, (low if high is None else high) + 1, size
     )
@@ -367,7 +351,6 @@ def setdefaultencoding(name: str) -> None:
 
 def imread(name: Any, flatten: bool = False, mode: Optional[str] = None) -> Any:
     """`scipy.misc.imread`."""
-    import numpy
     from PIL import Image
 
     with Image.open(name) as picture:
@@ -378,7 +361,6 @@ def imread(name: Any, flatten: bool = False, mode: Optional[str] = None) -> Any:
 
 
 def _picture(array: Any, mode: Optional[str] = None) -> Any:
-    import numpy
     from PIL import Image
 
     return Image.fromarray(bytescale(numpy.asarray(array)), mode=mode)
@@ -386,8 +368,6 @@ def _picture(array: Any, mode: Optional[str] = None) -> Any:
 
 def bytescale(data: Any, cmin: Any = None, cmax: Any = None, high: int = 255, low: int = 0) -> Any:
     """Values scaled to bytes; bytes stay as they are."""
-    import numpy
-
     if data.dtype == numpy.uint8:
         return data
     least = data.min() if cmin is None else cmin
@@ -403,8 +383,6 @@ def toimage(array: Any, **kwargs: Any) -> Any:
 
 def fromimage(picture: Any, flatten: bool = False) -> Any:
     """`scipy.misc.fromimage`."""
-    import numpy
-
     return numpy.array(picture.convert("F") if flatten else picture)
 
 
@@ -418,8 +396,6 @@ INTERPOLATION = {"nearest": 0, "lanczos": 1, "bilinear": 2, "bicubic": 3, "cubic
 
 def imresize(array: Any, size: Any, interp: str = "bilinear", mode: Any = None) -> Any:
     """`scipy.misc.imresize`: a percentage, a factor, or (height, width)."""
-    import numpy
-
     picture = _picture(array, mode)
     if isinstance(size, (int, numpy.integer)):
         target = tuple(int(side * size / 100) for side in picture.size)
@@ -432,8 +408,6 @@ def imresize(array: Any, size: Any, interp: str = "bilinear", mode: Any = None) 
 
 def imrotate(array: Any, angle: float, interp: str = "bilinear") -> Any:
     """`scipy.misc.imrotate`."""
-    import numpy
-
     return numpy.array(_picture(array).rotate(angle, resample=INTERPOLATION[interp]))
 
 

@@ -4,6 +4,8 @@ import base64
 import math
 from typing import Any, Dict, List, Optional
 
+from mlops_lib.runner.metrics import example_rows
+
 MAX_VALUES = 12
 """Number of a row's columns that are included."""
 MAX_CHARACTERS = 200
@@ -37,8 +39,6 @@ def pair_records(copies: Any, x: Any, *, limit: int) -> List[Dict[str, Any]]:
 
 def _example(x: Any, index: int) -> Optional[Dict[str, Any]]:
     """Return an example as a picture, a row of values or a text; None for others."""
-    from mlops_lib.runner.metrics import example_rows
-
     if hasattr(x, "iloc"):
         row = x.iloc[index]
         if not hasattr(row, "items") or isinstance(row, str):
@@ -66,8 +66,6 @@ def _example(x: Any, index: int) -> Optional[Dict[str, Any]]:
 
 def _picture(x: Any, index: int) -> Optional[Dict[str, Any]]:
     import numpy
-
-    from mlops_lib.runner.metrics import example_rows
 
     picture = numpy.asarray(x[index], dtype="float64")
     if picture.ndim == 1:

@@ -12,7 +12,7 @@ from mlops_lib.runner.context import Context
 from mlops_lib.runner.metrics import example_hashes, predictions, recipes
 from mlops_lib.runner.metrics.evaluations import Measured, reference
 from mlops_lib.runner.metrics.recipes import Recipe
-from mlops_lib.runner.pytorch import artifact, measures, tensors
+from mlops_lib.runner.pytorch import artifact, measures, tensors, watch
 from mlops_lib.runner.pytorch.examples import MANY, TrainingExamples
 from mlops_lib.runner.pytorch.measures import Numbers, Reading, Table, UnreadableError
 from mlops_lib.runner.pytorch.observation import Training
@@ -373,8 +373,6 @@ def targets_of(session: Session, reading: Reading) -> Any:
 
 def install(run: Context, training: Training) -> Dict[str, Hook]:
     """The import hooks that see evaluations."""
-    from mlops_lib.runner.pytorch import watch
-
     seen = Watch(run, training)
     if run.marked_loops is not None:
         run.marked_loops.include("watch", seen.state, seen.restore)

@@ -10,6 +10,9 @@ from __future__ import annotations
 from dataclasses import dataclass, field
 from typing import Any, Callable, Dict, List, Mapping, Optional, Tuple
 
+import keras
+import numpy
+
 from mlops_lib.runner.search.keras import graph, weights
 from mlops_lib.runner.search.keras.graph import Plan, copy_layer, free_name
 from mlops_lib.runner.search.keras.weights import APPROXIMATE, EXACT, RECURRENT, Transform
@@ -157,8 +160,6 @@ def _follow(model: Any, layer: Any, rows: List[int]) -> Change:
 
 def _strongest(layer: Any, size: int) -> List[int]:
     """Return the channels with the largest weights, in their old order."""
-    import numpy
-
     kind = type(layer).__name__
     kernel = layer.get_weights()[0]
     if kind in RECURRENT:
@@ -203,8 +204,6 @@ def _bidirectional(model: Any, edit: Edit) -> Change:
 
     The backward half is fresh. The layers behind it start with zero weights for its channels.
     """
-    import keras
-
     layer = _layer(model, edit)
     if (
         type(layer).__name__ not in RECURRENT
@@ -237,8 +236,6 @@ def _stack_recurrent(model: Any, edit: Edit) -> Change:
 
 
 def _dropout(model: Any, edit: Edit) -> Change:
-    import keras
-
     _layer(model, edit)
     added = keras.layers.Dropout(float(edit["size"]), name=free_name(model, "dropout_added"))
     return Change(Plan(after={edit["at"]: [added]}))
@@ -250,8 +247,6 @@ def _set_dropout(model: Any, edit: Edit) -> Change:
 
 
 def _l2(model: Any, edit: Edit) -> Change:
-    import keras
-
     layer = _layer(model, edit)
     if not hasattr(layer, "kernel_regularizer"):
         raise NotApplicableError(f"{layer.name} takes no regulariser")
@@ -261,8 +256,6 @@ def _l2(model: Any, edit: Edit) -> Change:
 
 def _batch_norm(model: Any, edit: Edit) -> Change:
     """Normalise between a layer and its activation; starts as the identity."""
-    import keras
-
     layer = _layer(model, edit)
     name = free_name(model, "batch_normalization_added")
     # Trainings here are short: with Keras' 0.99 the moving averages would lag behind for hundreds
@@ -282,8 +275,6 @@ def _batch_norm(model: Any, edit: Edit) -> Change:
 
 def identity_norm(layer: Any) -> None:
     """Let a fresh batch normalisation compute y = x at inference."""
-    import numpy
-
     # With fresh statistics (mean 0, variance 1) inference divides by sqrt(1 + epsilon): gamma
     # cancels that.
     gamma, beta, mean, variance = layer.get_weights()
@@ -297,9 +288,6 @@ def _normalise_input(model: Any, edit: Edit) -> Change:
 
     The weights of the first layers are compensated if all of them are linear in the input.
     """
-    import keras
-    import numpy
-
     name = free_name(model, "normalization_added")
     mean = numpy.asarray(edit["mean"], "float32")
     variance = numpy.asarray(edit["variance"], "float32")
@@ -342,8 +330,6 @@ def _unscaled(mean: Any, deviation: Any) -> Transform:
     """
 
     def apply(old: List[Any], new: List[Any]) -> List[Any]:
-        import numpy
-
         kernel, bias, *rest = old
         axes = tuple(range(kernel.ndim - 1))
         shifted = bias + (kernel * numpy.reshape(mean, (-1, 1))).sum(axis=axes)
@@ -357,8 +343,6 @@ def _scale_output(model: Any, edit: Edit) -> Change:
 
     The layer itself then has to learn numbers near 1 only.
     """
-    import keras
-
     layer = _layer(model, edit)
     if type(layer).__name__ != "Dense" or activation_name(layer) != "linear" or not layer.use_bias:
         raise NotApplicableError(f"{layer.name} is no linear output")
@@ -380,8 +364,6 @@ def _dense(model: Any, edit: Edit) -> Change:
     It starts as the identity if the activation allows it; outgoing weights of additional units are
     zero.
     """
-    import keras
-
     layer = _layer(model, edit)
     size = int(edit["size"])
     shape_before = _output_shape(model, edit["at"])
@@ -475,8 +457,6 @@ def _conv_block(model: Any, edit: Edit) -> Change:
 
     The settings are those of the model's own convolution `like`.
     """
-    import keras
-
     like = model.get_layer(edit["like"])
     if len(_output_shape(model, edit["at"])) != like.rank + 1:
         raise NotApplicableError(f"{edit['at']} does not give a map")
@@ -506,8 +486,6 @@ def _conv_block(model: Any, edit: Edit) -> Change:
 
 def _convolve(model: Any, edit: Edit) -> Change:
     """Insert Conv-Pool blocks on a picture that is flattened or a vector."""
-    import keras
-
     shape = tuple(int(n) for n in edit["shape"])
     shape_before = _output_shape(model, edit["at"])
     added: List[Any] = (
@@ -539,8 +517,6 @@ def _output_shape(model: Any, name: str) -> "Tuple[Any, ...]":
 
 def _global_pool(model: Any, edit: Edit) -> Change:
     """Average each channel over all positions instead of flattening the map."""
-    import keras
-
     layer = _layer(model, edit)
     rank = len(layer.input.shape) - 2
     if type(layer).__name__ != "Flatten" or rank not in (1, 2, 3):
@@ -592,8 +568,6 @@ def _all_skip(model: Any, layer: Any) -> bool:
 
 def _augment(model: Any, edit: Edit) -> Change:
     """Insert random flips and shifts of the input images, which act in training only."""
-    import keras
-
     # The names tell `without_augmentation` which layers to remove.
     added: List[Any] = []
     if edit.get("flip"):

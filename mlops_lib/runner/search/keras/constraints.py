@@ -11,6 +11,8 @@ import math
 from dataclasses import dataclass, field
 from typing import Any, Dict, Iterator, List, Tuple
 
+import keras
+
 from mlops_lib.runner.search.keras import graph
 
 Shapes = List[Tuple[int, ...]]
@@ -57,8 +59,6 @@ def find(model: Any, *, inputs_are_targets: bool) -> Ties:
 
 def _entered(model: Any) -> Iterator[Any]:
     """Yield later layers that another model of the script calls on its own input."""
-    import keras
-
     own = {id(layer): layer for layer in model.layers if layer.weights}
     inner = {id(one) for one in (model, getattr(model, "_functional", None))}
     gc.collect()  # a Sequential that grew by `add` leaves graphs behind

@@ -7,6 +7,9 @@ import math
 import sys
 from typing import Any, Dict, List, Tuple
 
+import keras
+import numpy
+
 from mlops_lib.runner.search.examples import Selected, classes, length
 from mlops_lib.runner.search.keras import constraints, graph
 from mlops_lib.runner.search.keras.candidates import Facts, Limits
@@ -96,8 +99,6 @@ def gather(model: Any, call: FitCall, request: SearchRequest, selected: Selected
 
 def _same_values(x: Any, y: Any) -> bool:
     """Return whether the targets are the inputs: the model is an autoencoder."""
-    import numpy
-
     if x is y:
         return True
     if not hasattr(x, "shape") or not hasattr(y, "shape") or tuple(x.shape) != tuple(y.shape):
@@ -107,8 +108,6 @@ def _same_values(x: Any, y: Any) -> bool:
 
 def _inputs(model: Any, x: Any) -> List[Tuple[str, Any, Any]]:
     """Return name, tensor and a sample of the values of each numeric input."""
-    import numpy
-
     try:
         tensors = graph.graph_of(model).inputs
     except graph.UnclonableError:
@@ -156,8 +155,6 @@ def _is_pretrained(model: Any, call: FitCall) -> bool:
 
 def _has_accelerator() -> bool:
     """Return whether Keras' backend (TensorFlow, JAX or PyTorch) has a GPU or TPU."""
-    import keras
-
     framework = sys.modules.get(keras.backend.backend())
     if framework is None:
         return False
@@ -183,8 +180,6 @@ def _is_padded(model: Any, tensor: Any, values: Any) -> bool:
 
 
 def _has_rare(labels: Any) -> bool:
-    import numpy
-
     counts = numpy.unique(labels, return_counts=True)[1]
     return bool(counts.min() < RARE * len(labels) / len(counts))
 
@@ -207,8 +202,6 @@ def far_from_standard(values: Any) -> "Tuple[List[float], List[float]] | None":
 
     Features are scaled badly if their deviations differ widely, or lie far from 1.
     """
-    import numpy
-
     flat = values.reshape(-1, values.shape[-1]).astype("float64")
     if not numpy.isfinite(flat).all():
         return None
@@ -239,8 +232,6 @@ def _is_one_quantity(flat: Any, *, lively: Any) -> bool:
 
     One scale then serves all of them.
     """
-    import numpy
-
     if flat.shape[1] < MANY_FEATURES or lively.sum() < 2:
         return False
     lowest = flat.min(axis=0)[lively]
@@ -262,8 +253,6 @@ def far_targets(y: Any) -> "Tuple[float, float] | None":
 
     An output layer would first have to grow its weights to reach such targets.
     """
-    import numpy
-
     values = numpy.asarray(y) if hasattr(y, "shape") else None
     if values is None or values.dtype.kind not in "iuf" or not numpy.isfinite(values).all():
         return None
@@ -280,8 +269,6 @@ def keeps_labels_mirrored(images: Any, labels: Any) -> bool:
     It is judged by nearest neighbours, without any model: a mirrored photograph finds neighbours of
     its class as often as the photograph itself; a mirrored digit does not.
     """
-    import numpy
-
     small = (
         images.reshape(len(images), images.shape[1], images.shape[2], -1)
         .mean(axis=-1)
@@ -301,8 +288,6 @@ def keeps_labels_mirrored(images: Any, labels: Any) -> bool:
 
 def _agreement(queries: Any, examples: Any, labels: Any, count: int) -> float:
     """Return how often the nearest other example has the same label."""
-    import numpy
-
     distances = (examples**2).sum(axis=1)[None, :] - 2.0 * queries @ examples.T
     distances[numpy.arange(count), numpy.arange(count)] = numpy.inf
     return float((labels[distances.argmin(axis=1)] == labels[:count]).mean())
@@ -338,8 +323,6 @@ def as_picture(values: Any) -> "List[int]":
 
 
 def _is_smooth(values: Any, shape: List[int]) -> bool:
-    import numpy
-
     maps = numpy.asarray(values[:500], dtype="float64").reshape(-1, *shape)
     maps = maps - maps.mean(axis=0)
     power = float((maps**2).mean())

@@ -16,6 +16,8 @@ from __future__ import annotations
 import gc
 from typing import Any, Dict, List, Set, Tuple
 
+import keras
+
 from mlops_lib.runner.search.keras import graph
 
 BOUND = ("build", "quantize", "_inbound_nodes", "_outbound_nodes")
@@ -89,16 +91,12 @@ def _targets(own: Dict[str, Any], winner: Any) -> "Tuple[Dict[int, Any], Set[int
 
 def _fresh(layer: Any) -> Any:
     """Return an unbuilt copy of a layer; a nested model is returned as it is."""
-    import keras
-
     # The winner's own layer has calls in the winner's graph, and its `output` would stay the one
     # there.
     return layer if isinstance(layer, keras.Model) else graph.copy_layer(layer)
 
 
 def _is_same(target: Any, layer: Any) -> bool:
-    import keras
-
     # The shapes come first, because a configuration does not hold the input's width.
     if [tuple(w.shape) for w in target.weights] != [tuple(w.shape) for w in layer.weights]:
         return False
@@ -132,8 +130,6 @@ class _GraphTransfer:
         return self.made.setdefault(id(operation), operation)
 
     def call(self, operation: Any, *args: Any, **kwargs: Any) -> Any:
-        import keras
-
         inputs = [t for t in keras.tree.flatten((args, kwargs)) if hasattr(t, "_keras_history")]
         for node in [] if id(operation) in self._changed else operation._inbound_nodes:
             if _is_call(node, inputs, self._old):
@@ -178,7 +174,6 @@ def _install(model: Any, layers: List[Any], old_graph: Any, outputs: Any) -> Non
 
     Its class, name, attributes and compiled state stay.
     """
-    import keras
     from keras.src.models.functional import Functional
 
     sequential = isinstance(model, keras.Sequential)
@@ -224,8 +219,6 @@ def _drop_earlier_builds(model: Any) -> Dict[str, List[Any]]:
     Every `add` builds a Sequential again. `layer.output` would stay that of the first build, which
     is not part of the model.
     """
-    import keras
-
     if not isinstance(model, keras.Sequential):
         return {}
     inside = graph.graph_of(model)
@@ -284,8 +277,6 @@ def _dependents(model: Any, winner: Any) -> List[Tuple[Any, List[Any]]]:
 
     Each comes with its current layers.
     """
-    import keras
-
     mine = {id(layer) for layer in model.layers if layer.weights}
     skipped = {
         id(model),
@@ -317,8 +308,6 @@ def _follow(
 
     Return notes on models that cannot.
     """
-    import keras
-
     other, layers = dependent
     if isinstance(other, keras.Sequential):
         return _follow_sequential(other, layers, model, own, changed)
@@ -347,8 +336,6 @@ def _is_affected(dependent: Any, moved: Dict[int, Any], changed: Set[int]) -> bo
 
 def _recomputed(dependent: Any, moved: Dict[int, Any]) -> List[Any]:
     """Return a model's outputs, computed from the new tensors."""
-    import keras
-
     tensors = {id(tensor): tensor for tensor in dependent._inputs}
     nodes = dependent._nodes_by_depth
     old = {id(node) for level in nodes.values() for node in level}

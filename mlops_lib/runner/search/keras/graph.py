@@ -11,6 +11,8 @@ import sys
 from dataclasses import dataclass, field
 from typing import Any, Dict, Iterator, List, Set, Tuple
 
+import keras
+
 from mlops_lib.runner.keras import lambdas
 
 SHARED = ("TextVectorization", "StringLookup", "IntegerLookup", "Discretization", "Hashing")
@@ -41,8 +43,6 @@ def graph_of(model: Any) -> Any:
     Raises:
         UnclonableError: the model is subclassed, or was never built.
     """
-    import keras
-
     if isinstance(model, keras.Sequential):
         if model._functional is None:
             raise UnclonableError(
@@ -64,8 +64,6 @@ def rebuild(model: Any, plan: Plan) -> Any:
     Raises:
         UnclonableError: a layer has no usable configuration.
     """
-    import keras
-
     graph = graph_of(model)
     copies: Dict[int, Any] = {}
     names: Dict[int, str] = {}
@@ -100,8 +98,6 @@ def rebuild(model: Any, plan: Plan) -> Any:
 
 
 def _sequential(model: Any, plan: Plan, first: Any, copy_of: Any) -> Any:
-    import keras
-
     graph = graph_of(model)
     stack: List[Any] = [first, *plan.after.get(input_name(graph.inputs[0]), [])]
     for layer in model.layers:
@@ -151,8 +147,6 @@ def copy_layer(layer: Any, **changes: Any) -> Any:
     Raises:
         UnclonableError: it has no usable configuration, or no such setting.
     """
-    import keras
-
     if isinstance(layer, keras.Model) and not changes:
         return rebuild(layer, Plan())
     if type(layer).__name__ == "Lambda" and hasattr(layer, "function"):
@@ -232,8 +226,6 @@ def producers(model: Any, layer: Any) -> List[Any]:
 
     The origin of a mask, which is passed beside the data, is left out.
     """
-    import keras
-
     operations: Dict[int, Any] = {}
     for nodes in graph_of(model)._nodes_by_depth.values():
         for node in nodes:

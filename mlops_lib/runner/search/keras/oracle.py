@@ -13,6 +13,8 @@ import json
 import warnings
 from typing import Any, Callable, Dict, Iterator, List, Mapping, Optional, Tuple
 
+import numpy
+
 from mlops_lib.runner.search.keras.candidates import Candidate, Recipe
 from mlops_lib.runner.search.keras.oracle_log import Ledger
 from mlops_lib.runner.search.request import SearchRequest
@@ -213,7 +215,6 @@ def _edit_oracle(
     own: Optional[OwnSpace],
 ) -> Any:
     import keras_tuner
-    import numpy
     from keras_tuner.src.engine import trial as trials
 
     try:

@@ -11,6 +11,9 @@ import sys
 from dataclasses import dataclass, field, replace
 from typing import Any, Callable, Dict, List, Mapping, Optional, Tuple
 
+import keras
+import numpy
+
 from mlops_lib.runner import protocol
 from mlops_lib.runner.keras import fit_state
 from mlops_lib.runner.search import scores
@@ -258,8 +261,6 @@ def optimizer_for(own: Any, recipe: Recipe, steps: int) -> Any:
         recipe: the kind of optimizer, and its learning rate.
         steps: steps in an epoch.
     """
-    import keras
-
     own = getattr(own, "inner_optimizer", own)
     config = dict(own.get_config())
     kind = type(own)
@@ -321,8 +322,6 @@ def left_out(given: Any) -> List[str]:
 
 def rarity(y: Any) -> Optional[Dict[int, float]]:
     """Return weights under which all classes count the same, None without classes."""
-    import numpy
-
     labels = classes(y)
     if labels is None:
         return None
@@ -369,7 +368,6 @@ class Scorer:
 
 def pulse(journal: SearchJournal, clock: Clock, number: int) -> Any:
     """Return a callback class that reports progress and respects the time limit."""
-    import keras
 
     class Pulse(keras.callbacks.Callback):  # type: ignore[misc]
         def on_train_batch_end(self, batch: int, logs: Any = None) -> None:
@@ -507,8 +505,6 @@ class TrialCheckpoint:
         import io
         import time
 
-        import numpy
-
         began = time.monotonic()
         # Optimizer and seed generators included: the resumed trial ends with the same weights.
         arrays = {f"v{i}": value for i, value in enumerate(fit_state.capture_variables(model))}
@@ -534,8 +530,6 @@ class TrialCheckpoint:
 
     def restore(self, model: Any, run: TrialRun) -> int:
         """Restore an interrupted trial; return its next epoch, 0 without a checkpoint."""
-        import numpy
-
         try:
             with numpy.load(self.path, allow_pickle=False) as stored:
                 state = json.loads(stored["state"].tobytes().decode())

@@ -6,6 +6,8 @@ import gc
 import math
 from typing import Any, Dict, Optional
 
+import keras
+
 from mlops_lib.runner import protocol
 from mlops_lib.runner.search.examples import RefusedError
 from mlops_lib.runner.search.keras import trial
@@ -119,8 +121,6 @@ class TrialRunner:
         A trial then gives the same result whichever process runs it, and after whatever other
         trials.
         """
-        import keras
-
         keras.utils.set_random_seed((self._request.seed * SEED_FACTOR + number) % 2**31)
 
     def _finish(self, record: Dict[str, Any], run: trial.TrialRun) -> None:

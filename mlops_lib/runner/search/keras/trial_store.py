@@ -7,6 +7,8 @@ import io
 import os
 from typing import Any, Callable, Dict, List, Optional, Set
 
+import numpy
+
 from mlops_lib.runner import protocol
 from mlops_lib.runner.search.keras.candidates import Candidate
 from mlops_lib.runner.search.keras.oracle_log import Ledger
@@ -180,8 +182,6 @@ class TrialStore:
 
     def add_weights(self, number: int, values: List[Any]) -> None:
         """Store the weights of a trial."""
-        import numpy
-
         stream = io.BytesIO()
         numpy.savez(stream, *values)
         atomic.write_atomic(self.weights_path(number), stream.getvalue())
@@ -192,8 +192,6 @@ class TrialStore:
 
     def weights(self, number: int) -> List[Any]:
         """Return the weights of trial 0, or of another trial whose weights were kept."""
-        import numpy
-
         if number == 0 and not self.has_weights(0):
             return list(self._own_weights)
         with numpy.load(self.weights_path(number), allow_pickle=False) as arrays:

@@ -11,6 +11,8 @@ from __future__ import annotations
 from dataclasses import dataclass
 from typing import Any, Callable, Dict, List, Optional, Tuple
 
+import numpy
+
 from mlops_lib.runner.search.keras import graph
 
 EXACT = "exact"
@@ -170,8 +172,6 @@ def take(values: Any, axis: int, rows: List[int], fill: Any) -> Any:
         rows: indices, -1 for a new entry, which is taken from `fill`.
         fill: an array of the result's shape, or a number.
     """
-    import numpy
-
     index = numpy.asarray(rows)
     result = numpy.take(values, numpy.maximum(index, 0), axis=axis)
     new = numpy.flatnonzero(index < 0)
@@ -235,8 +235,6 @@ def recurrent(gates: int, rows: List[int]) -> Transform:
     """
 
     def apply(old: Values, new: Values) -> Values:
-        import numpy
-
         # Keras keeps the gates of a recurrent kernel side by side: one block of units each.
         units = old[1].shape[0]
         blocks = [g * units + r if r >= 0 else -1 for g in range(gates) for r in rows]
