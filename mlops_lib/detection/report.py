@@ -154,92 +154,53 @@ def _around(plan: commands.Plan | None) -> Iterator[tuple[commands.Command, str]
     yield from ((one, "measures what it trained") for one in plan.after)
 
 
+class _Notes:
+    """Evidence and warnings about a program, in the order in which they are reported."""
+
+    def __init__(self, everything: list[File]) -> None:
+        self.evidence: list[dict[str, Any]] = []
+        self.warnings: list[str] = []
+        self._by_name = {file.name: file for file in everything}
+
+    def see(self, file: str, line: int, what: str, means: str) -> None:
+        """Note what was seen; a line of a notebook is given as its cell and the line in it."""
+        source = self._by_name[file].source if file in self._by_name else None
+        cell, inside = ("", line) if source is None else source.place(line)
+        self.evidence.append({"file": file, "line": inside, "saw": f"{cell}{what}", "means": means})
+
+
 def findings(
     files: Files, entry: File, *, reason: str = "", where: tuple[str, int] = ("", 0)
 ) -> dict[str, Any]:
     """Return the whole report about an entry, ready to become a Detection or JSON."""
     conclusion = entry.conclusion
     plan = commands.plan(files.folder, entry.name)
-    steps = (
-        []
-        if plan is None
-        else [
-            files.file(os.path.join(files.folder, one.script))
-            for one in (*plan.before, *plan.after)
-        ]
-    )
-    programs_run = [entry, *(one for one in steps if one is not entry)]
+    programs_run = [entry, *(step for step in _steps(files, plan) if step is not entry)]
     needed = needs(files, programs_run)
     everything = list(
         dict.fromkeys(file for one in programs_run for file in (one, *one.reachable()))
     )
-    by_name = {file.name: file for file in everything}
-    evidence: list[dict[str, Any]] = []
-    warnings: list[str] = []
-
-    def saw(file: str, line: int, what: str, means: str) -> None:
-        cell, inside = by_name[file].source.place(line) if file in by_name else ("", line)
-        evidence.append({"file": file, "line": inside, "saw": f"{cell}{what}", "means": means})
-
-    if reason:
-        saw(where[0], where[1], f"entry {entry.name}", reason)
-    for command, means in _around(plan):
-        saw(
-            command.where[0],
-            command.where[1],
-            " ".join((command.script, *command.args))[:200],
-            means,
-        )
-    for what in ("framework", *conclusion.families):
-        seen = conclusion.where.get(what)
-        if seen is not None:
-            verb = "trains" if conclusion.trains else "is built, not trained"
-            means = (
-                f"framework {conclusion.framework} {verb}"
-                if what == "framework"
-                else f"family {what}"
-            )
-            saw(seen[0], seen[2], seen[1], means)
-    dated = api_generation.date(
-        [(file.name, file.facts) for file in everything],
-        python2=[
-            (file.name, file.source.python2.line)
-            for file in everything
-            if file.source.python2 is not None
-        ],
-    )
-    for file, line, what, means in dated.evidence:
-        saw(file, line, what, means)
-
-    guessed = _distributions(needed, everything)
-    for name, (file, line, what) in guessed.items():
-        saw(file, line, what, f"needs {name}")
+    notes = _Notes(everything)
+    _note_program(notes, entry, plan, reason=reason, where=where)
+    _note_generation(notes, everything)
     declaration = declared_requirements.of_entry(entry.path, files.folder)
-    requirements, more_evidence, more_warnings = _requirements(declaration, entry, needed, guessed)
-    for one in more_evidence:
-        saw(*one)
-    warnings += more_warnings
-    warnings += _moved(needed, by_name)
-    warnings += _unread(everything)
-    warnings += [
+    requirements = _note_requirements(notes, declaration, entry, needed, everything)
+    notes.warnings += _moved(needed, {file.name: file for file in everything})
+    notes.warnings += _unread(everything)
+    notes.warnings += [
         f"{one.name}: {one.refused.what}" for one in files.refused() if one.refused is not None
     ]
-    helped = {
+    packages, tools = _note_packages(notes, files, everything)
+    helpers = tools | {
         CALLS_HELPED[call.leaf]
         for file in everything
         for call in file.facts.calls
         if call.leaf in CALLS_HELPED
-    } - {declared_requirements.name_of(line) for line in requirements}
-    packages, tools = system_packages.of(everything)
-    packages.update(
-        {name: ("apt.txt", line, name) for name, line in system_packages.declared(files.folder)}
-    )
-    for package, (file, line, what) in packages.items():
-        saw(file, line, what, f"needs {package} (Debian)")
-    helped |= tools - {declared_requirements.name_of(line) for line in requirements}
-    warnings += _no_effect(entry)
+    }
+    helpers -= {declared_requirements.name_of(line) for line in requirements}
+    notes.warnings += _no_effect(entry)
     data = _data_paths(everything)
-    warnings += [
+    notes.warnings += [
         f"{name}: it is a pointer of Git LFS, not the data: git lfs pull"
         for name in pushed.lfs_pointers(_places(data, entry, files), root=files.folder)
     ]
@@ -255,7 +216,7 @@ def findings(
             conclusion.framework,
             conclusion.families,
             family,
-            [*requirements, *sorted(helped | _either(needed, everything))],
+            [*requirements, *sorted(helpers | _either(needed, everything))],
             packages,
             backend=_backend(everything) if conclusion.framework == "keras" else "",
             python=declaration.python,
@@ -271,9 +232,89 @@ def findings(
         "before": [] if plan is None else [one.to_json() for one in plan.before],
         "after": [] if plan is None else [one.to_json() for one in plan.after],
         "data_paths": data,
-        "evidence": evidence,
-        "warnings": _shortened(list(dict.fromkeys(warnings))),
+        "evidence": notes.evidence,
+        "warnings": _shortened(list(dict.fromkeys(notes.warnings))),
     }
+
+
+def _steps(files: Files, plan: commands.Plan | None) -> list[File]:
+    """Return the scripts that the project's own files run around the entry."""
+    if plan is None:
+        return []
+    return [
+        files.file(os.path.join(files.folder, command.script))
+        for command in (*plan.before, *plan.after)
+    ]
+
+
+def _note_program(
+    notes: _Notes,
+    entry: File,
+    plan: commands.Plan | None,
+    *,
+    reason: str,
+    where: tuple[str, int],
+) -> None:
+    """Note why it is the entry, how it is run, and what it trains."""
+    if reason:
+        notes.see(where[0], where[1], f"entry {entry.name}", reason)
+    for command, means in _around(plan):
+        line = " ".join((command.script, *command.args))[:200]
+        notes.see(command.where[0], command.where[1], line, means)
+    conclusion = entry.conclusion
+    verb = "trains" if conclusion.trains else "is built, not trained"
+    for what in ("framework", *conclusion.families):
+        seen = conclusion.where.get(what)
+        if seen is None:
+            continue
+        is_framework = what == "framework"
+        means = f"framework {conclusion.framework} {verb}" if is_framework else f"family {what}"
+        notes.see(seen[0], seen[2], seen[1], means)
+
+
+def _note_generation(notes: _Notes, everything: list[File]) -> None:
+    """Note for which generation of its framework's API the code was written."""
+    dated = api_generation.date(
+        [(file.name, file.facts) for file in everything],
+        python2=[
+            (file.name, file.source.python2.line)
+            for file in everything
+            if file.source.python2 is not None
+        ],
+    )
+    for file, line, what, means in dated.evidence:
+        notes.see(file, line, what, means)
+
+
+def _note_requirements(
+    notes: _Notes,
+    declaration: declared_requirements.Declared,
+    entry: File,
+    needed: Needs,
+    everything: list[File],
+) -> list[str]:
+    """Note what the program requires, and return it."""
+    guessed = _distributions(needed, everything)
+    for name, (file, line, what) in guessed.items():
+        notes.see(file, line, what, f"needs {name}")
+    requirements, evidence, warnings = _requirements(declaration, entry, needed, guessed)
+    for item in evidence:
+        notes.see(*item)
+    notes.warnings += warnings
+    return requirements
+
+
+def _note_packages(
+    notes: _Notes, files: Files, everything: list[File]
+) -> tuple[Iterable[str], set[str]]:
+    """Note the Debian packages that the program needs; return them, and tools of Python's."""
+    packages, tools = system_packages.of(everything)
+    packages.update(
+        {name: ("apt.txt", line, name) for name, line in system_packages.declared(files.folder)}
+    )
+    for package, (file, line, what) in packages.items():
+        notes.see(file, line, what, f"needs {package} (Debian)")
+    return packages, tools
 
 
 def _shortened(warnings: list[str]) -> list[str]:
@@ -340,62 +381,74 @@ def _requirements(
     requirements = list(declaration.requirements)
     warnings = list(declaration.warnings)
     if not requirements:
-        installs = [
-            (name, number)
-            for command, number in system_packages.commands(entry)
-            for name in installed_by(command)
-        ]
-        installed = {
-            declared_requirements.name_of(line): (line, number)
-            for line, number in installs
-            if declared_requirements.is_requirement(line)
-        }
-        installed = {
-            name: value
-            for name, value in installed.items()
-            if name not in declared_requirements.TOOLS
-        }
-        requirements = [line for line, _ in installed.values()]
-        if requirements:
-            evidence.append(
-                (
-                    entry.name,
-                    next(iter(installed.values()))[1],
-                    ", ".join(requirements)[:200],
-                    "pip install in the code",
-                )
-            )
+        installed = _installed_in_code(entry)
+        requirements = [line for line, _ in installed]
+        if installed:
+            lines = ", ".join(requirements)[:200]
+            evidence.append((entry.name, installed[0][1], lines, "pip install in the code"))
     names = {declared_requirements.name_of(line) for line in requirements}
     missing = sorted(name for name in guessed if not _has(names, name))
     missing = [name for name in missing if name not in COME_ALONG or not names]
     if declaration.source and missing:
         warnings.append(
-            f"imported but not declared in {declaration.source}: {', '.join(missing)}; the environment has it all the same"
+            f"imported but not declared in {declaration.source}: {', '.join(missing)}; the"
+            " environment has it all the same"
         )
-    for module, (file, line) in sorted({**needed.optional, **needed.required}.items()):
-        distributions = _names_of(module, needed)
-        if module in needed.required and not distributions and not _is_declared(module, names):
-            if DISTRIBUTIONS.get(module) in UNBUILDABLE:
-                warnings.append(
-                    f"{file}:{line}: import {module}: {DISTRIBUTIONS[module]} cannot be installed from the index"
-                )
-            else:
-                warnings.append(
-                    f"{file}:{line}: the import {module!r} is not known: if it is a distribution, declare it in requirements.txt"
-                    " (one that merely has the same name is never installed)"
-                )
-    for module, (file, line) in sorted(needed.missing.items()):
-        platform = NOT_INSTALLED.get(module, module)
-        if module not in ("pip", "setuptools", "pkg_resources", "wheel"):
-            warnings.append(
-                f"{file}:{line}: import {module} belongs to {platform}, which is not there outside of it"
-            )
+    warnings += _unknown_imports(needed, names)
     requirements += [
         f"{name}=={declaration.pins[name]}" if name in declaration.pins else name
         for name in missing
     ]
     evidence += _held(requirements, needed)
     return requirements, evidence, warnings
+
+
+def _installed_in_code(entry: File) -> list[tuple[str, int]]:
+    """Return requirements that the code itself installs, each with its line."""
+    installed = {
+        declared_requirements.name_of(requirement): (requirement, line)
+        for command, line in system_packages.commands(entry)
+        for requirement in installed_by(command)
+        if declared_requirements.is_requirement(requirement)
+    }
+    return [
+        requirement
+        for name, requirement in installed.items()
+        if name not in declared_requirements.TOOLS
+    ]
+
+
+def _unknown_imports(needed: Needs, names: set[str]) -> list[str]:
+    """Return warnings about imports that nothing installs.
+
+    Args:
+        needed: the imports.
+        names: the distributions that the project declares.
+    """
+    warnings = []
+    for module, (file, line) in sorted({**needed.optional, **needed.required}.items()):
+        is_known = _names_of(module, needed) or _is_declared(module, names)
+        if module not in needed.required or is_known:
+            continue
+        distribution = DISTRIBUTIONS.get(module)
+        if distribution in UNBUILDABLE:
+            warnings.append(
+                f"{file}:{line}: import {module}: {distribution} cannot be installed from the index"
+            )
+        else:
+            warnings.append(
+                f"{file}:{line}: the import {module!r} is not known: if it is a distribution,"
+                " declare it in requirements.txt (one that merely has the same name is never"
+                " installed)"
+            )
+    for module, (file, line) in sorted(needed.missing.items()):
+        platform = NOT_INSTALLED.get(module, module)
+        if module not in ("pip", "setuptools", "pkg_resources", "wheel"):
+            warnings.append(
+                f"{file}:{line}: import {module} belongs to {platform}, which is not there outside"
+                " of it"
+            )
+    return warnings
 
 
 def _held(requirements: list[str], needed: Needs) -> list[tuple[str, int, str, str]]:
