@@ -116,43 +116,17 @@ def prepare(
     observer = observer or _observer()
     existing = _existing(place, config.resolve(None, settings))
     if existing is not None:
-        resolved = config.resolve(Path(existing.project), settings)
-        if Path(existing.project).is_dir():
-            existing = replace(
-                existing,
-                metric_pattern=resolved["metric_pattern"],
-                metrics_file=resolved["metrics_file"],
-            )
-        engine = choose(existing.backend, home=str(_make_home(resolved.home)))
-        return Job(
-            settings=resolved,
-            detection=None,
-            need=None,
-            engine=engine,
-            spec=existing,
-            run_dir=place.absolute(),
-            observer=observer,
-            stopped=stopped,
-        )
+        return _again(place, existing, settings, observer=observer, stopped=stopped)
     folder = place if place.is_dir() else place.parent
     resolved = config.resolve(folder if folder.is_dir() else None, settings)
     observer(events.stage("detect"))
     detection = detect(place, entry=resolved["entry"] or None)
     own = Path(detection.project)
-    engine = choose(
-        resolved["backend"], home=str(_make_home(places.require_home(resolved.home, project=own)))
-    )
-    need = resolution.need(
-        detection,
-        base_image=resolved["base_image"],
-        backend=engine.name,
-        gpus=_grants_gpus(resolved["gpus"], engine),
-        torch_index=resolved["torch_index"],
-        owner=trust.cache_name(Path(detection.project), resolved["trust"]),
-    )
-    spec = _spec(
-        detection, resolved, engine, resolution.plan(need, home=resolved.home), gpus=need.gpus
-    )
+    home = _make_home(places.require_home(resolved.home, project=own))
+    engine = choose(resolved["backend"], home=str(home))
+    need = _need(detection, resolved, engine)
+    image = resolution.plan(need, home=resolved.home)
+    spec = _spec(detection, resolved, engine, image, gpus=need.gpus)
     run_dir = (
         places.require_own(Path(resolved["run_dir"]), project=own)
         if resolved["run_dir"]
@@ -169,6 +143,46 @@ def prepare(
         stopped=stopped,
     )
     return continued(job)
+
+
+def _again(
+    run_dir: Path,
+    spec: RunSpec,
+    settings: SettingsArguments,
+    *,
+    observer: Observer,
+    stopped: cancellation.Stop,
+) -> Job:
+    """Return the job of a run directory; where the number is read may have changed since."""
+    resolved = config.resolve(Path(spec.project), settings)
+    if Path(spec.project).is_dir():
+        spec = replace(
+            spec,
+            metric_pattern=resolved["metric_pattern"],
+            metrics_file=resolved["metrics_file"],
+        )
+    return Job(
+        settings=resolved,
+        detection=None,
+        need=None,
+        engine=choose(spec.backend, home=str(_make_home(resolved.home))),
+        spec=spec,
+        run_dir=run_dir.absolute(),
+        observer=observer,
+        stopped=stopped,
+    )
+
+
+def _need(detection: Detection, settings: config.Settings, engine: Engine) -> resolution.Need:
+    """Return what the project's environment has to have, on this machine."""
+    return resolution.need(
+        detection,
+        base_image=settings["base_image"],
+        backend=engine.name,
+        gpus=_grants_gpus(settings["gpus"], engine),
+        torch_index=settings["torch_index"],
+        owner=trust.cache_name(Path(detection.project), settings["trust"]),
+    )
 
 
 class JobArguments(SettingsArguments, total=False):
@@ -278,61 +292,29 @@ def _spec(
     project = Path(detection.project)
     own = detection.command if settings["steps"] else None
     args = tuple(settings["args"]) or (own.args if own is not None else ())
-    steps = (detection.before, detection.after) if settings["steps"] else ((), ())
     if detection.args_needed > len(args):
         raise UsageError(
             f"the script needs {detection.args_needed} argument(s), {len(args)} given",
             where=detection.entry,
             remedy='Give them with --args "…", or args = […] in mlops.toml.',
         )
-    mounts = tuple(_mount(text, backend=engine.name) for text in settings["mount"])
     manifest = _files(detection, settings, args=args).digest
-    around = [[step.script, *step.args, step.folder] for part in steps for step in part]
-    folder = "" if own is None else own.folder
-    # The image's name covers our own runner too, and what was repaired in it. The run is named by
-    # the environment as it is asked for, so that a new version of this package, or of an answer to
-    # it, continues old runs.
-    environment = detection.environment
-    data = [[mount.target, fingerprint.data_manifest(Path(mount.source))] for mount in mounts]
-    digest = fingerprint.digest(
-        manifest,
-        detection.entry,
-        args,
-        settings["input"],
-        sorted(environment.requirements),
-        environment.python,
-        sorted(environment.system),
-        sorted(environment.variables.items()),
-        settings["base_image"],
-        data,
-        settings["seed"],
-        # A pull request's run is its own: a branch with the same files must not go on with what the
-        # request's caches made.
-        *((["trust", settings["trust"]],) if settings["trust"] != trust.BRANCH else ()),
-        *((["steps", folder, len(steps[0]), *around],) if around or folder else ()),
-    )
-    return RunSpec(
-        digest=digest,
+    spec = RunSpec(
+        digest="",
         name=settings["name"] or _name(project, detection.entry),
         project=str(project),
         entry=detection.entry,
         args=args,
-        folder=folder,
-        before=steps[0],
-        after=steps[1],
+        folder="" if own is None else own.folder,
+        before=detection.before if settings["steps"] else (),
+        after=detection.after if settings["steps"] else (),
         seed=settings["seed"],
         backend=engine.name,
         image=image,
         framework=detection.framework,
         family=detection.family,
-        mounts=mounts,
-        limits=Limits(
-            memory_bytes=settings["memory"],
-            cpus=settings["cpus"],
-            pids=settings["pids"],
-            network=settings["network"],
-            gpus=gpus,
-        ),
+        mounts=tuple(_mount(text, backend=engine.name) for text in settings["mount"]),
+        limits=_limits(settings, gpus=gpus),
         commit=git_history.commit(project),
         data_digest=manifest,
         metric=settings["metric"],
@@ -341,6 +323,43 @@ def _spec(
         input=tuple(settings["input"]),
         cache=trust.cache_name(project, settings["trust"]),
         created=round(time.time(), 3),
+    )
+    return replace(spec, digest=_digest(spec, detection.environment, settings))
+
+
+def _digest(spec: RunSpec, environment: Environment, settings: config.Settings) -> str:
+    """Return the digest of everything that decides the result of a run."""
+    # The image's name covers our own runner too, and what was repaired in it. The run is named by
+    # the environment as it is asked for, so that a new version of this package, or of an answer to
+    # it, continues old runs.
+    data = [[mount.target, fingerprint.data_manifest(Path(mount.source))] for mount in spec.mounts]
+    around = [[step.script, *step.args, step.folder] for step in (*spec.before, *spec.after)]
+    return fingerprint.digest(
+        spec.data_digest,
+        spec.entry,
+        spec.args,
+        settings["input"],
+        sorted(environment.requirements),
+        environment.python,
+        sorted(environment.system),
+        sorted(environment.variables.items()),
+        settings["base_image"],
+        data,
+        spec.seed,
+        # A pull request's run is its own: a branch with the same files must not go on with what the
+        # request's caches made.
+        *((["trust", settings["trust"]],) if settings["trust"] != trust.BRANCH else ()),
+        *((["steps", spec.folder, len(spec.before), *around],) if around or spec.folder else ()),
+    )
+
+
+def _limits(settings: config.Settings, *, gpus: bool) -> Limits:
+    return Limits(
+        memory_bytes=settings["memory"],
+        cpus=settings["cpus"],
+        pids=settings["pids"],
+        network=settings["network"],
+        gpus=gpus,
     )
 
 
