@@ -181,10 +181,10 @@ def test_protocol_parses_in_old_pythons() -> None:
 def test_improve_minimizes_a_divergence() -> None:
     import numpy
 
-    from mlops_lib.tuning.in_memory import _Task
+    from mlops_lib.tuning.in_memory.task import Task
 
     x, y = numpy.zeros((100, 3)), numpy.arange(100) % 2
-    assert _Task("sklearn", x, y, None, metric="kl_divergence", target=0.1, seed=1).mode == "min"
+    assert Task("sklearn", x, y, None, metric="kl_divergence", target=0.1, seed=1).mode == "min"
 
 
 def test_a_gain_is_clear_only_beyond_chance() -> None:
