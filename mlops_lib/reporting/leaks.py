@@ -11,7 +11,7 @@ from pathlib import Path
 from typing import Any
 
 from mlops_lib import atomic
-from mlops_lib.reporting.misclassified import SIDE, pixels, png
+from mlops_lib.reporting.misclassified import picture
 from mlops_lib.reporting.untrusted_files import count, text
 from mlops_lib.runner import protocol
 
@@ -85,15 +85,5 @@ def _side(claim: Any) -> Side | None:
         return Side(
             row=tuple((text(name, limit=40), text(value, limit=40)) for name, value in cells)
         )
-    height = count(claim.get("height"), limit=SIDE)
-    width = count(claim.get("width"), limit=SIDE)
-    channels = claim.get("channels")
-    content = pixels(claim.get("pixels"))
-    if (
-        not height
-        or not width
-        or channels not in (1, 3)
-        or len(content) != height * width * channels
-    ):
-        return None
-    return Side(png=png(content, height=height, width=width, channels=channels))
+    png = picture(claim)
+    return None if png is None else Side(png=png)

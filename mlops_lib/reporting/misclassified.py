@@ -10,6 +10,7 @@ import base64
 import binascii
 import struct
 import zlib
+from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -60,16 +61,8 @@ def mistakes(run_dir: Path) -> tuple[Mistake, ...]:
 def _mistake(claim: Any) -> Mistake | None:
     if not isinstance(claim, dict):
         return None
-    height = count(claim.get("height"), limit=SIDE)
-    width = count(claim.get("width"), limit=SIDE)
-    channels = claim.get("channels")
-    content = pixels(claim.get("pixels"))
-    if (
-        not height
-        or not width
-        or channels not in (1, 3)
-        or len(content) != height * width * channels
-    ):
+    png = picture(claim)
+    if png is None:
         return None
     confidence = number(claim.get("confidence"))
     return Mistake(
@@ -77,11 +70,27 @@ def _mistake(claim: Any) -> Mistake | None:
         predicted=text(claim.get("predicted"), limit=40),
         index=count(claim.get("index")) or 0,
         confidence=confidence if confidence is not None and 0 <= confidence <= 1 else None,
-        png=png(content, height=height, width=width, channels=channels),
+        png=png,
     )
 
 
-def pixels(claim: Any) -> bytes:
+def picture(claim: Mapping[str, Any]) -> bytes | None:
+    """Return a claimed picture as a PNG file, None if it has no valid size or content."""
+    height = count(claim.get("height"), limit=SIDE)
+    width = count(claim.get("width"), limit=SIDE)
+    channels = claim.get("channels")
+    content = _pixels(claim.get("pixels"))
+    if (
+        not height
+        or not width
+        or channels not in (1, 3)
+        or len(content) != height * width * channels
+    ):
+        return None
+    return _png(content, height=height, width=width, channels=channels)
+
+
+def _pixels(claim: Any) -> bytes:
     """Return the bytes of a claimed picture; b"" if it is not valid Base64."""
     try:
         return base64.b64decode(claim, validate=True) if isinstance(claim, str) else b""
@@ -89,7 +98,7 @@ def pixels(claim: Any) -> bytes:
         return b""
 
 
-def png(pixels: bytes, *, height: int, width: int, channels: int) -> bytes:
+def _png(pixels: bytes, *, height: int, width: int, channels: int) -> bytes:
     """Return a PNG file (ISO/IEC 15948) of grey (1 channel) or RGB (3) pixels.
 
     Args:

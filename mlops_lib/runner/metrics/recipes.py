@@ -19,7 +19,7 @@ prediction, and a comparison with targets (targets.py).
 """
 CALLS = (EVALUATE, SCORE, FUNCTION, COMPARED)
 METHODS = ("predict", "predict_proba", "decision_function")
-FUNCTIONS = (
+CLASSIFICATION = (
     "accuracy_score",
     "balanced_accuracy_score",
     "f1_score",
@@ -29,6 +29,8 @@ FUNCTIONS = (
     "log_loss",
     "matthews_corrcoef",
     "cohen_kappa_score",
+)
+REGRESSION = (
     "r2_score",
     "mean_absolute_error",
     "mean_squared_error",
@@ -36,6 +38,7 @@ FUNCTIONS = (
     "median_absolute_error",
     "mean_absolute_percentage_error",
 )
+FUNCTIONS = (*CLASSIFICATION, *REGRESSION)
 """The functions of sklearn.metrics that a recipe may name.
 
 A recipe is an untrusted claim, and none of these functions runs code from elsewhere.

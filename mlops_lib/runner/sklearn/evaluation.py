@@ -13,30 +13,11 @@ from mlops_lib.runner import protocol
 from mlops_lib.runner.context import Context
 from mlops_lib.runner.metrics import example_hashes, predictions, recipes, targets
 from mlops_lib.runner.metrics.evaluations import Measured, Repeat
-from mlops_lib.runner.metrics.recipes import Examples, Recipe
+from mlops_lib.runner.metrics.recipes import CLASSIFICATION, REGRESSION, Examples, Recipe
 from mlops_lib.runner.search.sklearn import SCORERS, picked
 
-CLASSIFICATION = (
-    "accuracy_score",
-    "balanced_accuracy_score",
-    "f1_score",
-    "precision_score",
-    "recall_score",
-    "roc_auc_score",
-    "log_loss",
-    "matthews_corrcoef",
-    "cohen_kappa_score",
-)
 TABLES = ("confusion_matrix", "classification_report")
 """Functions that report an accuracy among other things."""
-REGRESSION = (
-    "r2_score",
-    "mean_absolute_error",
-    "mean_squared_error",
-    "root_mean_squared_error",
-    "median_absolute_error",
-    "mean_absolute_percentage_error",
-)
 USUAL = {"classifier": "accuracy", "regressor": "r2"}
 """Metric of `score` by the kind of estimator."""
 TASKS = {"classifier": "classification", "regressor": "regression"}
