@@ -126,6 +126,8 @@ def _request(
         # The verdict may be about a winner by now; trial 0 stays what it was.
         kept_keys = [key for key in ("judged_digest", "judged_value") if key in before]
         request.update({key: before[key] for key in kept_keys})
+    # The same request in the same pass: a search that was interrupted continues, and one that has
+    # ended answers.
     if _covers(before, request) and not _has_failed(run_dir, before):
         return _after_rejection(before, run_dir, verdict) or before
     return {**request, "pass": int(before.get("pass", 1)) + 1}
@@ -245,6 +247,8 @@ def retrain_winner(spec: RunSpec, *, of: Path, execution: Execution) -> SearchRe
         "minutes": UNLIMITED_MINUTES,
         "follow": [trial.to_json() for trial in lineage(outcome)],
         "followed": [trial.to_json() for trial in outcome.trials],
+        # The candidates' own random choices, such as which half selects, have to be those of the
+        # search.
         "search_seed": 0 if earlier_spec is None else earlier_spec.seed,
     }
     atomic.write_json(run_dir / protocol.SEARCH_REQUEST, request)
@@ -273,6 +277,7 @@ def lineage(outcome: SearchResult) -> list[Trial]:
     trials = {trial.number: trial for trial in outcome.trials}
     chain: list[Trial] = []
     number: int | None = outcome.winner
+    # The records are claims of a container: parents may form a circle.
     while number and number in trials and len(chain) < len(trials):
         chain.insert(0, trials[number])
         number = trials[number].parent
@@ -320,6 +325,7 @@ def last_pass(run_dir: Path) -> int:
     """Return the number of the last finished pass; 1 is the script as written."""
     latest = int((_read(run_dir / protocol.SEARCH_REQUEST) or {}).get("pass", 1))
     run = RunDirectory(run_dir)
+    # The request is written before its pass starts, so the newest one may not have finished.
     for number in range(latest, 1, -1):
         if attempt_log.finished(run, number) is not None:
             return number

@@ -87,6 +87,7 @@ def route(model: Any, layer: Any) -> Optional[Route]:
 
 def _follow(model: Any, layer: Any, positions: int, result: Route) -> bool:
     """Collect the layers behind `layer`; return whether all can follow a new width."""
+    # An output's width is the number of classes or targets.
     if any(layer is last for last in graph.output_operations(model)):
         return False
     for after in graph.consumers(model, layer):
@@ -94,6 +95,8 @@ def _follow(model: Any, layer: Any, positions: int, result: Route) -> bool:
         if graph.calls(model, after) != 1:
             return False
         if kind == "Flatten":
+            # A Flatten turns each position of a channel into a feature of its own, so its reader
+            # has that many rows for each channel.
             counts = after.input.shape[1:-1]
             if None in counts or getattr(after, "data_format", None) == "channels_first":
                 return False
@@ -102,6 +105,8 @@ def _follow(model: Any, layer: Any, positions: int, result: Route) -> bool:
         elif (
             kind == "BatchNormalization"
             and after.axis in (-1, len(after.input.shape) - 1)
+            # Behind a Flatten a normalisation has a value for each feature; only a value for each
+            # channel can follow.
             and positions == 1
         ):
             result.norms.append(after)
@@ -159,6 +164,7 @@ def transfer(parent: Any, child: Any, transforms: Optional[Dict[str, Transform]]
             continue
         arrived += 1
     names = {layer.name for layer in child.layers}
+    # The weights of a removed layer are lost as well.
     lost += sum(1 for name, layer in old.items() if name not in names and layer.weights)
     return EXACT if not lost else APPROXIMATE if arrived else FRESH
 
@@ -173,6 +179,7 @@ def take(values: Any, axis: int, rows: List[int], fill: Any) -> Any:
         fill: an array of the result's shape, or a number.
     """
     index = numpy.asarray(rows)
+    # The index of new entries is set to 0 for a moment, because -1 would take the last one.
     result = numpy.take(values, numpy.maximum(index, 0), axis=axis)
     new = numpy.flatnonzero(index < 0)
     index_new = [slice(None)] * result.ndim
@@ -241,6 +248,8 @@ def recurrent(gates: int, rows: List[int]) -> Transform:
         inner = take(take(old[1], 0, rows, 0.0), 1, blocks, 0.0)
         fresh = numpy.asarray(new[1])
         is_new = numpy.asarray(blocks) < 0
+        # A new unit may listen to old ones, but not the other way: its column is fresh, its row in
+        # old units' gates stays zero.
         inner[:, is_new] = fresh[:, is_new]
         return [
             take(old[0], old[0].ndim - 1, blocks, new[0]),
