@@ -130,8 +130,12 @@ def _of_masks(original: Callable[..., Any], notes: Notes) -> Callable[..., Any]:
 
     @functools.wraps(original)
     def rsub(self: Any, other: Any) -> Any:
-        if str(self.dtype) != "torch.bool":
+        # PyTorch refuses only masks; anything else must not pay for looking at its type.
+        try:
             return original(self, other)
+        except RuntimeError:
+            if str(self.dtype) != "torch.bool":
+                raise
         notes.say("1 - mask is ~mask now")
         return original(self.byte(), other)
 
