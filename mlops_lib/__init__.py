@@ -1,8 +1,8 @@
 """Push ML code, get a model that meets its bar.
 
 Every stage is one function here, one verb of the `mlops` command and one step in Jenkins. Importing
-this package loads nothing but the standard library; each function loads what it needs when it is
-first used.
+this package loads only the standard library; each function loads its dependencies on first
+use.
 """
 
 from __future__ import annotations

@@ -89,7 +89,7 @@ class TrainingError(MlopsError):
 
 
 class EngineError(MlopsError):
-    """The container engine does not answer, or refused what was asked of it."""
+    """The container engine does not answer, or refused the request."""
 
     exit_code = protocol.EXIT_ENGINE
 
@@ -97,7 +97,7 @@ class EngineError(MlopsError):
 class EngineLostError(EngineError):
     """The container engine does not answer.
 
-    What it was doing may go on, and asking again later may help.
+    Its containers may still be running, and a later attempt may succeed.
     """
 
 

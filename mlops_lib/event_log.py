@@ -1,6 +1,6 @@
 """Files of JSON lines: journals of the host, events of containers.
 
-What a container wrote is a claim: it is bounded and checked.
+Events of a container are claims: they are bounded and checked.
 """
 
 from __future__ import annotations

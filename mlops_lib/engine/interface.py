@@ -108,7 +108,7 @@ class Engine(Protocol):
         """Return the engine's name and version.
 
         Raises:
-            EngineLostError: the engine does not answer; the remedy says how to start it.
+            EngineLostError: the engine does not answer; the remedy is how to start it.
         """
 
     def has(self, image: Image) -> bool:

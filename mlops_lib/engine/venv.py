@@ -38,7 +38,7 @@ COMPLETE = ".complete"
 HELD = "torch-held.txt"
 """The releases of PyTorch from an index of its own, which no other one replaces."""
 PYTHON_S = 30.0
-"""Seconds in which a Python says its version."""
+"""Seconds for which a Python may take to print its version."""
 LOG_LINES = 200
 """Number of lines of a failed installer's output in its error: they name what failed."""
 FORWARDED_VARIABLES = (

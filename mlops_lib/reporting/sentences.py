@@ -197,7 +197,7 @@ _DIAGNOSES = {
 
 
 def search_account(view: RunView) -> str:
-    """Say in one paragraph what was wrong, what was changed, and what each change brought.
+    """Describe in one paragraph the diagnosis, the changes, and the gain of each change.
 
     "" if there was no search, or nothing was tried.
     """

@@ -53,7 +53,7 @@ def measure(
 
     Args:
         run_dir: the run directory, its training finished.
-        spec: what was asked of the run.
+        spec: the run's specification.
         evaluation: the judged evaluation, of metrics.json.
         engine: where the process runs.
         observer: gets an event when it begins.

@@ -207,7 +207,7 @@ def decide(situation: Situation, *, chance: Callable[[], float] = random.random)
     """Decide about a run whose container has ended.
 
     Args:
-        situation: what is known.
+        situation: the container's end, the journal and the budget.
         chance: returns a number from 0 to 1, for the jitter.
     """
     trouble = triage(situation)

@@ -46,7 +46,7 @@ THREADS = 4
 
 @dataclass(frozen=True)
 class Exchange:
-    """What an actor hands over: calls and files of its worker."""
+    """The calls and files of a worker that its actor passes on."""
 
     calls: list[call_relay.Call]
     files: Files

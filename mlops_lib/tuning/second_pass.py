@@ -46,7 +46,7 @@ def search(
         verdict: the verdict on the model of pass 1, or on the winner of an earlier search.
         execution: how the trainings are executed.
         budget: when the search ends.
-        limits: what the search may change; the setting `search`.
+        limits: limits on the search's changes; the setting `search`.
         workers: how many workers there are, and where.
 
     Raises:
