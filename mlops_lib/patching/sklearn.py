@@ -103,7 +103,7 @@ def _replace(source: Source, call: Any, old: EstimatorClaim, new: EstimatorClaim
         old_parameters = dict(old["parameters"])
         new_parameters = dict(new["parameters"])
         settings: dict[str, str | None] = {
-            n: literal(v)
+            n: literal(v, exact=True)
             for n, v in new_parameters.items()
             if n not in old_parameters or old_parameters[n] != v
         }
@@ -133,11 +133,41 @@ def constructor(estimator: EstimatorClaim, imports: dict[str, str]) -> str:
         return f"make_pipeline({', '.join(constructor(nested, imports) for _, nested in steps)})"
     imports[kind] = module
     arguments = [
+        f"{identifier(n)}={_members(members, imports)}"
+        for n, members in dict(estimator.get("members") or {}).items()
+    ]
+    arguments += [
         f"{identifier(n)}={constructor(nested, imports)}"
         for n, nested in dict(estimator.get("inner") or {}).items()
     ]
-    arguments += [f"{identifier(n)}={literal(v)}" for n, v in estimator["parameters"].items()]
+    arguments += [
+        f"{identifier(n)}={_parameter(v, imports)}" for n, v in estimator["parameters"].items()
+    ]
     return f"{kind}({', '.join(arguments)})"
+
+
+def _members(members: Any, imports: dict[str, str]) -> str:
+    """Return estimators with names, such as those of a vote, as source code."""
+    pairs = [
+        f"({literal(str(label))}, {constructor(nested, imports)})" for label, nested in members
+    ]
+    return f"[{', '.join(pairs)}]"
+
+
+def _parameter(value: Any, imports: dict[str, str]) -> str:
+    """Return a parameter as source code; a function is imported."""
+    if not isinstance(value, Mapping) or set(value) != {"function"}:
+        return literal(value, exact=True)
+    module, name = value["function"]
+    parts = str(name).split(".")
+    if not MODULE.match(str(module)) or any(keyword.iskeyword(p) for p in str(module).split(".")):
+        raise UnpatchableError("a function comes from nowhere")
+    try:
+        text = ".".join(identifier(part) for part in parts)
+    except ValueError as error:
+        raise UnpatchableError(str(error)) from error
+    imports[parts[0]] = str(module)
+    return text
 
 
 def script(winner: Winner, *, reason: str) -> str:

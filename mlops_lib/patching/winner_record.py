@@ -143,18 +143,19 @@ def identifier(name: Any) -> str:
     return name
 
 
-def literal(value: Any, *, keras: str = "keras") -> str:
+def literal(value: Any, *, keras: str = "keras", exact: bool = False) -> str:
     """Return a claimed value as source code: a literal, or an object of Keras.
 
     Args:
         value: JSON.
         keras: the package's name in the source.
+        exact: whether a number keeps double precision; Keras' own are of single precision.
 
     Raises:
         UnpatchableError: it is neither.
     """
     if isinstance(value, float):
-        return _number(value)
+        return _number(value, exact=exact)
     if value is None or isinstance(value, (bool, int, str)):
         return (
             '"' + value + '"'
@@ -162,7 +163,7 @@ def literal(value: Any, *, keras: str = "keras") -> str:
             else repr(value)
         )
     if isinstance(value, (list, tuple)):
-        inner = ", ".join(literal(item, keras=keras) for item in value)
+        inner = ", ".join(literal(item, keras=keras, exact=exact) for item in value)
         return f"({inner},)" if len(value) == 1 else f"({inner})"
     if isinstance(value, Mapping) and "class_name" in value:
         return _object(value, keras)
@@ -171,14 +172,14 @@ def literal(value: Any, *, keras: str = "keras") -> str:
     raise UnpatchableError("a setting cannot be written as code")
 
 
-def _number(value: float) -> str:
+def _number(value: float, *, exact: bool) -> str:
     """Return the shortest text that gives exactly the same number.
 
     A rounded setting would be a different setting.
     """
     if not math.isfinite(value):
         return f'float("{value}")'
-    if abs(value) < 3e38 and _single(value) == value:
+    if not exact and abs(value) < 3e38 and _single(value) == value:
         # Keras stores single precision: 0.001 arrives as 0.0010000000474974513.
         shortest = next(
             candidate

@@ -280,7 +280,10 @@ def _with_margin(metric: str, gain: protocol.Gain) -> str:
 
 
 def _settings(trial: Trial) -> tuple[str, ...]:
-    return tuple(f"{name} = {value}" for name, value in list(trial.hyperparameters.items())[:12])
+    settings = [
+        f"{name} = {value}" for name, value in trial.hyperparameters.items() if name != "jackknife"
+    ]
+    return tuple(settings[:12])
 
 
 def epoch_table(

@@ -253,11 +253,19 @@ def _search(run: Context, fit: Any, history: Any) -> Any:
                 from mlops_lib.runner.keras import adapter as keras_adapter
 
                 return keras_adapter.search(fit, history, folder)
+            from mlops_lib.runner.search import estimator_usage
             from mlops_lib.runner.search import sklearn as sklearn_search
             from mlops_lib.runner.sklearn import evaluation
 
             search = sklearn_search.Search(
-                fit, run.spec.search or {}, run.journal, folder=folder, seed=run.spec.seed
+                fit,
+                run.spec.search or {},
+                run.journal,
+                folder=folder,
+                seed=run.spec.seed,
+                needs_probabilities=estimator_usage.names(
+                    run.spec.project, estimator_usage.PROBABILITIES
+                ),
             )
             if search.run()["winner"]:
                 evaluation.add_winner(run, fit, search)

@@ -17,6 +17,14 @@ from mlops_lib.runner import protocol
 
 SHARED_GPU = {"TF_FORCE_GPU_ALLOW_GROWTH": "true", "XLA_PYTHON_CLIENT_PREALLOCATE": "false"}
 """By default TensorFlow takes all of a GPU's memory, and JAX three quarters."""
+THREAD_VARIABLES = (
+    "OMP_NUM_THREADS",
+    "OPENBLAS_NUM_THREADS",
+    "MKL_NUM_THREADS",
+    "NUMEXPR_NUM_THREADS",
+    "LOKY_MAX_CPU_COUNT",
+)
+"""Variables by which the caller limits the threads of a training; they reach the container."""
 SMALLER = {
     **SHARED_GPU,
     "MALLOC_ARENA_MAX": "2",
@@ -108,6 +116,7 @@ class LaunchPlan:
             # No key reaches a training: without this, wandb.init asks for one and fails. What it
             # logs is kept in the run.
             "WANDB_MODE": "offline",
+            **{name: os.environ[name] for name in THREAD_VARIABLES if os.environ.get(name)},
         }
         if smaller:
             variables.update(SMALLER)

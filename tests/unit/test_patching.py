@@ -236,7 +236,7 @@ def test_a_patched_estimator_is_the_winner(name: str, tmp_path: Path) -> None:
     apply(project, suggested)
     code = (
         "import json, runpy, sys, sklearn.base as b\n"
-        "from mlops_lib.runner.search.sklearn import describe\n"
+        "from mlops_lib.runner.search.estimator_description import describe\n"
         "class Built(Exception): pass\n"
         "def stop(self, *a, **k):\n    print('BUILT', json.dumps(describe(self)))\n    raise Built\n"
         "from sklearn.pipeline import Pipeline\nfrom sklearn.tree import DecisionTreeClassifier\n"

@@ -26,6 +26,7 @@ CLASSIFICATION = (
     "precision_score",
     "recall_score",
     "roc_auc_score",
+    "average_precision_score",
     "log_loss",
     "matthews_corrcoef",
     "cohen_kappa_score",

@@ -1,7 +1,6 @@
-"""Search spaces of scikit-learn's estimators, and proposals of values."""
+"""Search spaces of scikit-learn's estimators, and settings that are often good."""
 
-import random
-from typing import Any, Dict, Optional, Tuple
+from typing import Any, Dict, Tuple
 
 Space = Dict[str, Tuple[Any, ...]]
 """Parameter to ("log", low, high), ("real", low, high), ("int", low, high) or ("choice", value, …).
@@ -24,9 +23,10 @@ _TREE: Space = {
 _HISTOGRAM: Space = {
     "learning_rate": ("log", 0.02, 0.3),
     "max_iter": ("int", 100, 400),
-    "max_leaf_nodes": ("int", 15, 63),
-    "min_samples_leaf": ("int", 5, 40),
-    "l2_regularization": ("log", 1e-6, 1.0),
+    "max_leaf_nodes": ("int", 4, 63),
+    "min_samples_leaf": ("int", 2, 60),
+    "l2_regularization": ("log", 1e-4, 30.0),
+    "max_features": ("real", 0.2, 1.0),
 }
 _BOOSTED: Space = {
     "learning_rate": ("log", 0.02, 0.3),
@@ -43,14 +43,21 @@ _XGB: Space = {
 _LGBM: Space = {
     "learning_rate": ("log", 0.02, 0.3),
     "n_estimators": ("int", 100, 500),
-    "num_leaves": ("int", 15, 63),
+    "num_leaves": ("int", 4, 63),
     "min_child_samples": ("int", 5, 40),
-    "colsample_bytree": ("real", 0.5, 1.0),
+    "colsample_bytree": ("real", 0.3, 1.0),
     "reg_lambda": ("log", 1e-3, 10.0),
+}
+_CATBOOST: Space = {
+    "learning_rate": ("log", 0.01, 0.2),
+    "iterations": ("int", 150, 1000),
+    "depth": ("int", 3, 9),
+    "l2_leaf_reg": ("log", 0.5, 20.0),
+    "random_strength": ("log", 0.3, 5.0),
 }
 _SVM: Space = {
     "C": ("log", 0.1, 100.0),
-    "gamma": ("choice", "scale", "auto", 0.001, 0.01, 0.1),
+    "gamma": ("choice", "scale", 0.001, 0.003, 0.01, 0.03, 0.1),
     "kernel": ("choice", "rbf", "poly"),
 }
 _LINEAR_SVM: Space = {"C": ("log", 0.01, 100.0), "max_iter": ("choice", 5000)}
@@ -93,6 +100,8 @@ SPACES: Dict[str, Space] = {
     "XGBRegressor": _XGB,
     "LGBMClassifier": _LGBM,
     "LGBMRegressor": _LGBM,
+    "CatBoostClassifier": _CATBOOST,
+    "CatBoostRegressor": _CATBOOST,
     "HistGradientBoostingClassifier": _HISTOGRAM,
     "HistGradientBoostingRegressor": _HISTOGRAM,
     "AdaBoostClassifier": {"n_estimators": ("int", 50, 400), "learning_rate": ("log", 0.05, 2.0)},
@@ -172,78 +181,62 @@ WANTS_SCALED = (
     "KernelRidge",
 )
 
-CLASSIFIERS = (
-    ("sklearn.ensemble", "HistGradientBoostingClassifier", False),
-    ("sklearn.ensemble", "ExtraTreesClassifier", False),
-    ("sklearn.svm", "SVC", True),
-    ("sklearn.linear_model", "LogisticRegression", True),
-    ("sklearn.neighbors", "KNeighborsClassifier", True),
+_SLOW_BOOSTING = {"learning_rate": 0.05, "max_iter": 200, "max_leaf_nodes": 15}
+_SMALL_BOOSTING = {"learning_rate": 0.05, "max_iter": 150, "max_leaf_nodes": 6, "max_features": 0.5}
+_BOOSTED_FIRST = (
+    {"learning_rate": 0.05, "n_estimators": 300, "max_depth": 4, "subsample": 0.8},
+    {"learning_rate": 0.05, "n_estimators": 200, "max_depth": 3, "subsample": 0.8},
 )
-"""Module, class, and whether its inputs are scaled, in the order in which others are tried."""
-REGRESSORS = (
-    ("sklearn.ensemble", "HistGradientBoostingRegressor", False),
-    ("sklearn.ensemble", "ExtraTreesRegressor", False),
-    ("sklearn.linear_model", "Ridge", True),
-    ("sklearn.svm", "SVR", True),
+_TREES_FIRST = (
+    {"n_estimators": 300, "max_depth": None, "min_samples_leaf": 1, "max_features": "sqrt"},
+    {"n_estimators": 300, "max_depth": None, "min_samples_leaf": 3, "max_features": 0.6},
 )
+_TREE_FIRST = (
+    {"max_depth": 8, "min_samples_leaf": 5, "max_leaf_nodes": None},
+    {"max_depth": 4, "min_samples_leaf": 5, "max_leaf_nodes": None},
+)
+_SVM_FIRST = (
+    {"C": 10.0, "gamma": "scale", "kernel": "rbf"},
+    {"C": 1.0, "gamma": "scale", "kernel": "rbf"},
+)
+_NEIGHBORS_FIRST = (
+    {"n_neighbors": 9, "weights": "distance", "p": 1},
+    {"n_neighbors": 5, "weights": "distance", "p": 2},
+)
+_NETWORK_FIRST = (
+    {"hidden_layer_sizes": (200,), "alpha": 0.1, "learning_rate_init": 0.003},
+    {"hidden_layer_sizes": (100,), "alpha": 0.01, "early_stopping": False, "max_iter": 400},
+)
+_LGBM_FIRST = (
+    {"learning_rate": 0.05, "n_estimators": 200, "num_leaves": 15, "colsample_bytree": 0.7},
+    {"learning_rate": 0.05, "n_estimators": 150, "num_leaves": 6, "colsample_bytree": 0.5},
+)
+_CATBOOST_FIRST = ({"learning_rate": 0.05, "iterations": 500, "depth": 6},)
 
-
-class Proposals:
-    """Values proposed from one space, one set at a time.
-
-    Args:
-        space: the space.
-        seed: the seed; with the scores so far it determines the next values.
-    """
-
-    def __init__(self, space: Space, seed: int) -> None:
-        self.space = space
-        self._random = random.Random(seed)
-        try:
-            import optuna
-        except ImportError:
-            self._study: Any = None
-        else:
-            optuna.logging.set_verbosity(optuna.logging.ERROR)
-            self._study = optuna.create_study(
-                direction="maximize", sampler=optuna.samplers.TPESampler(seed=seed)
-            )
-        self._trial: Any = None
-
-    def ask(self) -> Dict[str, Any]:
-        """Return the next values to try."""
-        if self._study is None:
-            return {name: self._draw(spec) for name, spec in self.space.items()}
-        self._trial = self._study.ask()
-        return {name: self._suggest(name, spec) for name, spec in self.space.items()}
-
-    def tell(self, score: Optional[float]) -> None:
-        """Report the score of the last values; None if they failed."""
-        if self._study is not None and self._trial is not None:
-            from optuna.trial import TrialState
-
-            if score is None:
-                self._study.tell(self._trial, state=TrialState.FAIL)
-            else:
-                self._study.tell(self._trial, score)
-
-    def _suggest(self, name: str, spec: Tuple[Any, ...]) -> Any:
-        kind = spec[0]
-        values = spec[1:]
-        if kind == "choice":
-            # Optuna stores plain scalars only, so a tuple is chosen by its place.
-            return values[self._trial.suggest_categorical(name, list(range(len(values))))]
-        if kind == "int":
-            return self._trial.suggest_int(name, *values)
-        return self._trial.suggest_float(name, *values, log=kind == "log")
-
-    def _draw(self, spec: Tuple[Any, ...]) -> Any:
-        kind = spec[0]
-        values = spec[1:]
-        if kind == "choice":
-            return self._random.choice(values)
-        if kind == "int":
-            return self._random.randint(*values)
-        if kind == "log":
-            return float(values[0] * (values[1] / values[0]) ** self._random.random())
-        return self._random.uniform(*values)
+FIRST: Dict[str, Tuple[Dict[str, Any], ...]] = {
+    "LogisticRegression": ({"C": 1.0, "max_iter": 1000}, {"C": 0.1, "max_iter": 1000}),
+    "DecisionTreeClassifier": _TREE_FIRST,
+    "DecisionTreeRegressor": _TREE_FIRST,
+    "RandomForestClassifier": _TREES_FIRST,
+    "RandomForestRegressor": _TREES_FIRST[::-1],
+    "ExtraTreesClassifier": _TREES_FIRST,
+    "ExtraTreesRegressor": ({**_TREES_FIRST[0], "max_features": 0.6}, _TREES_FIRST[1]),
+    "GradientBoostingClassifier": _BOOSTED_FIRST,
+    "GradientBoostingRegressor": _BOOSTED_FIRST,
+    "XGBClassifier": _BOOSTED_FIRST,
+    "XGBRegressor": _BOOSTED_FIRST,
+    "LGBMClassifier": _LGBM_FIRST,
+    "LGBMRegressor": _LGBM_FIRST,
+    "CatBoostClassifier": _CATBOOST_FIRST,
+    "CatBoostRegressor": _CATBOOST_FIRST,
+    "HistGradientBoostingClassifier": (_SLOW_BOOSTING, _SMALL_BOOSTING),
+    "HistGradientBoostingRegressor": (_SLOW_BOOSTING, _SMALL_BOOSTING),
+    "SVC": _SVM_FIRST,
+    "SVR": _SVM_FIRST,
+    "KNeighborsClassifier": _NEIGHBORS_FIRST,
+    "KNeighborsRegressor": _NEIGHBORS_FIRST,
+    "MLPClassifier": _NETWORK_FIRST,
+    "MLPRegressor": _NETWORK_FIRST,
+    "Ridge": ({"alpha": 10.0}, {"alpha": 0.1}),
+}
+"""Settings that are often good for an estimator, in the order in which they are tried."""

@@ -1,65 +1,54 @@
 """The search for scikit-learn.
 
-Hyperparameters of the developer's estimator come first, then other estimators. Selection is by
-cross-validation on the examples that the script trained on, which the gate never judges. Values are
-proposed by Optuna's tree-structured Parzen estimator (Bergstra et al. 2011) if the image has it,
-else at random. The sequence is a function of the seed and of the scores so far: a search that was
-killed reads its finished trials from their records and continues with the same candidates.
+Hyperparameters of the developer's estimator come first, then other estimators
+(`estimator_candidates`). Selection is by cross-validation on the examples that the script trained
+on, which the gate never judges. A search that was killed reads its finished trials from their
+records and continues with the same candidates.
 """
 
-import inspect
+import contextlib
+import io
 import os
 import time
 import warnings
-from typing import Any, Dict, List, Optional, Tuple
+from typing import Any, Dict, Iterator, List, Optional, Tuple
 
 from mlops_lib.runner import protocol
-from mlops_lib.runner.journal import Journal, plain
+from mlops_lib.runner.journal import Journal
 from mlops_lib.runner.metrics import example_hashes
-from mlops_lib.runner.search import failures, parameter_search
-from mlops_lib.runner.search.estimator_spaces import (
-    CLASSIFIERS,
-    REGRESSORS,
-    SCALERS,
-    SPACES,
-    STEPS,
-    WANTS_SCALED,
-    Proposals,
-    Space,
+from mlops_lib.runner.search import (
+    combinations,
+    estimator_limits,
+    failures,
+    parameter_search,
 )
-from mlops_lib.runner.search.examples import rows
+from mlops_lib.runner.search.cross_validation import (
+    FIRST_HEAT,
+    CrossValidation,
+    Outcome,
+    parallel_fits,
+    picked,
+    scorer_name,
+    standard_error,
+)
+from mlops_lib.runner.search.estimator_candidates import (
+    RARE_COUNTS,
+    Candidate,
+    Candidates,
+    Scored,
+    last_step,
+)
+from mlops_lib.runner.search.estimator_description import describe
 from mlops_lib.runner.state import atomic
 
 JUDGED_SHARE = 0.2
 FEWEST_JUDGED = 20
-OWN_TRIALS = 4
-"""The number of trials of the developer's own estimator before others are tried."""
-
-RARE_COUNTS = ("balanced_accuracy", "f1", "recall", "precision")
-"""Metrics in which a rare class counts as much as a frequent one."""
-SCORERS = {
-    "accuracy": "accuracy",
-    "balanced_accuracy": "balanced_accuracy",
-    "f1": "f1_macro",
-    "precision": "precision_macro",
-    "recall": "recall_macro",
-    "roc_auc": "roc_auc_ovr",
-    "r2": "r2",
-    "mae": "neg_mean_absolute_error",
-    "mse": "neg_mean_squared_error",
-    "rmse": "neg_root_mean_squared_error",
-    "log_loss": "neg_log_loss",
-}
-
-
-class Candidate:
-    """An estimator to try, and its difference from the developer's in words."""
-
-    def __init__(self, family: str, estimator: Any, parameters: Dict[str, Any], words: str) -> None:
-        self.family = family
-        self.estimator = estimator
-        self.parameters = parameters
-        self.words = words
+PATIENCE = 8
+"""So many further settings without a gain are enough if the bar is far."""
+FAR_ERRORS = 4.0
+"""A bar is far if it is so many standard errors of the score above the best."""
+QUICK_FIT_S = 10.0
+"""A winner whose fold took less is fitted on one thread, as its folds were."""
 
 
 class Search:
@@ -71,10 +60,22 @@ class Search:
         journal: gets `trial` events and progress.
         folder: the directory of the search's state.
         seed: the run's seed.
+        needs_probabilities: whether the rest of the script may ask the estimator for
+            probabilities.
     """
 
+    clock = staticmethod(time.monotonic)
+    """Measures the seconds of a trial."""
+
     def __init__(
-        self, fit: Any, request: Dict[str, Any], journal: Journal, *, folder: str, seed: int
+        self,
+        fit: Any,
+        request: Dict[str, Any],
+        journal: Journal,
+        *,
+        folder: str,
+        seed: int,
+        needs_probabilities: bool = True,
     ) -> None:
         self.fit = fit
         self.request = request
@@ -105,7 +106,12 @@ class Search:
         self.trials: List[Dict[str, Any]] = []
         self.candidates: Dict[int, Candidate] = {}
         self.seconds = 0.0
-        self._proposals: Dict[str, Proposals] = {}
+        self.outcomes: Dict[int, Outcome] = {}
+        """Trial number to its predictions, as far as they are known."""
+        self._needs_probabilities = needs_probabilities
+        self._folds: Any = None
+        self._refined_from: Optional[int] = None
+        """The number of trials before further settings of the best were tried."""
         os.makedirs(os.path.join(folder, "trials"), exist_ok=True)
 
     def run(self) -> Dict[str, Any]:
@@ -120,13 +126,8 @@ class Search:
                 stopped = self._try_candidates()
         except KeyboardInterrupt:
             stopped = "interrupted"
-        scored = [t for t in self.trials if t["score"] is not None]
-        best = max(scored, key=lambda t: self._signed(t["score"]), default=None)
-        winner = (
-            0
-            if best is None or self._signed(best["score"]) <= self._signed_of_first()
-            else best["number"]
-        )
+        winner = self._winner()
+        best = self.trials[winner] if self.trials else None
         if winner:
             after = self.candidates[winner].estimator
             if self.base is not self.fit.estimator:
@@ -191,31 +192,151 @@ class Search:
         score = self.trials[0]["score"] if self.trials else None
         return float("-inf") if score is None else self._signed(score)
 
+    def _winner(self) -> int:
+        """Return the number of the trial to keep; 0 if none is better than the first.
+
+        Of one family, the earliest trial within one standard error of the family's best is kept
+        (the one-standard-error rule of Breiman et al. 1984): of many settings that are equally
+        good, the best on these folds is the luckiest. One that clears the bar is not given up for
+        one that does not.
+        """
+        scored = [t for t in self.trials if t["score"] is not None]
+        best = max(scored, key=lambda t: self._signed(t["score"]), default=None)
+        if best is None or self._signed(best["score"]) <= self._signed_of_first():
+            return 0
+        family = self.candidates[best["number"]].family
+        for trial in scored:
+            if (
+                trial["number"] in (0, best["number"])
+                or self.candidates[trial["number"]].family != family
+                or self._signed(trial["score"]) <= self._signed_of_first()
+                or (self._clears(best) and not self._clears(trial))
+            ):
+                continue
+            lead = self._signed(best["score"]) - self._signed(trial["score"])
+            if lead <= standard_error(_jackknife(best), _jackknife(trial)):
+                return int(trial["number"])
+        return int(best["number"])
+
     def _try_candidates(self) -> str:
+        from sklearn.base import is_classifier
+
         limit = int(self.request.get("trials", 12))
-        budget_s = 60.0 * float(self.request.get("minutes", 30))
+        self._folds = CrossValidation(
+            self.x,
+            self.y,
+            metric=self.metric,
+            is_classifier=is_classifier(self.base),
+            seed=self.seed,
+        )
         self._try(Candidate("own", unfitted(self.base), {}, ""), 0)
+        candidates = Candidates(
+            self.base,
+            self.x,
+            self._finished,
+            metric=self.metric,
+            seed=self.seed,
+            run_seed=self.run_seed,
+            own_only=bool(self.request.get("own_only")),
+            needs_probabilities=self._needs_probabilities,
+            derived=self._derived,
+            before_refining=self._look_at_data,
+            notes=self.notes,
+        )
+        self._sequence = candidates
+        sequence = iter(candidates)
         # Trial 0 may clear the bar here although the gate has rejected it: cross-validation judges
         # other examples. A winner has to beat trial 0, and the bar by a margin.
         for number in range(1, limit + 1):
-            if self.seconds > budget_s:
+            if self._left_s() < 0:
                 return "minutes"
-            candidate = self._next(number)
+            candidate = next(sequence, None)
+            while candidate is not None and self._least_s(candidate) > self._left_s():
+                candidates.leave(candidate.family)
+                candidate = next(sequence, None)
             if candidate is None:
                 return "exhausted"
             trial = self._try(candidate, number)
-            if self._proposals.get(candidate.family) is not None:
-                score = trial["score"]
-                self._proposals[candidate.family].tell(
-                    None if score is None else self._signed(score)
-                )
-            if trial["score"] is not None and self._clears(trial):
+            score = trial["score"]
+            candidates.tell(candidate, None if score is None else self._signed(score))
+            if score is not None and self._clears(trial):
                 return "bar"
+            if self._is_in_vain():
+                self.notes.append(
+                    f"the search stopped: the bar is far from what any estimator reaches, and"
+                    f" {PATIENCE} further settings brought nothing"
+                )
+                return "exhausted"
             cause = failures.common_failure(self.trials)
             if cause:
                 self.notes.append(failures.explanation(cause))
                 return "failed"
         return "trials"
+
+    def _look_at_data(self) -> None:
+        """Say whether the data are the limit, now that every kind of estimator was tried."""
+        best = max(self._finished(), key=lambda one: one.score, default=None)
+        target = self.request.get("target")
+        signed_target = None if target is None else self._signed(float(target))
+        if best is None or (signed_target is not None and best.score >= signed_target):
+            return
+        self._refined_from = len(self.trials)
+        if len(self.trials) in self._followed or best.number not in self.outcomes:
+            return  # a run that follows another one repeats its trials only
+        began = self.clock()
+        folds = self._folds
+        notes: List[str] = []
+        with contextlib.suppress(Exception):  # a candidate may fail on a part of the examples
+            sign = self._signed(1.0)
+            curve = estimator_limits.learning_curve(folds, best.candidate.estimator, sign)
+            probabilities = self._outcome(best.number).probabilities
+            doubted = (
+                []
+                if probabilities is None
+                else estimator_limits.doubted_labels(folds, probabilities)
+            )
+            notes = estimator_limits.in_words(curve, doubted, folds, target=signed_target)
+        self.seconds += self.clock() - began
+        for note in notes:
+            self.notes.append(note)
+            self.journal.write(protocol.EVENT_NOTE, message=note)
+
+    def _is_in_vain(self) -> bool:
+        """Return whether further settings have stopped to help, far below the bar."""
+        target = self.request.get("target")
+        if self._refined_from is None or target is None:
+            return False
+        before = [t for t in self.trials[: self._refined_from] if t["score"] is not None]
+        after = [t for t in self.trials[self._refined_from :] if t["score"] is not None]
+        if len(self.trials) - self._refined_from < PATIENCE or not before:
+            return False
+        best = max(before, key=lambda t: self._signed(t["score"]))
+        error = _deviation(_folds(best)) / len(_folds(best)) ** 0.5
+        if self._signed(float(target)) - self._signed(best["score"]) < FAR_ERRORS * error:
+            return False
+        reached = max((self._signed(t["score"]) for t in after), default=float("-inf"))
+        return bool(reached < self._signed(best["score"]) + error)
+
+    def _left_s(self) -> float:
+        return 60.0 * float(self.request.get("minutes", 30)) - self.seconds
+
+    def _least_s(self, candidate: Candidate) -> float:
+        """Return the shortest time that a candidate like this one has taken."""
+        alike = [
+            trial["seconds"]
+            for trial in self.trials
+            if trial["score"] is not None
+            and candidate.parameters
+            and self.candidates[trial["number"]].family == candidate.family
+        ]
+        return min(alike, default=0.0)
+
+    def _finished(self) -> List[Scored]:
+        return [
+            Scored(trial["number"], self.candidates[trial["number"]], self._signed(trial["score"]))
+            for trial in self.trials
+            if trial["score"] is not None
+        ]
 
     def _clears(self, trial: Dict[str, Any]) -> bool:
         target = self.request.get("target")
@@ -224,148 +345,143 @@ class Search:
             [self._signed_of_first(), *rejected]
         ):
             return False
-        scores = trial["hyperparameters"]["folds"]
-        mean = sum(scores) / len(scores)
-        spread = (sum((s - mean) ** 2 for s in scores) / max(1, len(scores) - 1)) ** 0.5 / len(
-            scores
-        ) ** 0.5
+        spread = _deviation(_folds(trial)) / len(_folds(trial)) ** 0.5
         return bool(self._signed(trial["score"]) - 2 * spread >= self._signed(float(target)))
 
-    def _next(self, number: int) -> Optional[Candidate]:
-        """Return the next candidate, or None if there is none.
+    def _derived(self) -> Iterator[Candidate]:
+        """Yield the best vote, and the best threshold, if they promise a gain."""
+        for propose in (self._vote, self._threshold):
+            record = self._record(len(self.trials))
+            candidate = propose(record)
+            if candidate is not None and candidate.words not in {
+                words for trial in self.trials for words in trial["edits"]
+            }:
+                yield candidate
 
-        They are the developer's estimator with other values, then other estimators, then the best
-        of all with other values.
-        """
-        own_only = bool(self.request.get("own_only"))
-        others = [] if own_only else self._others()
-        # For an estimator that is sensitive to scales, scaled inputs are tried before other values.
-        scaled_first = len(others) > 0 and others[0].family == "scaled" and not _is_scaled(self.x)
-        if scaled_first and number == 1:
-            return others[0]
-        if number <= OWN_TRIALS + scaled_first or own_only:
-            best_first = self._best_of(2 if scaled_first else 1)
-            own = self._varied("own", self.candidates[best_first].estimator)
-            if own is not None or own_only:
-                return own
-        place = number - OWN_TRIALS - 1 if "own" in self._proposals else number - 1
-        if 0 <= place < len(others):
-            return others[place]
-        best = max(
-            (t for t in self.trials if t["score"] is not None),
-            key=lambda t: self._signed(t["score"]),
-            default=None,
-        )
+    def _vote(self, record: Optional[Dict[str, Any]]) -> Optional[Candidate]:
+        """Return a vote that is better than its best member by more than one standard error."""
+        if self.request.get("own_only"):
+            return None
+        if record is not None:
+            members = tuple(record["hyperparameters"].get("members") or ())
+            return self._vote_of(members) if members and self._have_scores(members) else None
+        finished = self._finished()
+        best = max(finished, key=lambda one: one.score, default=None)
         if best is None:
             return None
-        leader = self.candidates[best["number"]]
-        return self._varied(leader.family, leader.estimator)
-
-    def _best_of(self, count: int) -> int:
-        """Return the number of the best of the first trials."""
-        scored = [t for t in self.trials[:count] if t["score"] is not None]
-        return max(scored, key=lambda t: self._signed(t["score"]), default={"number": 0})["number"]
-
-    def _varied(self, family: str, estimator: Any) -> Optional[Candidate]:
-        from sklearn.base import clone
-
-        prefix, last = last_step(estimator)
-        space = SPACES.get(type(last).__name__)
-        if space is None:
-            if family == "own":
-                self.notes.append(
-                    f"{type(last).__name__} has no space of its own: other estimators are tried"
-                )
+        single = [one for one in finished if one.candidate.derived is None and self._votes(one)]
+        # One of a family: settings of one estimator err alike.
+        leaders: Dict[str, Scored] = {}
+        for one in sorted(single, key=lambda one: -one.score):
+            leaders.setdefault(one.candidate.family, one)
+        ranking = [one.number for one in leaders.values()]
+        vote = combinations.best_vote(self._folds, self.outcomes, ranking)
+        if vote is None or vote.score <= best.score:
             return None
-        parameters = last.get_params()
-        space = {prefix + name: spec for name, spec in space.items() if name in parameters}
-        if self.metric in RARE_COUNTS and "class_weight" in parameters:
-            space[f"{prefix}class_weight"] = ("choice", "balanced", None)
-        if family not in self._proposals:
-            self._proposals[family] = Proposals({**space, **step_spaces(estimator)}, self.seed)
-        values = self._proposals[family].ask()
-        varied = clone(estimator).set_params(
-            **{name: as_parameter(value) for name, value in values.items()}
+        predicted = combinations.joint(self._folds, self.outcomes, vote.members)
+        error = standard_error(
+            self._folds.jackknife(*predicted), _jackknife(self.trials[best.number])
         )
-        settings = ", ".join(
-            f"{n[len(prefix) :] if n.startswith(prefix) else n}={_short(v)}"
-            for n, v in values.items()
+        return self._vote_of(vote.members) if vote.score - best.score > error else None
+
+    def _have_scores(self, numbers: Tuple[int, ...]) -> bool:
+        return set(numbers) <= {one.number for one in self._finished()}
+
+    def _votes(self, one: Scored) -> bool:
+        """Return whether a candidate differs from the developer's in its last step only."""
+        prefix = self._sequence.prefix
+        return all(name.startswith(prefix) for name in one.candidate.parameters)
+
+    def _vote_of(self, members: Tuple[int, ...]) -> Candidate:
+        lasts = [self._sequence.last_of(self.candidates[number].estimator) for number in members]
+        vote = combinations.voting(lasts, is_classifier=self._folds.is_classifier)
+        names = " and ".join(type(last_step(last)[1]).__name__ for last in lasts)
+        return Candidate(
+            "vote",
+            self._sequence.in_place(vote),
+            {"members": list(members)},
+            f"a vote of {names} (trials {', '.join(map(str, members))})",
+            derived=lambda: combinations.joint(self._folds, self.outcomes, members),
         )
-        return Candidate(family, varied, values, f"{type(last).__name__} with {settings}")
 
-    def _with_threshold(self) -> List[Candidate]:
-        """Return the estimator with a tuned threshold, if that can raise the metric.
+    def _threshold(self, record: Optional[Dict[str, Any]]) -> Optional[Candidate]:
+        """Return the best so far with another threshold than one half, if that is better.
 
-        The default of one half is best for accuracy alone.
+        One half is best for accuracy alone.
         """
-        from sklearn import model_selection
-        from sklearn.base import clone, is_classifier
+        if record is not None:
+            given = record["hyperparameters"]
+            if "threshold" not in given or not self._have_scores((given["of"],)):
+                return None
+            return self._threshold_of(int(given["of"]), float(given["threshold"]))
+        folds = self._folds
+        if self.metric not in RARE_COUNTS or folds.classes is None or len(folds.classes) != 2:
+            return None
+        known = [
+            one
+            for one in self._finished()
+            if one.candidate.family != "threshold"
+            and self._outcome(one.number).probabilities is not None
+        ]
+        best = max(known, key=lambda one: one.score, default=None)
+        if best is None or not _has_thresholds():
+            return None
+        probabilities = self._outcome(best.number).probabilities
+        threshold, labels = combinations.threshold_labels(folds, probabilities)
+        if folds.signed_mean((labels, probabilities)) <= max(one.score for one in self._finished()):
+            return None
+        return self._threshold_of(best.number, threshold)
 
-        # Since scikit-learn 1.5.
-        tuned_class = getattr(model_selection, "TunedThresholdClassifierCV", None)
-        is_binary = is_classifier(self.base) and len(set(getattr(self.base, "classes_", ()))) == 2
-        if (
-            tuned_class is None
-            or self.metric not in RARE_COUNTS
-            or not is_binary
-            or not hasattr(self.base, "predict_proba")
-        ):
-            return []
-        estimator = tuned_class(
-            clone(self.base), scoring=SCORERS[self.metric], random_state=self.seed
+    def _threshold_of(self, number: int, threshold: float) -> Candidate:
+        from sklearn.base import clone
+        from sklearn.model_selection import FixedThresholdClassifier
+
+        last = self._sequence.last_of(self.candidates[number].estimator)
+        estimator = FixedThresholdClassifier(
+            clone(last), threshold=threshold, response_method="predict_proba"
         )
-        words = f"{type(self.base).__name__} with the threshold that is best for {self.metric}"
-        return [Candidate("threshold", estimator, {}, words)]
+        words = (
+            f"{type(last_step(last)[1]).__name__} with the threshold that is best for"
+            f" {self.metric}, {threshold}"
+        )
+        return Candidate(
+            "threshold",
+            self._sequence.in_place(estimator),
+            {"of": number, "threshold": threshold},
+            words,
+            derived=lambda: (
+                combinations.threshold_labels(self._folds, self._outcome(number).probabilities)[1],
+                self._outcome(number).probabilities,
+            ),
+        )
 
-    def _others(self) -> List[Candidate]:
-        from importlib import import_module
+    def _outcome(self, number: int) -> Outcome:
+        return self.outcomes.get(number, Outcome([], None, None))
 
-        from sklearn.base import clone, is_classifier
-        from sklearn.pipeline import make_pipeline
-        from sklearn.preprocessing import StandardScaler
-
-        prefix, last = last_step(self.base)
-        candidates = []
-        if not prefix and type(last).__name__ in WANTS_SCALED:
-            words = f"{type(last).__name__} on scaled inputs"
-            candidates.append(
-                Candidate("scaled", make_pipeline(StandardScaler(), clone(last)), {}, words)
-            )
-        candidates += self._with_threshold()
-        for module, name, scaled in CLASSIFIERS if is_classifier(self.base) else REGRESSORS:
-            if name == type(last).__name__:
-                continue
-            other = getattr(import_module(module), name)()
-            if hasattr(last, "predict_proba") and not hasattr(other, "predict_proba"):
-                continue  # the script may call it
-            if "random_state" in other.get_params():
-                other.set_params(random_state=self.run_seed)
-            if prefix:
-                estimator = clone(self.base).set_params(**{prefix[:-2]: other})
-            else:
-                estimator = make_pipeline(StandardScaler(), other) if scaled else other
-            words = f"{name} instead of {type(last).__name__}"
-            candidates.append(Candidate(name, estimator, {}, words))
-        return candidates
+    def _record(self, number: int) -> Optional[Dict[str, Any]]:
+        """Return the record of a trial by an earlier attempt or a followed run, or None."""
+        path = os.path.join(self.folder, "trials", f"{number}.json")
+        record = self._followed.get(number) or atomic.read_json(path)
+        return record if isinstance(record, dict) else None
 
     def _try(self, candidate: Candidate, number: int) -> Dict[str, Any]:
         """Cross-validate a candidate, or read its record of an earlier attempt."""
-        path = os.path.join(self.folder, "trials", f"{number}.json")
         self.candidates[number] = candidate
-        record = self._followed.get(number) or atomic.read_json(path)
+        record = self._record(number)
         edits = [candidate.words] if candidate.words else []
         # A record with other words belongs to an earlier search with other settings.
-        if isinstance(record, dict) and record.get("edits") == edits:
+        if record is not None and record.get("edits") == edits:
             self.trials.append(record)
             self.seconds += float(record.get("seconds", 0.0))
+            self._restore_outcome(number)
             return record
         self.journal.progress("search", trial=number)
-        began = time.monotonic()
+        began = self.clock()
         trial: Dict[str, Any] = {
             "number": number,
             "parent": None if number == 0 else 0,
             "edits": edits,
-            "hyperparameters": {**{k: _plain(v) for k, v in candidate.parameters.items()}},
+            "hyperparameters": {k: _plain(v) for k, v in candidate.parameters.items()},
             "inherited": "",
             "state": "finished",
             "score": None,
@@ -376,37 +492,100 @@ class Search:
             "message": "",
         }
         try:
-            folds = self._cross_validate(candidate.estimator)
+            self._measure(candidate, trial)
         except Exception as error:  # noqa: BLE001 - a candidate may fail in any way its library knows
             trial.update(state="failed", message=f"{type(error).__name__}: {error}"[:500])
-        else:
-            trial["hyperparameters"]["folds"] = folds
-            trial["score"] = sum(folds) / len(folds)
-            if trial["score"] != trial["score"]:
-                trial.update(state="invalid", score=None, message="the score is not a number")
-        trial["seconds"] = round(time.monotonic() - began, 3)
+        trial["seconds"] = round(self.clock() - began, 3)
         self.seconds += trial["seconds"]
         self.trials.append(trial)
-        atomic.write_json(path, trial)
+        atomic.write_json(os.path.join(self.folder, "trials", f"{number}.json"), trial)
         self.journal.write(protocol.EVENT_TRIAL, trial=trial)
         return trial
 
-    def _cross_validate(self, estimator: Any) -> List[float]:
-        from sklearn.base import is_classifier
-        from sklearn.model_selection import KFold, StratifiedKFold, cross_val_score
+    def _measure(self, candidate: Candidate, trial: Dict[str, Any]) -> None:
+        """Cross-validate a candidate and complete its record."""
+        began = self.clock()
 
-        splitter = StratifiedKFold if is_classifier(estimator) else KFold
-        folds = splitter(5, shuffle=True, random_state=self.seed)
-        scorer = SCORERS.get(self.metric, "accuracy" if is_classifier(estimator) else "r2")
-        if scorer.endswith("_macro") and _is_binary(self.y):
-            scorer = scorer[: -len("_macro")]  # the default of scikit-learn's metric functions
-        with warnings.catch_warnings():
-            warnings.simplefilter("ignore")
-            scores = cross_val_score(
-                estimator, self.x, self.y, cv=folds, scoring=scorer, error_score="raise"
-            )
-        sign = -1.0 if scorer.startswith("neg_") else 1.0
-        return [sign * float(score) for score in scores]
+        def is_hopeless(scores: List[float]) -> bool:
+            reason = self._hopeless(scores, self.clock() - began)
+            if reason:
+                trial.update(state="stopped", message=reason)
+            return bool(reason)
+
+        if candidate.derived is not None and self._is_known(candidate):
+            labels, probabilities = candidate.derived()
+            outcome = Outcome(self._folds.fold_scores(labels, probabilities), labels, probabilities)
+        else:
+            outcome = self._folds.run(candidate.estimator, is_hopeless=is_hopeless)
+        trial["hyperparameters"]["folds"] = outcome.scores
+        if outcome.labels is None:
+            return
+        score = sum(outcome.scores) / len(outcome.scores)
+        if score != score:
+            trial.update(state="invalid", message="the score is not a number")
+            return
+        trial["score"] = score
+        trial["hyperparameters"]["jackknife"] = self._folds.jackknife(
+            outcome.labels, outcome.probabilities
+        )
+        self._keep_outcome(trial["number"], outcome)
+
+    def _is_known(self, candidate: Candidate) -> bool:
+        """Return whether the predictions that a vote or a threshold is made of are known."""
+        given = candidate.parameters
+        return all(number in self.outcomes for number in given.get("members", [given.get("of")]))
+
+    def _hopeless(self, scores: List[float], seconds: float) -> str:
+        """Return why a candidate with these first folds is given up; "" if it is not."""
+        whole = [
+            trial
+            for trial in self.trials
+            if trial["score"] is not None and len(_folds(trial)) == len(self._folds.splits)
+        ]
+        if not whole:
+            return ""
+        rest_s = seconds * (len(self._folds.splits) / FIRST_HEAT - 1)
+        if rest_s > self._left_s() - seconds:
+            return "given up: the other folds would take longer than there is time"
+        best = max(whole, key=lambda trial: self._signed(trial["score"]))
+        reached = self._signed(sum(scores) / len(scores))
+        needed = self._signed(sum(_folds(best)[: len(scores)]) / len(scores))
+        pairs = zip(scores, _folds(best))
+        is_worse_twice = all(self._signed(one) < self._signed(other) for one, other in pairs)
+        margin = _deviation(_folds(best)) * (0.5 if is_worse_twice else 1.0)
+        if reached >= needed - margin:
+            return ""
+        return (
+            f"given up after {len(scores)} folds: {abs(reached):.4g}, where the best so far has"
+            f" {abs(needed):.4g}"
+        )
+
+    def _keep_outcome(self, number: int, outcome: Outcome) -> None:
+        """Keep a trial's predictions, in the process and for later attempts."""
+        import numpy
+
+        self.outcomes[number] = outcome
+        known = {"labels": outcome.labels, "probabilities": outcome.probabilities}
+        arrays = {name: array for name, array in known.items() if array is not None}
+        if any(array.dtype == object for array in arrays.values()):
+            return  # arrays of objects are stored by pickle only; another attempt does without
+        content = io.BytesIO()
+        numpy.savez(content, **arrays)
+        path = os.path.join(self.folder, "trials", f"{number}.npz")
+        atomic.write_atomic(path, content.getvalue())
+
+    def _restore_outcome(self, number: int) -> None:
+        import numpy
+
+        path = os.path.join(self.folder, "trials", f"{number}.npz")
+        try:
+            with numpy.load(path, allow_pickle=False) as stored:
+                arrays = {name: stored[name] for name in stored.files}
+        except (OSError, ValueError):
+            return  # it failed, or was tried by a run that this one follows
+        self.outcomes[number] = Outcome(
+            _folds(self.trials[number]), arrays.get("labels"), arrays.get("probabilities")
+        )
 
     def _own_score(self, candidate: Candidate) -> Optional[float]:
         """Return the candidate's score by the script's own parameter search, or None.
@@ -416,7 +595,7 @@ class Search:
         from sklearn.base import is_classifier
 
         usual = "accuracy" if is_classifier(self.base) else "r2"
-        scorer = SCORERS.get(self.metric, usual)
+        scorer = scorer_name(self.metric, self.y, is_classifier=is_classifier(self.base))
         if scorer != (getattr(_last_search(self.fit.estimator), "scoring", None) or usual):
             return None
         number = next(n for n, known in self.candidates.items() if known is candidate)
@@ -431,7 +610,11 @@ class Search:
         winner = candidate.estimator
         with warnings.catch_warnings():
             warnings.simplefilter("ignore")
-            winner.fit(self.x, self.y)
+            if max((t["seconds"] for t in self.trials), default=0.0) < QUICK_FIT_S:
+                with parallel_fits():
+                    winner.fit(self.x, self.y)
+            else:
+                winner.fit(self.x, self.y)
         if self.base is not estimator:
             parameter_search.adopt(estimator, winner, self._own_score(candidate))
             return
@@ -452,12 +635,6 @@ def _last_search(estimator: Any) -> Any:
     return _last_search(steps[-1][1]) if steps else estimator
 
 
-def picked(values: Any, index: List[int]) -> Any:
-    """Return some examples of an array, a data frame, a sparse matrix or a list."""
-    is_plain = isinstance(values, list) and not (values and hasattr(values[0], "shape"))
-    return [values[i] for i in index] if is_plain else rows(values, index)
-
-
 def unfitted(estimator: Any) -> Any:
     """Return a fresh copy that can be fitted without an evaluation set.
 
@@ -475,121 +652,23 @@ def unfitted(estimator: Any) -> Any:
     return fresh
 
 
-def step_spaces(estimator: Any) -> Space:
-    """Return the space of the steps before the estimator in a pipeline.
-
-    It holds their settings, and the choice of the scaler.
-    """
-    space: Space = {}
-    for name, step in getattr(estimator, "steps", [])[:-1]:
-        kind = type(step).__name__
-        if kind in SCALERS:
-            space[name] = ("choice", *[_SCALER + scaler for scaler in SCALERS])
-        parameters = step.get_params() if hasattr(step, "get_params") else {}
-        for parameter, spec in STEPS.get(kind, {}).items():
-            if parameter in parameters:
-                space[f"{name}__{parameter}"] = spec
-    return space
+def _folds(trial: Dict[str, Any]) -> List[float]:
+    return list(trial["hyperparameters"].get("folds") or ())
 
 
-_SCALER = "scaler:"
+def _jackknife(trial: Dict[str, Any]) -> List[float]:
+    return list(trial["hyperparameters"].get("jackknife") or ())
 
 
-def as_parameter(value: Any) -> Any:
-    """Return a proposed value as a parameter of the estimator.
-
-    A scaler is represented by its name in the space, so that values stay plain data.
-    """
-    if isinstance(value, str) and value.startswith(_SCALER):
-        from sklearn import preprocessing
-
-        return getattr(preprocessing, value[len(_SCALER) :])()
-    return value
+def _deviation(scores: List[float]) -> float:
+    mean = sum(scores) / len(scores)
+    return float((sum((s - mean) ** 2 for s in scores) / max(1, len(scores) - 1)) ** 0.5)
 
 
-def _is_scaled(x: Any) -> bool:
-    """Return whether the inputs are on one scale near 1, or not numeric at all."""
-    import numpy
+def _has_thresholds() -> bool:
+    from sklearn import model_selection
 
-    try:
-        deviations = numpy.asarray(x, dtype=float).std(axis=0)
-    except (TypeError, ValueError):
-        return True
-    vary = deviations[deviations > 0]
-    return bool(vary.size == 0 or (vary.min() > 0.1 and vary.max() < 10))
-
-
-def _is_binary(y: Any) -> bool:
-    import numpy
-
-    return set(numpy.unique(numpy.asarray(y)).tolist()) <= {0, 1}
-
-
-def describe(estimator: Any) -> Dict[str, Any]:
-    """Return an estimator as JSON.
-
-    It has the class, the parameters that differ from their defaults, the steps of a pipeline, and
-    estimators among the parameters.
-    """
-    kind = type(estimator)
-    module = public_module(kind.__module__)
-    steps = [[name, describe(step)] for name, step in getattr(estimator, "steps", [])]
-    signature = inspect.signature(kind.__init__).parameters
-    values = {} if steps else estimator.get_params(deep=False)
-    inner = {name: describe(value) for name, value in values.items() if _is_estimator(value)}
-    changed = {
-        name: plain(value)
-        for name, value in values.items()
-        if name not in inner
-        and (name not in signature or not _is_same(signature[name].default, value))
-    }
-    order = [
-        parameter.name
-        for parameter in signature.values()
-        if parameter.kind is parameter.POSITIONAL_OR_KEYWORD
-    ][1:]
-    return {
-        "class": kind.__name__,
-        "module": module,
-        "parameters": changed,
-        "steps": steps,
-        "order": order,
-        "inner": inner,
-    }
-
-
-def public_module(module: str) -> str:
-    """Return the part of a module's name before its first private package.
-
-    Example:
-        >>> public_module("sklearn.ensemble._hist_gradient_boosting.gradient_boosting")
-        'sklearn.ensemble'
-    """
-    parts = module.split(".")
-    private = [i for i, part in enumerate(parts) if part.startswith("_")]
-    return ".".join(parts[: private[0]] if private else parts)
-
-
-def _is_estimator(value: Any) -> bool:
-    return hasattr(value, "get_params") and hasattr(value, "fit") and not inspect.isclass(value)
-
-
-def _is_same(usual: Any, value: Any) -> bool:
-    return type(usual) is type(value) and bool(usual == value)
-
-
-def last_step(estimator: Any) -> Tuple[str, Any]:
-    """Return the estimator whose parameters are searched, after their prefix."""
-    steps = getattr(estimator, "steps", None)
-    if steps:
-        name, last = steps[-1]
-        prefix, inner = last_step(last)
-        return f"{name}__{prefix}", inner
-    return "", estimator
-
-
-def _short(value: Any) -> str:
-    return f"{value:.3g}" if isinstance(value, float) else str(value).replace(_SCALER, "")
+    return hasattr(model_selection, "FixedThresholdClassifier")  # since scikit-learn 1.5
 
 
 def _plain(value: Any) -> Any:

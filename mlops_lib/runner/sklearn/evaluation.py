@@ -14,8 +14,10 @@ from mlops_lib.runner.context import Context
 from mlops_lib.runner.metrics import example_hashes, predictions, recipes, targets
 from mlops_lib.runner.metrics.evaluations import Measured, Repeat
 from mlops_lib.runner.metrics.recipes import CLASSIFICATION, REGRESSION, Examples, Recipe
-from mlops_lib.runner.search.sklearn import SCORERS, picked
+from mlops_lib.runner.search.cross_validation import picked, scorer_name
 
+OF_SCORES = ("roc_auc_score", "average_precision_score", "log_loss")
+"""Functions of probabilities or scores; labels of a constant model say nothing to them."""
 TABLES = ("confusion_matrix", "classification_report")
 """Functions that report an accuracy among other things."""
 USUAL = {"classifier": "accuracy", "regressor": "r2"}
@@ -416,7 +418,7 @@ def _constant_baseline(
     import numpy
 
     target = numpy.asarray(y)
-    if target.ndim != 1 or function.__name__ in ("roc_auc_score", "log_loss"):
+    if target.ndim != 1 or function.__name__ in OF_SCORES:
         return None
     if classification:
         classes, counts = numpy.unique(target, return_counts=True)
@@ -488,7 +490,7 @@ def add_winner(run: Context, fit: Any, search: Any) -> None:
         return
     estimator, (x, y) = fit.estimator, search.judged
     kind = _kind(estimator) or ""
-    name = SCORERS.get(search.metric, "accuracy" if kind == "classifier" else "r2")
+    name = scorer_name(search.metric, search.y, is_classifier=kind == "classifier")
 
     def score(model: Any) -> float:
         value = float(sys.modules["sklearn.metrics"].get_scorer(name)(model, x, y))

@@ -29,7 +29,8 @@ def improve_sklearn(
     from sklearn.exceptions import NotFittedError
     from sklearn.utils.validation import check_is_fitted
 
-    from mlops_lib.runner.search.sklearn import SCORERS, Search
+    from mlops_lib.runner.search.cross_validation import SCORERS
+    from mlops_lib.runner.search.sklearn import Search
 
     if task.metric not in SCORERS:
         raise UsageError(

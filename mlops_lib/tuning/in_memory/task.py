@@ -136,7 +136,7 @@ class Task:
         if self.kind == "sklearn":
             from sklearn.metrics import get_scorer
 
-            from mlops_lib.runner.search.sklearn import SCORERS
+            from mlops_lib.runner.search.cross_validation import SCORERS
 
             name = SCORERS.get(self.metric, self.metric)
             return (-1.0 if name.startswith("neg_") else 1.0) * float(get_scorer(name)(model, x, y))
