@@ -247,15 +247,17 @@ class Search:
         sequence = iter(candidates)
         # Trial 0 may clear the bar here although the gate has rejected it: cross-validation judges
         # other examples. A winner has to beat trial 0, and the bar by a margin.
+        is_short = False
         for number in range(1, limit + 1):
             if self._left_s() < 0:
                 return "minutes"
             candidate = next(sequence, None)
             while candidate is not None and self._least_s(candidate) > self._left_s():
                 candidates.leave(candidate.family)
+                is_short = True
                 candidate = next(sequence, None)
             if candidate is None:
-                return "exhausted"
+                return "minutes" if is_short else "exhausted"
             trial = self._try(candidate, number)
             score = trial["score"]
             candidates.tell(candidate, None if score is None else self._signed(score))
