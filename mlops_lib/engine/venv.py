@@ -182,27 +182,30 @@ def _installer(uv: str | None, folder: Path) -> list[str]:
 def _install_torch(
     environment: Environment, folder: Path, uv: str | None, step: Callable[..., None]
 ) -> None:
-    """Install PyTorch from an index of its own, without what it needs, and hold its releases.
-
-    What else of PyTorch the requirements lead to (torchvision, say) comes from there as well.
-    """
-    index = environment.torch_index
-    given = _only(index)
+    """Install PyTorch from an index of its own, without what it needs, and hold its releases."""
     lines = images.torch_lines(environment)
-    step([*_installer(uv, folder), "--no-deps", *lines], given=given)
+    step([*_installer(uv, folder), "--no-deps", *lines], given=_only(environment.torch_index))
     _hold(folder)
-    if not uv:
-        return  # pip's own two steps see to the rest
+
+
+def _install_more_of_torch(
+    asked: Sequence[str], folder: Path, uv: str, index: str, step: Callable[..., None]
+) -> None:
+    """Install from PyTorch's index what else of it the requirements lead to (torchvision, say).
+
+    Args:
+        asked: the arguments of the installation that follows.
+        folder: the environment.
+        uv: the installer. pip's own two steps see to it (containers/fetch.py).
+        index: PyTorch's index.
+        step: runs a command.
+    """
     seen: list[str] = []
-    step(
-        [*_installer(uv, folder), "--dry-run", *_held(folder), *environment.requirements],
-        pinned=images.has_pins(environment),
-        on_line=seen.append,
-    )
+    step([*_installer(uv, folder), "--dry-run", *asked], pinned=True, on_line=seen.append)
     planned = re.findall(r"^ \+ ([\w.-]+)==([\w.!]+)", "\n".join(seen), re.MULTILINE)
     further = [f"{name}=={version}" for name, version in planned if name in torch_builds.NAMES]
     if further:
-        step([*_installer(uv, folder), "--no-deps", *further], given=given)
+        step([*_installer(uv, folder), "--no-deps", *further], given=_only(index))
         _hold(folder)
 
 
@@ -250,8 +253,11 @@ def _install(
     pinned = images.has_pins(environment)
     links = [word for wheel in built for word in ("--find-links", str(wheel.parent))]
     if uv:
-        command = [*_installer(uv, folder), *_held(folder), *links, *environment.requirements]
-        step(command, pinned=pinned)
+        asked = [*links, *environment.requirements]
+        if _held(folder):
+            index = environment.torch_index
+            _install_more_of_torch([*_held(folder), *asked], folder, uv, index, step)
+        step([*_installer(uv, folder), *_held(folder), *asked], pinned=pinned)
         return
     with tempfile.TemporaryDirectory(prefix="mlops-wheels-") as name:
         python = str(python_of(folder))
