@@ -41,6 +41,7 @@ class Declared:
         "folder",
         "lock",
         "locked",
+        "outer",
         "pins",
         "python",
         "python_wish",
@@ -58,6 +59,8 @@ class Declared:
         self.folder = folder
         """The absolute path of that file's folder."""
         self.warnings = warnings
+        self.outer: list[str] = []
+        """What the folders above declare: it counts for imports that the nearest one leaves out."""
         self.lock = ""
         """The lock file that decides their versions."""
         self.locked: list[str] = []
@@ -91,6 +94,7 @@ def of_entry(entry: str, root: str) -> Declared:
     declaration.python, declaration.python_wish, warnings = python_version.choose(wishes)
     declaration.warnings += warnings
     declaration.requirements = for_python(declaration.requirements, declaration.python)
+    declaration.outer = for_python(declaration.outer, declaration.python)
     if lock is not None:
         _apply(lock, declaration)
     return declaration
@@ -281,19 +285,24 @@ _PYTHON_READERS = (
 def find(folder: str, root: str) -> Declared:
     """Return the declaration nearest to a folder, upwards to the project's root; empty if none.
 
+    A recipe's own list often names only what it has on top of the repository's package.
+
     In a folder with a lock, the file that the lock is made from comes first.
     """
     place = folder
     project = manifests.Project(root)
     own = own_packages.distribution(root)
+    nearest: Declared | None = None
     while True:
         names = {name.lower() for name in files.names_in(place, root=root)}
         first = next(
             (lock_files.MANIFESTS[one] for one in lock_files.MANIFESTS if one in names), ""
         )
         result, source = manifests.in_folder(place, project, first=first, without=own)
-        if result:
-            return Declared(result, source, project.warnings, folder=place)
+        if result and nearest is None:
+            nearest = Declared(result, source, list(project.warnings), folder=place)
+        elif nearest is not None:
+            nearest.outer += result
         if place == root or os.path.dirname(place) == place or not place.startswith(root):
-            return Declared([], "", project.warnings)
+            return nearest or Declared([], "", project.warnings)
         place = os.path.dirname(place)

@@ -386,6 +386,13 @@ def _requirements(
         if installed:
             lines = ", ".join(requirements)[:200]
             evidence.append((entry.name, installed[0][1], lines, "pip install in the code"))
+    outer = {declared_requirements.name_of(line): line for line in declaration.outer}
+    requirements += [
+        line
+        for name, line in outer.items()
+        if any(_names(module) & {name} for module in needed.required)
+        and name not in {declared_requirements.name_of(one) for one in requirements}
+    ]
     names = {declared_requirements.name_of(line) for line in requirements}
     missing = sorted(name for name in guessed if not _has(names, name))
     missing = [name for name in missing if name not in COME_ALONG or not names]
@@ -449,6 +456,13 @@ def _unknown_imports(needed: Needs, names: set[str]) -> list[str]:
                 " of it"
             )
     return warnings
+
+
+def _names(module: str) -> set[str]:
+    """Return the distributions that may bring an import, if the project declares one of them."""
+    plain = declared_requirements.name_of(module)
+    known = declared_requirements.name_of(DISTRIBUTIONS.get(module, ""))
+    return {known} if known else {plain, f"python-{plain}", f"py{plain}"}
 
 
 def _held(requirements: list[str], needed: Needs) -> list[tuple[str, int, str, str]]:

@@ -187,20 +187,25 @@ def _together(lines: list[Line], notes: list[str]) -> set[str]:
 
 
 def _pinned_series(group: Mapping[str, Any], lines: Iterable[Line]) -> list[tuple[str, int]]:
-    """Return the members of a set that are pinned, and the place of their series in it."""
-    series = []
-    pins = {
-        line.name: version
-        for line in lines
-        for operator, version in line.versions
-        if operator == "=="
-    }
+    """Return the members of a set that are pinned or bounded, and their series' place in it."""
+    found = []
+    series = {line.name: _last_series(line) for line in lines}
     for name, first in group["first"].items():
-        number = _number(first, pins[name]) if name in pins else -1
+        number = _number(first, series[name]) if series.get(name) else -1
         is_one = number >= 0 and (not group["count"] or number < group["count"])
         if is_one and not _ended(group, name, number):
-            series.append((name, number))
-    return series
+            found.append((name, number))
+    return found
+
+
+def _last_series(line: Line) -> str:
+    """Return the last minor series that a requirement allows, such as "2.3" for <2.4; "" if open."""
+    end = highest(line)
+    if end is None or len(end[0]) < 2:
+        return ""
+    numbers, is_included = end
+    before = 0 if is_included or len(numbers) > 2 else 1
+    return f"{numbers[0]}.{numbers[1] - before}" if numbers[1] >= before else ""
 
 
 def _ended(group: Mapping[str, Any], name: str, number: int) -> bool:

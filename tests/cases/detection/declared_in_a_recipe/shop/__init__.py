@@ -1,0 +1,5 @@
+import portalocker_of_ours
+
+
+def locked():
+    return portalocker_of_ours.Lock("x")
