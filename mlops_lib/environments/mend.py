@@ -201,9 +201,12 @@ def _pinned_series(group: Mapping[str, Any], lines: Iterable[Line]) -> list[tupl
 def _last_series(line: Line) -> str:
     """Return the last minor series that a requirement allows, such as "2.3" for <2.4; "" if open."""
     end = highest(line)
-    if end is None or len(end[0]) < 2:
+    if end is None:
         return ""
     numbers, is_included = end
+    numbers = (*numbers, 0) if is_included else numbers  # 2.0 is written (2,)
+    if len(numbers) < 2:
+        return ""
     before = 0 if is_included or len(numbers) > 2 else 1
     return f"{numbers[0]}.{numbers[1] - before}" if numbers[1] >= before else ""
 

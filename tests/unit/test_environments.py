@@ -439,6 +439,7 @@ def test_a_python_without_its_base_image_falls_back_and_says_so(tmp_path: Path) 
         (("torch==2.14.0", "torchaudio", "torchvision"), {"torch==2.14.0", "torchvision"}),
         (("torch<=2.3", "torchaudio"), {"torch<=2.3", "torchaudio==2.3.*"}),
         (("torch>=2,<2.2", "torchvision"), {"torch>=2,<2.2", "torchvision==0.16.*"}),
+        (("torch==2.0.0", "torchvision"), {"torch==2.0.0", "torchvision==0.15.*"}),
         (("torch<3", "torchvision"), {"torch<3", "torchvision"}),
         (("torch", "torchvision"), {"torch", "torchvision"}),
     ],
