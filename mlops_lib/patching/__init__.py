@@ -18,11 +18,18 @@ from mlops_lib import atomic
 from mlops_lib.detection import arguments
 from mlops_lib.patching import best_model_script
 from mlops_lib.patching import keras as keras_patch
+from mlops_lib.patching import pytorch as pytorch_patch
 from mlops_lib.patching import sklearn as sklearn_patch
 from mlops_lib.patching.source import read_source
 from mlops_lib.patching.winner_record import UnpatchableError, Winner
 from mlops_lib.runner import protocol
 
+SCRIPTS = {
+    "keras": best_model_script.script,
+    "sklearn": sklearn_patch.script,
+    "pytorch": pytorch_patch.script,
+}
+"""What writes a winner without a patch."""
 ARGUMENT = "argument.patch"
 """Patch that converts an argument, which the script compares as text, to a number."""
 
@@ -51,6 +58,8 @@ def suggest(run_dir: Path, *, project: Path, entry: str = "") -> Path | None:
     try:
         if winner.framework == "sklearn":
             changed_files = sklearn_patch.patched_files(winner, project=project, entry=entry)
+        elif winner.framework == "pytorch":
+            changed_files = pytorch_patch.patched_files(winner, project=project)
         else:
             changed_files = keras_patch.patched_files(winner, project=project)
         patch = difference(project, changed_files)
@@ -61,8 +70,7 @@ def suggest(run_dir: Path, *, project: Path, entry: str = "") -> Path | None:
     except UnpatchableError as error:
         reason = str(error)
     try:
-        write = sklearn_patch.script if winner.framework == "sklearn" else best_model_script.script
-        text = write(winner, reason=reason)
+        text = SCRIPTS[winner.framework](winner, reason=reason)
     except UnpatchableError:
         return None
     atomic.write_bytes(run_dir / protocol.BEST_SCRIPT, text.encode())

@@ -72,6 +72,16 @@ class Source:
             node = self.parent(node)
         return node
 
+    def line(self, node: Any) -> int:
+        """Return the line at which a node begins."""
+        return int(self._positions[node].start.line)
+
+    def is_within(self, node: Any, outer: Any) -> bool:
+        """Return whether a node is a part of another one, or that one itself."""
+        while node is not None and node is not outer:
+            node = self.parent(node)
+        return node is not None
+
     def code(self, node: Any) -> str:
         """Return a node as text."""
         return str(self.module.code_for_node(node))

@@ -107,8 +107,8 @@ class Winner:
         """
         if not isinstance(claim, Mapping):
             raise ValueError("not an object")
-        if claim.get("framework") == "sklearn":
-            return cls("sklearn", estimator=dict(claim))
+        if claim.get("framework") in ("sklearn", "pytorch"):
+            return cls(str(claim["framework"]), estimator=dict(claim))
         sites = claim.get("sites") or {}
         weights = claim.get("class_weight")
         try:

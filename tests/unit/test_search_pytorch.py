@@ -82,6 +82,8 @@ def test_pytorch_search_killed_in_the_middle_leaves_the_winner_in_the_scripts_ha
     assert (result["selection"], result["examples"]) == ("split", 75)
     assert result["winner"] in (1, 2)
     recipe = result["trials"][result["winner"]]["hyperparameters"]["recipe"]
+    facts = json.loads((inside / "search" / "winner.json").read_text())
+    assert (facts["optimizer"]["to"], facts["loop"]["epochs"]) == ("Adam", recipe["epochs"])
     # The script's own loop ran, over the winner's epochs, and nothing of the trials is left.
     assert done.stdout.splitlines()[-1] == f"trained {recipe['epochs']} Adam"
     assert len((inside / "outputs" / "log.txt").read_text().splitlines()) == recipe["epochs"]

@@ -23,6 +23,7 @@ Hook = Callable[[ModuleType], None]
 PARTS: List[Callable[[Context, Training], Dict[str, Hook]]] = [
     observation.install,
     resume.install,
+    resume.install_search,
     micro_batches.install,  # before what watches calls: that sees each as one
     evaluation.install,
     logged_numbers.install,

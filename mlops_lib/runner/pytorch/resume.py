@@ -85,6 +85,15 @@ def install(run: Context, training: Any) -> Dict[str, Callable[[ModuleType], Non
     return {"torch.utils.data.dataloader": loaders}
 
 
+def install_search(run: Context, training: Any) -> Dict[str, Callable[[ModuleType], None]]:
+    """The import hooks that a search needs: where the script makes what may change."""
+    if run.spec.search is None or run.marked_loops is None:
+        return {}
+    from mlops_lib.runner.search.pytorch import winner_facts
+
+    return winner_facts.hooks(run)
+
+
 def _stepped(run: Context, optimizer: Any) -> None:
     if run.marked_loops is not None:
         run.marked_loops.stepped(optimizer)

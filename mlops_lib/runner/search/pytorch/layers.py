@@ -417,6 +417,7 @@ def apply(model: Any, example: Any, edits: Sequence[Edit]) -> Dict[int, Any]:
             parent, key = _parent(model, layer)
             parent._modules[key] = new[0]
             modules[edit["at"]] = new[0]
+            anchors[id(new[0])] = layer
             continue
         after = {} if is_before else {key: one for key, one in anchors.items() if one is layer}
         _put(model, layer, new, is_before=is_before, put=after)
@@ -580,13 +581,16 @@ def _fitted(layer: Any, given: Any) -> None:
             _renew_recurrent(layer, int(shape[-1]), layer.hidden_size)
 
 
-def graft(trained: Any, plan: Plan, edits: Sequence[Edit]) -> None:
+def graft(trained: Any, plan: Plan, edits: Sequence[Edit]) -> Dict[int, Any]:
     """Change the layers of the script's own module, and let its optimizer hold the new parameters.
 
     Args:
         trained: the training (`recipe.Trained`).
         plan: what may be changed.
         edits: the changes.
+
+    Returns:
+        For each new layer, by identity, the old one that it was put to.
 
     Raises:
         UneditableError: an edit does not fit.
@@ -614,3 +618,4 @@ def graft(trained: Any, plan: Plan, edits: Sequence[Edit]) -> None:
     for group, parameters in zip(groups, wanted):
         group["params"] = parameters
     trained.optimizer.state.clear()
+    return anchors

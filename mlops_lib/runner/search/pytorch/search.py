@@ -20,7 +20,7 @@ from mlops_lib.runner.keras import fit_state
 from mlops_lib.runner.pytorch import artifact, store
 from mlops_lib.runner.search import failures, judged_examples, scores
 from mlops_lib.runner.search.keras import outlook
-from mlops_lib.runner.search.pytorch import data, layers, processes
+from mlops_lib.runner.search.pytorch import data, layers, processes, winner_facts
 from mlops_lib.runner.search.pytorch.forked import Probe, Trial
 from mlops_lib.runner.search.pytorch.proposals import Candidate, Proposer
 from mlops_lib.runner.search.pytorch.recipe import Trained
@@ -121,6 +121,7 @@ class _Search:
         self.candidates: Dict[int, Candidate] = {}
         self.selected: FrozenSet[bytes] = frozenset()
         self.clock = Clock(0.0, self.request.minutes)
+        self._anchors: Dict[int, Any] = {}
         self._cannot_fork()
         files = os.path.join(self.request.directory, "files")
         self._files = store.Store(files, self.run_.work)
@@ -362,7 +363,7 @@ class _Search:
         state = rng.capture_python()
         sys.modules["torch"].manual_seed(self.request.seed)
         if candidate.edits:
-            layers.graft(self.trained, self.plan, candidate.edits)
+            self._anchors = layers.graft(self.trained, self.plan, candidate.edits)
         self.trained.apply(candidate.recipe)
         rng.restore_python(state)
 
@@ -478,7 +479,12 @@ class _Search:
         steps = self._steps(number)
         after = self.before
         if number:
+            with self.journal.guard("places of layers"):
+                before = winner_facts.Before(self.trained.model)
+            own = {"optimizer": self.proposer.own_optimizer, "rate": self.proposer.own_rate}
             self._apply(self.candidates[number])
+            with self.journal.guard("facts for a patch"):
+                self._write_facts(number, before, own, after=artifact.architecture)
             self.loop.on_turn = self._turned
             self._turned(0)
             after = artifact.architecture(self.trained.model)
@@ -486,8 +492,6 @@ class _Search:
                 self.notes.append(
                     "the winner was trained again on all of the script's training data"
                 )
-            if self.candidates[number].recipe.words():
-                self._write_facts(number)
             self.run_.evaluations.selected |= self.selected
         result = {
             "schema": 1,
@@ -539,8 +543,17 @@ class _Search:
             f" ({gain.words()}: no clear difference): {change}"
         ]
 
-    def _write_facts(self, number: int) -> None:
+    def _write_facts(self, number: int, before: Any, own: Dict[str, Any], *, after: Any) -> None:
         """Write what the host needs to suggest a patch."""
+        candidate = self.candidates[number]
+        facts: Dict[str, Any] = {"schema": 1, "framework": "pytorch", "words": candidate.words()}
+        facts["after"] = after(self.trained.model)
+        facts.update(winner_facts.training_changes(self.trained, candidate.recipe, own))
+        try:
+            facts["layers"] = before.changes(self.trained.model, self._anchors)
+        except ValueError as error:
+            facts["unpatchable"] = str(error)
+        atomic.write_json(os.path.join(self.request.directory, protocol.WINNER), facts)
 
 
 class _ContinueError(Exception):
