@@ -34,6 +34,7 @@ from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
+from bench import search_pytorch
 from bench.search_tasks import TASKS, Data, Task
 
 ROOT = Path(__file__).resolve().parents[1]
@@ -553,7 +554,8 @@ def main() -> None:
         "--results", type=Path, default=CACHE / "search.jsonl", help="where cells are kept"
     )
     parser.add_argument("--fresh", action="store_true", help="forget the cells that were kept")
-    parser.add_argument("--python", help="an interpreter that has AutoKeras")
+    parser.add_argument("--python", help="an interpreter that has AutoKeras, or PyTorch")
+    parser.add_argument("--framework", choices=("keras", "pytorch"), default="keras")
     parser.add_argument("--child", nargs=4, help=argparse.SUPPRESS)
     given = parser.parse_args()
     if given.child:
@@ -561,6 +563,9 @@ def main() -> None:
         sys.stdout.write(
             json.dumps(child(name, method, int(seed), float(budget), given.equal_budget)) + "\n"
         )
+        return
+    if given.framework == "pytorch":
+        search_pytorch.table(given.tasks, given.seeds, given.python)
         return
     kept = Kept(given.results, fresh=given.fresh)
     for name in given.tasks:

@@ -23,25 +23,31 @@ def prepare(run: Context, dialect: Any, entries: Sequence[str]) -> None:
         entries: the scripts that run, relative to the working directory.
     """
     with run.journal.guard("mark loops"):
-        projects = [
-            marks.Project(run.work, os.path.join(run.work, one), _text(one)) for one in entries
-        ]
-        everything = os.path.exists(os.path.join(run.spec.inside, "fits", FOLDER, store.MARK_ALL))
-        if not everything and not any(one.trains_with_torch for one in projects):
-            return
-        trees = [tree for one in projects for tree in one.trees]
-        imports = {name for one in projects for name in one.imports}
-        modules = [module for name in sorted(imports) for module in marks.LIBRARIES.get(name, ())]
-        finder = marks.LibraryFinder(modules)
-        run.marked_loops = Loops(run, finder.files)
-        marks.install(run.marked_loops, finder)
-        dialect.marker = functools.partial(_mark, run, trees, everything)
-        if run.spec.search is not None:
+        _mark_loops(run, dialect, entries)
+    if run.spec.search is not None:
+        with run.journal.guard("prepare the search"):
             _prepare_search(run)
 
 
+def _mark_loops(run: Context, dialect: Any, entries: Sequence[str]) -> None:
+    projects = [marks.Project(run.work, os.path.join(run.work, one), _text(one)) for one in entries]
+    everything = os.path.exists(os.path.join(run.spec.inside, "fits", FOLDER, store.MARK_ALL))
+    if not everything and not any(one.trains_with_torch for one in projects):
+        return
+    trees = [tree for one in projects for tree in one.trees]
+    imports = {name for one in projects for name in one.imports}
+    modules = [module for name in sorted(imports) for module in marks.LIBRARIES.get(name, ())]
+    finder = marks.LibraryFinder(modules)
+    run.marked_loops = Loops(run, finder.files)
+    marks.install(run.marked_loops, finder)
+    dialect.marker = functools.partial(_mark, run, trees, everything)
+
+
 def _prepare_search(run: Context) -> None:
-    """Let a search begin where the loop of the judged training is entered."""
+    """Let a search begin where the loop of the judged training is entered.
+
+    If there is no such loop the search is refused at the script's end.
+    """
     fit = run.searched_fit
     for event in run.journal.events():
         is_begun = event.get("event") == protocol.EVENT_FIT and event.get("state") == "started"
@@ -50,7 +56,8 @@ def _prepare_search(run: Context) -> None:
         from mlops_lib.runner.search.pytorch.search import LoopSearch
 
         search = LoopSearch(run, [str(path) for path in event.get("loops") or ()])
-        run.marked_loops.before_entry = search.entered
+        if run.marked_loops is not None:
+            run.marked_loops.before_entry = search.entered
         run.before_end.append(search.finish)
         run.journal.forget_epochs_after(int(fit or 1) - 1)  # the winner's are others
         return

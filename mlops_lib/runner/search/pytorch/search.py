@@ -104,6 +104,12 @@ class LoopSearch:
         if not self.is_over:
             self.refuse(
                 self.reason
+                or (
+                    "the training is in no loop of the project that can be entered again (a"
+                    " generator, a thread, or a library's loop that is not known)"
+                    if not self.paths
+                    else ""
+                )
                 or "the script did not come to the training loop that its judged model came from"
             )
 
