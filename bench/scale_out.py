@@ -1,7 +1,7 @@
 """What several workers of a search cost and bring: the chief's throughput, the price of a trial,
 faults, and a simulation.
 
-`python -m bench.scale_out [--only protocol overhead efficiency faults keras_tuner simulation]` prints, from one
+`python -m bench.scale_out [--only protocol overhead efficiency faults keras_tuner cluster simulation]` prints, from one
 run:
 
 - **protocol**: how many trials a second the chief hands out and takes back, and how long a worker
@@ -15,6 +15,8 @@ run:
   with the chief killed.
 - **keras_tuner**: the same throughput, latency and kills with KerasTuner's own chief and workers
   (its `start_server` and `OracleClient` at a loopback port, a random search), beside ours.
+- **cluster**: how long a worker waits for an answer through the relay and a Ray cluster of this
+  machine.
 - **simulation**: 1 to 512 workers on learning curves recorded from real trials
   (bench/scale_out_curves.json): time to the bar with asynchronous halving as in use, with
   synchronous halving, and with a random search that stops nothing.
@@ -34,6 +36,7 @@ import os
 import random
 import socket
 import statistics
+import sys
 import tempfile
 import threading
 import time
@@ -44,7 +47,7 @@ from typing import Any
 
 CURVES = Path(__file__).with_name("scale_out_curves.json")
 TOKEN = "bench"
-PARTS = ("protocol", "overhead", "efficiency", "faults", "keras_tuner", "simulation")
+PARTS = ("protocol", "overhead", "efficiency", "faults", "keras_tuner", "cluster", "simulation")
 
 
 class Journal:
@@ -483,6 +486,65 @@ def _free_port() -> int:
     with socket.socket() as free:
         free.bind(("127.0.0.1", 0))
         return int(free.getsockname()[1])
+
+
+class RelayedWorker:
+    """A worker on a Ray cluster without a container: its calls go through the relay and Ray."""
+
+    def __init__(self) -> None:
+        from mlops_lib.tuning import call_relay
+
+        self._calls = call_relay.CallQueue("bench")
+
+    def exchange(self, answers: dict[int, Any]) -> list[Any]:
+        """Take answers, and return the calls that have arrived."""
+        for number, answer in answers.items():
+            self._calls.answer(number, answer)
+        return self._calls.take(timeout_s=0.5)
+
+    def work(self, trials: int) -> list[float]:
+        """Try what the chief hands out; return how long each answer took."""
+        from mlops_lib.tuning import call_relay
+
+        with tempfile.TemporaryDirectory() as folder, call_relay.serving(Path(folder), self._calls):
+            return be_worker(folder, trials, 1, 0.0)
+
+
+def cluster(trials: int = 150) -> None:
+    """Latency of the chief's answers through Ray."""
+    import ray
+
+    from mlops_lib.tuning import call_relay
+
+    with tempfile.TemporaryDirectory() as run_dir:
+        place = Path(run_dir, "inside", "search")
+        place.mkdir(parents=True)
+        chief = Child(be_chief, str(place), trials)
+        until(lambda: (place / "chief.sock").exists())
+        variables = {"PYTHONPATH": os.pathsep.join(["", *filter(None, sys.path)])}
+        ray.init(
+            address="local",
+            num_cpus=2,
+            log_to_driver=False,
+            include_dashboard=False,
+            runtime_env={"env_vars": variables},
+        )
+        actor = ray.remote(num_cpus=0, max_concurrency=4)(RelayedWorker).remote()
+        task = actor.work.remote(trials)
+        caller = call_relay.ChiefCaller(Path(run_dir))
+        answers: dict[int, Any] = {}
+        while not ray.wait([task], timeout=0)[0]:
+            calls = ray.get(actor.exchange.remote(answers))
+            answers = {call.number: caller.call(call) for call in calls}
+        waited = ray.get(task)
+        ray.shutdown()
+        chief.result()
+    slow = statistics.quantiles(waited, n=100)[-1]
+    print(
+        f"\ncluster: an answer through Ray takes {1000 * statistics.median(waited):.1f} ms (median),"
+        f" {1000 * slow:.1f} ms (99th percentile)",
+        flush=True,
+    )
 
 
 def asynchronous(
