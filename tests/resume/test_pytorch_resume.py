@@ -90,8 +90,14 @@ SHARED = {}
 class Lossy:
     def __init__(self, loader):
         self.iterator = iter(loader)
+        self.seen = {"at": torch.zeros(2)}
+        self.read = lambda: next(self.iterator)
+        self.last = [torch.zeros(3)]
     def __getstate__(self):
-        return {"iterator": None}
+        return {"seen": self.seen, "iterator": None, "last": self.last}
+    def __setstate__(self, state):
+        vars(self).update(state)
+        self.read = lambda: next(self.iterator)
 class Borg:
     _state = {}
     def __init__(self):
@@ -106,7 +112,7 @@ seen = []
 for epoch in range(2):
     lossy, borg, other = Lossy(data), Borg(), Global()
     for step in range(10):
-        x = next(lossy.iterator)[:, None]
+        x = lossy.read()[:, None]
         loss = (model(x) - 1).square().mean()
         optimizer.zero_grad()
         loss.backward()

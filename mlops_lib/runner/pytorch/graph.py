@@ -407,7 +407,7 @@ class Table:
                 self._add(Node(item, kind, content, 0, None))
             if kind in VALUES:
                 continue
-            stack += reversed(sorted(content, key=_order) if kind == "set" else content)
+            stack += reversed(_in_order(kind, content))
 
     def _add(self, node: Node) -> None:
         self.numbers[id(node.item)] = len(self.nodes)
@@ -436,6 +436,25 @@ class Table:
     def checksums(self) -> List[int]:
         """The checksums of all tensors and arrays as they are now."""
         return [checksum(node.item) for node in self.nodes if node.kind in ("tensor", "array")]
+
+
+def _in_order(kind: str, content: List[Any]) -> List[Any]:
+    """Return a content in an order that says nothing of how it came to be.
+
+    Attributes are in the order in which they were set, which is another one in an object that was
+    unpickled. What a dict or a list holds keeps its order: a script may depend on it.
+    """
+    if kind == "set":
+        return sorted(content, key=_order)
+    if kind in ("module", "class"):
+        return _by_name(content)
+    if kind == "object":
+        return _by_name(content[1 + content[0] :])
+    return content
+
+
+def _by_name(content: List[Any]) -> List[Any]:
+    return flat(sorted(pairs(content), key=lambda pair: str(pair[0])))
 
 
 def _order(item: Any) -> str:

@@ -190,7 +190,7 @@ class _Pickler(pickle.Pickler):
         }
         if not left_out:
             return NotImplemented
-        made = (state, left_out)
+        made = (state, left_out, list(attributes))
         return copyreg.__newobj__, (type(item),), made, None, None, _set_own_state  # type: ignore[attr-defined]
 
     def _can_keep(self, value: Any) -> bool:
@@ -287,13 +287,17 @@ def _is_kept(state: Any, value: Any) -> bool:
     return graph.is_same([state], [value])
 
 
-def _set_own_state(item: Any, made: Tuple[Dict[str, Any], Dict[str, Any]]) -> None:
-    state, left_out = made
+def _set_own_state(item: Any, made: Tuple[Dict[str, Any], Dict[str, Any], List[str]]) -> None:
+    state, left_out, names = made
     if hasattr(type(item), "__setstate__"):
         item.__setstate__(state)
     else:
         item.__dict__.update(state)
     item.__dict__.update(left_out)
+    attributes = dict(item.__dict__)
+    item.__dict__.clear()
+    for name in (*(one for one in names if one in attributes), *attributes):
+        item.__dict__[name] = attributes[name]
 
 
 _RLOCK = type(threading.RLock())
