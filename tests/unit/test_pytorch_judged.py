@@ -12,8 +12,9 @@ from pathlib import Path
 from typing import Any
 
 import pytest
-from pytorch_environment import run_runner
+from pytorch_environment import interpreter, run_runner
 
+from bench import pytorch_judged
 from mlops_lib.runner import protocol
 
 CASES = Path(__file__).parents[1] / "cases" / "pytorch"
@@ -83,6 +84,16 @@ def _printed(pattern: str, output: str, *, percent: bool) -> float:
     found = re.findall(pattern, output)
     assert found, output[-2000:]
     return float(found[-1]) / (100 if percent else 1)
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("name", ["sentiment", "sequence_words", "timm_shape"])
+def test_pytorch_a_script_as_people_write_it_has_its_number(name: str) -> None:
+    """A fixed sample of what `bench.pytorch_judged` runs."""
+    case = json.loads((pytorch_judged.SCRIPTS / "cases.json").read_text())[name]
+    outcome = pytorch_judged.run(interpreter(), pytorch_judged.SCRIPTS / f"{name}.py", case)
+    assert outcome.faults(case) == []
+    assert outcome.is_recomputed
 
 
 @pytest.mark.slow

@@ -21,6 +21,8 @@ from mlops_lib.runner.pytorch.watch import Hook, Watch
 
 ASKED_BYTES = 1 << 28
 """Inputs that are put together to look at mistakes and leaks."""
+REMEMBERED = 4
+"""The last sessions, whose outputs a metric function is traced to."""
 MODES = ("Dropout", "BatchNorm", "InstanceNorm", "RReLU")
 """Names of layers that answer otherwise in training mode."""
 
@@ -62,7 +64,7 @@ class Judge:
             table = measures.table(session, reading, outputs)
             found = measures.numbers(table, reading, session)
         except UnreadableError as error:
-            self._cannot(session, str(error))
+            self._note_unread(session, str(error))
             return
         session.reading, session.found = reading, found
         session.not_finite = table.not_finite
@@ -98,9 +100,27 @@ class Judge:
         self._validation.update(state["validation"])
         self.examples.restore(state["examples"])
 
-    def _cannot(self, session: Session, why: str) -> None:
+    def _note_unread(self, session: Session, why: str) -> None:
+        """Keep a session that the script compares with nothing so far, if its model's training shows
+        how it is read: a metric function may be given what is made of its outputs.
+        """
+        habits = self.watch.habits.get(session.model) or []
+        reading = measures.reading_by(habits[-1]) if habits and not session.problems else None
+        if reading is None or not session.kept:
+            self._cannot(session, why)
+            return
+        self._count_fruitless(session)
+        session.reading, session.unread = reading, why
+        unread = [one for one in self._recorded if one.unread][1 - REMEMBERED :]
+        self._recorded = [one for one in self._recorded if not one.unread or one in unread]
+        self._recorded.append(session)
+
+    def _count_fruitless(self, session: Session) -> None:
         key = id(session.model)
         self.watch.fruitless[key] = self.watch.fruitless.get(key, 0) + 1
+
+    def _cannot(self, session: Session, why: str) -> None:
+        self._count_fruitless(session)
         if session.kept or session.problems:
             name = type(session.model).__name__
             self.run.journal.warn(f"an evaluation of {name} has no number of its own: {why}")
@@ -128,7 +148,7 @@ class Judge:
         if self.watch.busy:
             return
         self.watch.end_sessions()
-        for session in self._recorded[-4:]:
+        for session in self._recorded[-REMEMBERED:]:
             with self.run.journal.guard("remember predictions"):
                 self._remember(session)
 
@@ -178,6 +198,10 @@ class Judge:
                 record["source"] = "fit.validation"
 
     def _record(self, session: Session) -> None:
+        if session.unread:
+            if not session.is_remembered:
+                self._cannot(session, session.unread)
+            return
         run = self.run
         reading = session.reading
         found = session.found

@@ -118,6 +118,21 @@ def _of_losses(losses: List[Loss], is_language: bool) -> Reading:
     return Reading(kind, "", losses[0].scores.path, edge, is_language, True)
 
 
+def reading_by(habit: Any) -> Optional[Reading]:
+    """Return how the training of a model reads its output, None if that is of a part of it.
+
+    Args:
+        habit: what the training shows (`watch.Habit`).
+    """
+    if not habit.is_same_shape or habit.name not in KIND_OF_LOSS:
+        return None
+    kind = KIND_OF_LOSS[habit.name]
+    edge = None
+    if kind == BINARY:
+        edge = 0.0 if habit.scores.shape == "sigmoid" else readings.edges([habit.name])
+    return Reading(kind, "", habit.scores.path, edge, False, True)
+
+
 def _is_yes_or_no(target: Any) -> bool:
     return bool(((target == 0) | (target == 1)).all())
 

@@ -242,6 +242,8 @@ class Session:
         """Examples whose outputs hold NaN or infinities."""
         self.found: Any = None
         """What was measured (measures.Numbers)."""
+        self.unread = ""
+        """Why it has no number of its own, if it is kept for a metric function."""
         self.is_remembered = False
         self.is_guessed = False
         """Whether it is read by the habit of the model's training alone."""
@@ -452,6 +454,10 @@ def examples_of(call: Call, targets: List[Any]) -> Tuple[int, Tuple[Path, ...]]:
     if not given:
         return (len(targets[0]) if targets and targets[0].dim() else 0), ()
     count = len(given[0][1])
+    wanted = next((one for one in targets if one.dim()), None)
+    lengths = {len(one) for _, one in given}
+    if wanted is not None and wanted.numel() % max(1, count) and len(wanted) in lengths:
+        return len(wanted), ()  # bags of words that follow one another: a row is no example
     return count, tuple(path for path, one in given if len(one) == count)
 
 
