@@ -40,12 +40,14 @@ class Outcome:
 
     Attributes:
         judged: the evaluation that is judged, None if there is no number.
+        numbers: the last value of each metric that was measured, those of the judged one first.
         printed: the numbers that the script printed, by metric.
         said: the warnings and notes of the run.
         failure: the end of what a script printed that failed.
     """
 
     judged: dict[str, Any] | None
+    numbers: dict[str, float]
     printed: dict[str, float]
     said: tuple[str, ...]
     failure: str = ""
@@ -67,7 +69,7 @@ class Outcome:
         if self.judged["metric"] not in (wanted, "r2"):
             found.append(f"{self.judged['metric']} is judged, not {wanted}")
         for metric, value in self.printed.items():
-            ours = self.judged["all"].get(metric, math.nan)
+            ours = self.numbers.get(metric, math.nan)
             if not math.isclose(ours, value, rel_tol=TOLERANCE, abs_tol=TOLERANCE):
                 found.append(f"{metric} is {ours}, the script prints {value}")
         if self.judged["held_out"] is not case.get("held_out", True):
@@ -106,7 +108,7 @@ def run(interpreter: Path, script: Path, case: dict[str, Any]) -> Outcome:
             text=True,
         )
         if done.returncode:
-            return Outcome(None, {}, (), (done.stdout + done.stderr)[-1500:])
+            return Outcome(None, {}, {}, (), (done.stdout + done.stderr)[-1500:])
         lines = (inside / protocol.EVENTS).read_text().splitlines()
         events = [json.loads(line) for line in lines]
         if any(one["event"] == "hook_error" for one in events):
@@ -120,6 +122,10 @@ def run(interpreter: Path, script: Path, case: dict[str, Any]) -> Outcome:
     shown = choice.evaluation or next(iter(reversed(choice.among)), None)
     return Outcome(
         None if shown is None else dict(shown),
+        {
+            **{one["metric"]: one["value"] for one in claims["evaluations"]},
+            **({} if shown is None else shown["all"]),
+        },
         {
             metric: float(re.findall(pattern, done.stdout)[-1])
             / (100 if metric in case.get("percent", ()) else 1)

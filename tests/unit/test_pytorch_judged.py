@@ -87,7 +87,7 @@ def _printed(pattern: str, output: str, *, percent: bool) -> float:
 
 
 @pytest.mark.slow
-@pytest.mark.parametrize("name", ["sentiment", "sequence_words", "timm_shape"])
+@pytest.mark.parametrize("name", ["sentiment", "tabular_whole", "timm_shape"])
 def test_pytorch_a_script_as_people_write_it_has_its_number(name: str) -> None:
     """A fixed sample of what `bench.pytorch_judged` runs."""
     case = json.loads((pytorch_judged.SCRIPTS / "cases.json").read_text())[name]

@@ -46,6 +46,8 @@ class Loss(NamedTuple):
     target: Any
     options: Dict[str, Any]
     value: float
+    is_function: bool = True
+    """Whether it is a loss function, else a difference that the script makes itself."""
 
 
 class Answer(NamedTuple):
@@ -142,7 +144,10 @@ class Call:
         is_number = made.name != "difference" and made.value is not None and made.value.numel() == 1
         value = float(made.value) if is_number else float("nan")
         shape = tuple((made.left if target is made.right else made.right).shape)
-        self.losses.append(Loss(name, scores, shape, target.detach(), made.options, value))
+        is_function = made.name != "difference"
+        self.losses.append(
+            Loss(name, scores, shape, target.detach(), made.options, value, is_function)
+        )
         return True
 
     def _answered(self, made: Compared) -> bool:
@@ -281,7 +286,9 @@ class Session:
 
     def add(self, call: Call) -> None:
         """Take a call; its output is let go as soon as nothing needs it any more."""
-        loss = call.losses[-1] if call.losses else self._of_inside(call)
+        # Beside a loss function a difference is a term of its own, such as a divergence.
+        named = [one for one in call.losses if one.is_function] or call.losses
+        loss = named[-1] if named else self._of_inside(call)
         answer = call.answers[-1] if call.answers else None
         if self.kept and self.iterator is None and not self._goes_on(call):
             self._doubt(

@@ -292,6 +292,7 @@ class Watch:
         if self._is_learned(call.model):
             return
         losses = call.losses or self._losses_inside(call)
+        losses = [one for one in losses if one.is_function] or losses
         for loss in losses[-1:]:
             target = _path_in(call.batch, loss.target)
             whole = loss.scores.view is None and loss.scores.shape in readings.SHAPES
