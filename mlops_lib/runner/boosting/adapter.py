@@ -19,7 +19,7 @@ from typing import Any, Callable, Dict, List, Optional, Tuple
 from mlops_lib.runner import protocol
 from mlops_lib.runner.context import Context
 from mlops_lib.runner.metrics import predictions
-from mlops_lib.runner.state import checkpoint, objects, rng
+from mlops_lib.runner.state import checkpoint, objects, proof, rng
 
 SAMPLING = {
     "subsample": 1.0,
@@ -99,6 +99,14 @@ class Rounds:
         self.rounds_done = 0 if state is None else int(state["round"])
         self.callbacks: List[Tuple[str, Any]] = []
         self.pace = checkpoint.Pace(run.spec.checkpoint_budget, 0.0)
+        self.proof = proof.Proof(
+            store.folder, proof.conditions("xgboost", "lightgbm", more=run.spec.smaller)
+        )
+        self._checkpoint_id = max(
+            [0 if state is None else state.get("id", 0), *self.proof.refuted()]
+        )
+        if state is not None:
+            self.proof.arrive(self._checkpoint_id)
         self.began = time.monotonic() - (0.0 if state is None else state["seconds"])
         self._records: List[Dict[str, Any]] = []
         self._round_began = time.monotonic()
@@ -135,10 +143,15 @@ class Rounds:
             )
         self._round_began = now
         self.unsaved = True
+        if self.proof.is_awaited:
+            self._check_proof(count, metrics)
         is_ending = self.run.shutdown.requested
         if not is_ending and not self.pace.is_due():
             return
+        self._checkpoint_id += 1
+        self.proof.expect(self._checkpoint_id)
         state = {
+            "id": self._checkpoint_id,
             "round": count,
             "booster": booster(),
             # The library extends the history while the checkpoint is written in the background.
@@ -175,6 +188,21 @@ class Rounds:
         self.pace.record_write(time.monotonic() - now)
         if is_ending:
             self.run.shutdown.block_if_requested()
+
+    def _check_proof(self, count: int, metrics: Dict[str, float]) -> None:
+        """Compare a round's evaluations with those before the restart, or keep them for the next.
+
+        Without evaluations nothing of a round is known that costs little.
+        """
+        if not metrics:
+            self.proof.is_awaited = False
+            return
+        numbers = repr(sorted((name, float(value)) for name, value in metrics.items()))
+        if not self.proof.show(count, numbers):
+            self.proof.refute(self._checkpoint_id)
+            self.run.restart_process(
+                f"fit {self.number}: the first round after the checkpoint is not what it was"
+            )
 
     def journal_later(self) -> List[Dict[str, Any]]:
         """Return the rounds without events; the next checkpoint contains them."""
@@ -310,7 +338,7 @@ class BoosterFit:
         run = self.run
         state = None
         with run.journal.guard("load checkpoint"):
-            state = self.store.load()
+            state = proof.load(self.store, run.journal, self.number)
         if state is not None and "result" in state:
             with run.journal.guard("restore fit"):
                 return self._restore(state)

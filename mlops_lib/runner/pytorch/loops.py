@@ -123,7 +123,7 @@ class Loops:
         self._is_keeping = False
         self.unsaved = False
         self._output = Output()
-        self._proof = proof.Proof(self._store.folder, is_smaller=run.spec.smaller)
+        self._proof = proof.LoopProof(self._store.folder, is_smaller=run.spec.smaller)
         self._target: Optional[Dict[str, Any]] = None
         self._load()
         os.register_at_fork(after_in_child=self._become_child)
@@ -634,7 +634,7 @@ class Loops:
                 epoch=fit.epoch,
             )
         self._pace.begin()
-        self._proof.arrived(number, loop.path)
+        self._proof.arrive(number, loop.path)
         self._begun_at = number
         self.run.journal.note(f"resumed at {loop.path}, iteration {loop.n}")
 
@@ -649,7 +649,8 @@ class Loops:
         the beginning.
         """
         self._output.unmute()
-        self._proof.refute(self._begun_at if self._target is None else self._target["id"])
+        first = self._begun_at if self._target is None else self._target["id"]
+        self._proof.refute(*range(first, max(first, self._id) + 1))
         self.run.restart_process(why)
 
     def _check_proof(self, loop: Loop) -> None:

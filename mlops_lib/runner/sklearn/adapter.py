@@ -17,7 +17,7 @@ from mlops_lib.runner import protocol
 from mlops_lib.runner.context import Context
 from mlops_lib.runner.metrics import example_hashes, preparation
 from mlops_lib.runner.sklearn import evaluation
-from mlops_lib.runner.state import atomic, checkpoint, rng
+from mlops_lib.runner.state import atomic, checkpoint, proof, rng
 
 
 def install(run: Context) -> Dict[str, Callable[[ModuleType], None]]:
@@ -165,7 +165,7 @@ class EstimatorFit:
         run = self.context
         state = None
         with run.journal.guard("load checkpoint"):
-            state = self.store.load()
+            state = proof.load(self.store, run.journal, self.number)
         restored = False
         if state is not None and "booster" in state:
             self.rounds, state = state, None

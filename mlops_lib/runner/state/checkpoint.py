@@ -11,7 +11,7 @@ import queue
 import shutil
 import threading
 import time
-from typing import Any, Callable, Dict, List, Optional, Tuple
+from typing import Any, Callable, Collection, Dict, List, Optional, Tuple
 
 from mlops_lib.runner.journal import Journal
 from mlops_lib.runner.script import workdir
@@ -83,8 +83,12 @@ class Store:
         self.before: workdir.Manifest = workdir.manifest(work)
         self._folders = workdir.folders(work)
 
-    def load(self) -> Optional[Dict[str, Any]]:
-        """Return the newest complete state, its files included; None if there is none."""
+    def load(self, refuted: Collection[int] = ()) -> Optional[Dict[str, Any]]:
+        """Return the newest complete state, its files included; None if there is none.
+
+        Args:
+            refuted: the `id` of states that were found to be wrong.
+        """
         # Newest first. A damaged generation is passed over, and the one before it costs one
         # interval.
         for number, content in self._states.read():
@@ -93,6 +97,8 @@ class Store:
                 state: Dict[str, Any] = _unpack(content)
                 blobs = set(state["files"]["kept"].values())
             except Exception:  # noqa: BLE001 - states of other library versions may raise anything
+                continue
+            if state.get("id") in refuted:
                 continue
             # A state whose files are lost would restore half of a run: weights of one epoch, logs
             # of another.

@@ -1,0 +1,80 @@
+"""A boosting that goes on after a kill proves it by its first numbers."""
+
+from __future__ import annotations
+
+import json
+import shutil
+import signal
+from pathlib import Path
+from typing import Any
+
+import pytest
+import running
+
+DIE = """
+import glob, os, signal, time
+def die_once_a_checkpoint_is_there():
+    deadline = time.monotonic() + 60
+    while not glob.glob("../fits/1/state.*") and time.monotonic() < deadline:
+        time.sleep(0.01)
+    os.kill(os.getpid(), signal.SIGKILL)
+"""
+BOOSTING = """
+import numpy, xgboost
+rng = numpy.random.default_rng(0)
+drift = float(os.environ.get("DRIFT", "0"))
+x = rng.random((80, 4))
+data = xgboost.DMatrix(x, x[:, 0] * x[:, 1] + drift * x[:, 2])
+class Dies(xgboost.callback.TrainingCallback):
+    def after_iteration(self, model, epoch, evals_log):
+        if epoch == 6 and "DIES" in os.environ:
+            die_once_a_checkpoint_is_there()
+found = {}
+xgboost.train({"nthread": 1}, data, 10, evals=[(data, "train")], evals_result=found,
+              verbose_eval=False, callbacks=[Dies()])
+print(found["train"]["rmse"])
+"""
+
+
+def attempt(folder: Path, inside: Path, number: int, **orders: Any) -> Any:
+    return running.run_runner(
+        folder / "project", inside, "train.py", seed=5, attempt=number, mid_epoch_s=0.0, **orders
+    )
+
+
+def said(inside: Path) -> str:
+    lines = (inside / "events.jsonl").read_text().splitlines()
+    found = [json.loads(line) for line in lines if line]
+    assert not [one for one in found if one["event"] == "hook_error"]
+    return "\n".join(one["message"] for one in found if one["event"] == "warning")
+
+
+@pytest.mark.parametrize(("text", "boundary"), [(BOOSTING, "first round")])
+def test_resume_whose_first_numbers_differ_is_not_used(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, text: str, boundary: str
+) -> None:
+    project = tmp_path / "project"
+    project.mkdir()
+    (project / "train.py").write_text(DIE + text)
+    monkeypatch.setenv("DIES", "1")
+    # One checkpoint: what follows it has left its numbers by the time of the kill.
+    killed = attempt(tmp_path, tmp_path / "same", 1, checkpoint_budget=1e-9)
+    assert killed.returncode == -signal.SIGKILL, killed.stderr
+    shutil.copytree(tmp_path / "same", tmp_path / "other")
+    monkeypatch.delenv("DIES")
+    same = attempt(tmp_path, tmp_path / "same", 2)
+    assert same.returncode == 0, same.stderr
+    assert '"state": "resumed"' in (tmp_path / "same" / "events.jsonl").read_text()
+    assert "not what it was" not in said(tmp_path / "same")
+    monkeypatch.setenv("DRIFT", "1")
+    codes = []
+    for number in range(2, 6):
+        other = attempt(tmp_path, tmp_path / "other", number)
+        codes.append(other.returncode)
+        if codes[-1] != 75:
+            break
+    assert codes[0] == 75, "the first attempt notices"
+    assert codes[-1] == 0, other.stderr
+    assert f"{boundary} after the checkpoint is not what it was" in said(tmp_path / "other")
+    assert "trained from its beginning" in said(tmp_path / "other")
+    assert other.stdout != same.stdout
