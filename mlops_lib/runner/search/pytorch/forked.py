@@ -216,7 +216,8 @@ class Trial(Fork):
         self.ends_after = ends_after
         self._on_turn = on_turn
         self._score: Optional[float] = None
-        self._is_named = False
+        self._named = 0
+        """Examples of the longest evaluation whose examples were reported."""
 
     def turned(self, number: int) -> None:
         for follow in self._on_turn:
@@ -244,8 +245,8 @@ class Trial(Fork):
             return
         self._score = score
         names: List[str] = []
-        if not self._is_named:
-            self._is_named = True
+        if session.examples > self._named:  # a framework may look at a few examples first
+            self._named = session.examples
             names = sorted({name.hex() for name in measures.names_of(session.kept) or ()})
         self.reporter.send(score=score, names=names)
         if self.has_left:

@@ -359,8 +359,11 @@ def traced(model: Any, example: Any) -> Tuple[Any, List[Use]]:
     from mlops_lib.runner.pytorch import artifact, tensors
 
     uses: List[Use] = []
-    names = {one: name for name, one in model.named_modules() if not list(one.children())}
-    handles = [one.register_forward_hook(_noting(uses, name)) for one, name in names.items()]
+    handles = [
+        one.register_forward_hook(_noting(uses, name))
+        for name, one in model.named_modules()
+        if not list(one.children())
+    ]
     try:
         with artifact.evaluating(model), sys.modules["torch"].no_grad():
             output = model(*example[0], **example[1])

@@ -4,13 +4,35 @@ from __future__ import annotations
 
 import weakref
 from types import ModuleType
-from typing import Any, Callable, Dict, List, Mapping, Optional
+from typing import Any, Callable, Dict, List, Mapping, Optional, Tuple
 
 from mlops_lib.runner.context import Context
 from mlops_lib.runner.script import call_sites
 
-SITES: "weakref.WeakKeyDictionary[Any, call_sites.Site]" = weakref.WeakKeyDictionary()
-"""Where the script made its modules, optimizers and loaders."""
+
+class Sites:
+    """Where the script made its modules, optimizers and loaders.
+
+    By identity: metrics, which are modules, have a hash of their own that needs their state.
+    """
+
+    def __init__(self) -> None:
+        self._found: Dict[int, Tuple[Any, call_sites.Site]] = {}
+
+    def get(self, item: Any) -> Optional[call_sites.Site]:
+        """Return the place of an object, None if it is not known."""
+        owner, site = self._found.get(id(item), (None, None))
+        return site if owner is not None and owner() is item else None
+
+    def note(self, item: Any, root: str) -> None:
+        """Note that an object is made by the call under way."""
+        if self.get(item) is None:
+            site = call_sites.caller(root)
+            if site is not None:
+                self._found[id(item)] = (weakref.ref(item), site)
+
+
+SITES = Sites()
 
 SETTINGS: Mapping[str, Any] = {
     "Conv1d": ("in_channels", "out_channels"),
@@ -35,10 +57,9 @@ def hooks(run: Context) -> Dict[str, Callable[[ModuleType], None]]:
             plain = kind.__init__
 
             def __init__(self: Any, *args: Any, **kwargs: Any) -> None:  # noqa: N807
-                if self not in SITES and not run.nested:
-                    site = call_sites.caller(run.work)
-                    if site is not None:
-                        SITES[self] = site
+                if not run.nested:
+                    with run.journal.guard("place of a layer"):
+                        SITES.note(self, run.work)
                 plain(self, *args, **kwargs)
 
             __init__.__doc__ = plain.__doc__
