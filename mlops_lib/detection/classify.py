@@ -188,7 +188,8 @@ def _jax_steps(case: Case, trained: Trained) -> None:
 def _anything_fitted(case: Case, trained: Trained) -> None:
     """Fits of something unknown, where a classical library makes the models."""
     for framework in (*CLASSICAL, *UNSORTED):
-        if framework not in trained and case.get(framework).models:
+        tally = case.get(framework)
+        if framework not in trained and tally.models > len(tally.families.get("reduce", ())):
             fits = case.free_for(framework)
             if fits:
                 trained[framework] = fits[0]

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import re
+
 from mlops_lib.detection import symbols
 from mlops_lib.detection import tables as k
 from mlops_lib.detection.facts import Call
@@ -23,6 +25,8 @@ HANDED = words("apply_fn apply")
 """Calls of a network that was handed in."""
 MESSAGES = words("update_all prop_nodes_topo apply_edges send_and_recv prop_nodes pull")
 """How networks over graphs pass messages in DGL."""
+EDGES = re.compile(r"\(…, \w+\)$")
+"""End of what is shown of a function that is given the edges of a graph."""
 NOISE = words("normal randn randn_like")
 DECODERS = words("""
     Conv2DTranspose UpSampling2D ConvTranspose2d Upsample ConvTranspose ConvTranspose1d
@@ -172,6 +176,8 @@ def _settle_network(case: Case, framework: str, counted: Counted) -> bool:
     if case.products and not layered & set(counted):
         several = framework == "keras" or _is_stacked(case)
         counted.setdefault("dense" if several else "linear", []).extend(case.products)
+    if set(counted) == {"gnn"} and all(_only_adds_up(seen) for seen in counted["gnn"]):
+        del counted["gnn"]  # sums over edges without a layer: a simulation, a kernel
     for family in ("product", "variable"):
         counted.pop(family, None)
     _settle_dense(case, counted)
@@ -186,6 +192,11 @@ def _settle_network(case: Case, framework: str, counted: Counted) -> bool:
     if not counted and framework in symbols.NETWORKS and framework != "keras":
         return _settle_unseen(case, framework, counted)
     return False
+
+
+def _only_adds_up(seen: Seen) -> bool:
+    """Return whether a sign of a network over graphs makes no layer: `segment_sum(…)`."""
+    return "segment_" in seen[1] or EDGES.search(seen[1]) is not None
 
 
 def _first(case: Case, counted: Counted) -> Seen:
