@@ -49,6 +49,8 @@ OTHER_DUTIES = re.compile(
 )
 """Words in a name that say its file is for something other than the training itself."""
 PRESENTERS = SERVERS | words("tkinter customtkinter pyqt5 pyqt6 pyside2 pyside6 wx kivy pygame")
+CHOOSE = 'Choose one: --entry FILE, or entry = "FILE" in mlops.toml.'
+"""What to do if several files may be meant."""
 PARSED_LIMIT = 60
 PROJECTS = 4
 """In how many folders candidates stand if these are projects of their own."""
@@ -61,6 +63,7 @@ HARMLESS = words("""
     extend addHandler warn enable_eager_execution seed_everything setup_root
 """)
 """Calls at a module's top level that do nothing by themselves."""
+_SAYS_TRAINING = re.compile(r"(^|[_\W])train(ing)?([_\W\d]|$)")
 ORCHESTRATES = re.compile(r"flow|pipeline|orchestrat|dag|schedul|workflow", re.I)
 
 
@@ -134,7 +137,37 @@ def choose(files: Files) -> Choice:
     if not training:
         return _in_pieces(files, sketches, hopeful)
     by_name = {one.name: one for one in hopeful}
-    return _choose(_Candidates(training, mentioned, by_name, files.folder))
+    choice = _choose(_Candidates(training, mentioned, by_name, files.folder))
+    if choice.file.name not in mentioned:
+        _ask_if_another_is_run(files, choice, mentioned)
+    return choice
+
+
+def _ask_if_another_is_run(files: Files, choice: Choice, mentioned: dict[str, Mention]) -> None:
+    """Raise if the project runs another file for training, in which nothing is seen to train.
+
+    What it trains may be found at run time, by a name in a registry or a configuration.
+    """
+    trained = {choice.file.path, *(local.path for local in choice.file.reachable())}
+    others = [
+        name
+        for name in sorted(mentioned)
+        if _SAYS_TRAINING.search(os.path.splitext(os.path.basename(name))[0].lower())
+        and not OTHER_DUTIES.search(os.path.splitext(os.path.basename(name))[0].lower())
+        and os.path.join(files.folder, name) not in trained
+        and not files.file(os.path.join(files.folder, name)).trains
+    ]
+    if not others:
+        return
+    said = ", ".join(
+        f"{name} (by {mentioned[name].file}:{mentioned[name].line}; nothing in it is seen to train)"
+        for name in others[:SHOWN_LIMIT]
+    )
+    raise DetectionError(
+        f"the project runs {said}, but what trains is {_listed([choice.file])}",
+        where=files.folder,
+        remedy=CHOOSE,
+    )
 
 
 def _choose(candidates: _Candidates) -> Choice:
@@ -148,6 +181,8 @@ def _choose(candidates: _Candidates) -> Choice:
         # A rule that would leave none, or all, says nothing about this project.
         remaining = rule(candidates)
         if remaining and len(remaining) < len(candidates.files):
+            if rule is _acting and _are_other_notebooks(candidates, remaining):
+                break
             reasons.append(reason)
             candidates = candidates.only(remaining)
         if rule in _NO_CANDIDATES:
@@ -160,8 +195,19 @@ def _choose(candidates: _Candidates) -> Choice:
     raise DetectionError(
         f"several files train: {_listed(shortlist.files)}",
         where=candidates.folder,
-        remedy='Choose one: --entry FILE, or entry = "FILE" in mlops.toml.',
+        remedy=CHOOSE,
     )
+
+
+def _are_other_notebooks(candidates: _Candidates, remaining: list[File]) -> bool:
+    """Return whether only notebooks are left, while modules train that none of them uses.
+
+    Then a program that is not seen to train runs the modules, and the notebooks explore.
+    """
+    if any(file.path.endswith(".py") for file in remaining):
+        return False
+    used = {local.path for file in remaining for local in file.reachable()}
+    return any(file.path not in used for file in candidates.files if file not in remaining)
 
 
 def _listed(candidates: list[File]) -> str:
@@ -361,9 +407,8 @@ def _usual_names(candidates: _Candidates) -> list[File]:
         usual = [file for file in candidates.files if _stem(file) == name]
         if usual:
             return usual
-    says_training = re.compile(r"(^|[_\W])train(ing)?([_\W\d]|$)")
     return [
-        f for f in candidates.files if f.name.endswith(".py") and says_training.search(_stem(f))
+        f for f in candidates.files if f.name.endswith(".py") and _SAYS_TRAINING.search(_stem(f))
     ]
 
 

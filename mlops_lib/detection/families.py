@@ -176,7 +176,8 @@ def _settle_network(case: Case, framework: str, counted: Counted) -> bool:
     if case.products and not layered & set(counted):
         several = framework == "keras" or _is_stacked(case)
         counted.setdefault("dense" if several else "linear", []).extend(case.products)
-    if set(counted) == {"gnn"} and all(_only_adds_up(seen) for seen in counted["gnn"]):
+    is_bare = not case.get(framework).builds
+    if is_bare and set(counted) == {"gnn"} and all(_only_adds_up(seen) for seen in counted["gnn"]):
         del counted["gnn"]  # sums over edges without a layer: a simulation, a kernel
     for family in ("product", "variable"):
         counted.pop(family, None)

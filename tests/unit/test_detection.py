@@ -134,6 +134,22 @@ def test_declared_requirements_win(tmp_path: Path) -> None:
             "several files train: one.py:2 sklearn, two.py:2 sklearn",
         ),
         ({"train.py": "import keras\nx = = 3\n"}, "syntax error"),
+        (
+            {
+                "README.md": "Run `python train.py --algorithm ppo`.",
+                "train.py": "import sys, torch, zoo\nzoo.find(sys.argv[1]).train_model(torch.ones(3))",
+                "study.py": "from sklearn.svm import SVC\nSVC().fit(x, y)",
+            },
+            r"the project runs train.py \(by README.md:1; .*study.py:2 sklearn",
+        ),
+        (
+            {
+                "learning.py": "from sklearn.svm import SVC\ndef learn(x, y):\n    SVC().fit(x, y)",
+                "study.ipynb": '{"cells": [{"cell_type": "code", "source": '
+                '"from sklearn.svm import SVC\\nSVC().fit(x, y)"}]}',
+            },
+            "several files train: learning.py:3 sklearn, study.ipynb:2 sklearn",
+        ),
     ],
 )
 def test_what_cannot_be_detected_is_said(
