@@ -176,8 +176,9 @@ def _settle_network(case: Case, framework: str, counted: Counted) -> bool:
     if case.products and not layered & set(counted):
         several = framework == "keras" or _is_stacked(case)
         counted.setdefault("dense" if several else "linear", []).extend(case.products)
-    is_bare = not case.get(framework).builds
-    if is_bare and set(counted) == {"gnn"} and all(_only_adds_up(seen) for seen in counted["gnn"]):
+    tally = case.get(framework)
+    only_sums = set(counted) == {"gnn"} and all(_only_adds_up(seen) for seen in counted["gnn"])
+    if only_sums and not tally.models and tally.layers <= len(counted["gnn"]):
         del counted["gnn"]  # sums over edges without a layer: a simulation, a kernel
     for family in ("product", "variable"):
         counted.pop(family, None)
