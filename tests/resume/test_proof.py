@@ -1,4 +1,4 @@
-"""A boosting that goes on after a kill proves it by its first numbers."""
+"""A Keras fit or a boosting that goes on after a kill proves it by its first numbers."""
 
 from __future__ import annotations
 
@@ -18,6 +18,20 @@ def die_once_a_checkpoint_is_there():
     while not glob.glob("../fits/1/state.*") and time.monotonic() < deadline:
         time.sleep(0.01)
     os.kill(os.getpid(), signal.SIGKILL)
+"""
+KERAS = """
+import numpy, keras
+keras.utils.set_random_seed(3)
+drift = float(os.environ.get("DRIFT", "0"))
+x = numpy.random.rand(64, 4) + drift
+model = keras.Sequential([keras.Input((4,)), keras.layers.Dense(8), keras.layers.Dropout(0.2), keras.layers.Dense(1)])
+model.compile("adam", "mse")
+class Dies(keras.callbacks.Callback):
+    def on_epoch_end(self, epoch, logs=None):
+        if epoch == 2 and "DIES" in os.environ:
+            die_once_a_checkpoint_is_there()
+history = model.fit(x, x.sum(1), epochs=4, batch_size=16, verbose=0, callbacks=[Dies()])
+print([f"{one:.7f}" for one in history.history["loss"]])
 """
 BOOSTING = """
 import numpy, xgboost
@@ -49,7 +63,7 @@ def said(inside: Path) -> str:
     return "\n".join(one["message"] for one in found if one["event"] == "warning")
 
 
-@pytest.mark.parametrize(("text", "boundary"), [(BOOSTING, "first round")])
+@pytest.mark.parametrize(("text", "boundary"), [(KERAS, "first step"), (BOOSTING, "first round")])
 def test_resume_whose_first_numbers_differ_is_not_used(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch, text: str, boundary: str
 ) -> None:

@@ -18,6 +18,7 @@ from mlops_lib.runner.keras import (
 from mlops_lib.runner.keras.csv_headers import ResumedHeaders
 from mlops_lib.runner.keras.fit_checkpoints import FitCheckpoints
 from mlops_lib.runner.keras.fit_data import FitData, named_data
+from mlops_lib.runner.keras.fit_proof import FitProof
 from mlops_lib.runner.keras.fit_resume import FitResume
 from mlops_lib.runner.keras.recorder import recorder
 from mlops_lib.runner.metrics import example_hashes, finite
@@ -73,6 +74,7 @@ class Fit:
         self.headers = ResumedHeaders()
         self.data = FitData(self.call, self._make_order())
         self.resume = FitResume(self)
+        self.proof = FitProof(self)
         self.checkpoints = FitCheckpoints(self)
 
     def _without_held_back(self) -> Optional[Dict[str, Any]]:
@@ -144,7 +146,7 @@ class Fit:
         """Train, resume the training, or restore its result; return the History."""
         journal = self.context.journal
         with journal.guard("load checkpoint"):
-            self.resume.state = self.store.load()
+            self.resume.state = self.proof.load()
             if self.is_searched and self.model.built:
                 self.initial = fit_state.capture_variables(self.model)
         if self.resume.state is not None and self.resume.state["done"]:
@@ -308,12 +310,18 @@ class Fit:
         self.resume.begin_epoch()
         self.checkpoints.begin_epoch()
 
-    def end_step(self) -> None:
-        """Note a step, or undo it if it repeats the last one of the checkpoint."""
+    def end_step(self, logs: Dict[str, Any]) -> None:
+        """Note a step, or undo it if it repeats the last one of the checkpoint.
+
+        Args:
+            logs: loss and metrics of the step.
+        """
         if self.resume.is_after_steps:
             self.resume.undo_step()
         else:
             self.checkpoints.unsaved = True
+            with self.context.journal.guard("proof of resume"):
+                self.proof.show(logs)
 
     def _finish(self) -> None:
         self.checkpoints.write(self.last_epoch(), done=True)

@@ -50,6 +50,8 @@ class FitCheckpoints:
             return
         shutdown = self.fit.context.shutdown
         is_ending = shutdown.requested
+        if self.fit.proof.is_comparing and not is_ending:
+            return
         if is_ending or self.pace.is_due(within_epoch=True):
             with self.fit.context.journal.guard("checkpoint within an epoch"):
                 self.write(self.fit.last_epoch(), done=False, step=step)
@@ -134,6 +136,7 @@ class FitCheckpoints:
             fit.journal_epochs(records)
             self.pace.record_write(time.monotonic() - began)
             return
+        state.update(id=fit.proof.expect(done=done))
         state.update(done=done, epoch=epoch, step=step, records=records, trained_s=trained_s)
         self._add_position(state, ended)
 

@@ -56,6 +56,7 @@ class FitResume:
         else:
             self._restore_after_epoch(state)
         self._restore_history(state)
+        self.fit.proof.arrive(state)
         epoch = int(state["epoch"]) + 1
         self.fit.start_at(epoch)
         self._warn_about_limits()
@@ -82,6 +83,7 @@ class FitResume:
     def _restore_state(self, state: Dict[str, Any]) -> None:
         fit = self.fit
         lost = fit_state.restore(fit.model, fit.callback_state, state, fit.store)
+        fit.proof.has_lost |= bool(lost)
         for name in lost:
             fit.context.journal.warn(
                 f"{name} could not be restored: the continuation is not guaranteed identical"

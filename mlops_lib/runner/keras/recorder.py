@@ -42,7 +42,7 @@ def recorder(callback_class: Any, fit: "Fit") -> Any:
             if batch:
                 self.step_s = (time.monotonic() - self.began) / batch
             self.made = batch + 1
-            fit.end_step()
+            fit.end_step(dict(logs or {}))
             steps = self.params.get("steps") or self.steps
             fit.context.journal.progress("fit", step=batch + 1, steps=steps, step_s=self.step_s)
 
