@@ -104,7 +104,13 @@ class Trained:
 
     @property
     def can_stretch(self) -> bool:
-        """Return whether the number of epochs may change: no schedule has it built in."""
+        """Return whether the number of epochs may change.
+
+        It may not if a schedule has it built in, or if the loop is a library's, which counts its
+        steps itself.
+        """
+        if not self.loop.site.rsplit(":", 2)[0].endswith((".py", ".ipynb")):
+            return False
         rigid = ("OneCycleLR", "SequentialLR", "LambdaLR", "CyclicLR")
         return self.epochs is not None and not any(
             type(one).__name__ in rigid for one in self.schedulers
