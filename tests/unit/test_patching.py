@@ -229,7 +229,7 @@ def test_a_patched_estimator_is_the_winner(name: str, tmp_path: Path) -> None:
     if name == "cancer_pipeline":  # as pushed it leaves little to find
         weak = project / "cancer/model.py"
         weak.write_text(weak.read_text().replace("components=10", "components=1"))
-    run_dir = searched(project, ESTIMATORS[name], trials=4)
+    run_dir = searched(project, ESTIMATORS[name], trials=3 if name == "cancer_pipeline" else 2)
     suggested = patching.suggest(run_dir, project=project)
     assert suggested is not None
     assert suggested.name == "suggested.patch"

@@ -13,6 +13,7 @@ from mlops_lib.runner.search.cross_validation import seeded
 from mlops_lib.runner.search.estimator_portfolio import Inputs
 from mlops_lib.runner.search.estimator_spaces import (
     FIRST,
+    FIRST_OF_STEPS,
     SCALERS,
     SPACES,
     STEPS,
@@ -218,6 +219,10 @@ class Candidates:
         ]
         if self.metric in RARE_COUNTS and f"{prefix}class_weight" in space:
             first = [{f"{prefix}class_weight": "balanced"}, *first]
+        # A step before the last may be what keeps the estimator back.
+        steps = first_of_steps(estimator)
+        if family == "own" and steps:
+            first = [steps, *first]
         return LocalSearch(
             space,
             {parameter: as_setting(known.get(parameter)) for parameter in space},
@@ -353,6 +358,15 @@ def step_spaces(estimator: Any) -> Space:
             if parameter in parameters:
                 space[f"{name}__{parameter}"] = spec
     return space
+
+
+def first_of_steps(estimator: Any) -> Dict[str, Any]:
+    """Return settings of a pipeline's earlier steps that are often good."""
+    return {
+        f"{name}__{parameter}": value
+        for name, step in getattr(estimator, "steps", [])[:-1]
+        for parameter, value in FIRST_OF_STEPS.get(type(step).__name__, {}).items()
+    }
 
 
 _SCALER = "scaler:"

@@ -240,3 +240,10 @@ FIRST: Dict[str, Tuple[Dict[str, Any], ...]] = {
     "Ridge": ({"alpha": 10.0}, {"alpha": 0.1}),
 }
 """Settings that are often good for an estimator, in the order in which they are tried."""
+FIRST_OF_STEPS: Dict[str, Dict[str, Any]] = {
+    "PCA": {"n_components": 0.95},
+    "SelectKBest": {"k": "all"},
+    "TfidfVectorizer": {"ngram_range": (1, 2), "sublinear_tf": True},
+    "CountVectorizer": {"ngram_range": (1, 2)},
+}
+"""The same for steps before the estimator, tried with the estimator's settings in use."""
