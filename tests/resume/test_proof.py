@@ -92,3 +92,23 @@ def test_resume_whose_first_numbers_differ_is_not_used(
     assert f"{boundary} after the checkpoint is not what it was" in said(tmp_path / "other")
     assert "trained from its beginning" in said(tmp_path / "other")
     assert other.stdout != same.stdout
+
+
+@pytest.mark.parametrize("text", [KERAS, BOOSTING])
+def test_a_training_that_does_not_repeat_itself_goes_on_all_the_same(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, text: str
+) -> None:
+    project, inside = tmp_path / "project", tmp_path / "inside"
+    project.mkdir()
+    wait = DIE.replace("not glob", "len(glob").replace('.*")', '.*")) < 2', 1)
+    (project / "train.py").write_text(wait + text)
+    monkeypatch.setenv("DIES", "1")
+    killed = attempt(tmp_path, inside, 1, checkpoint_budget=1e9)
+    assert killed.returncode == -signal.SIGKILL, killed.stderr
+    monkeypatch.delenv("DIES")
+    monkeypatch.setenv("DRIFT", "1")
+    assert attempt(tmp_path, inside, 2).returncode == 75, "the newest checkpoint is refuted"
+    other = attempt(tmp_path, inside, 3)
+    assert other.returncode == 0, other.stderr
+    assert "does not repeat itself" in said(inside)
+    assert "from its beginning" not in said(inside)

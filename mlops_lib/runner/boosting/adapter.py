@@ -197,8 +197,10 @@ class Rounds:
         if not metrics:
             self.proof.is_awaited = False
             return
-        numbers = repr(sorted((name, float(value)) for name, value in metrics.items()))
-        if not self.proof.show(count, numbers):
+        numbers = sorted((name, proof.rounded(float(value))) for name, value in metrics.items())
+        if self.proof.show(count, repr(numbers)):
+            return
+        if self.proof.stands(self.run.journal, self.number):
             self.proof.refute(self._checkpoint_id)
             self.run.restart_process(
                 f"fit {self.number}: the first round after the checkpoint is not what it was"

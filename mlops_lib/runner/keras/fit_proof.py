@@ -67,9 +67,11 @@ class FitProof:
         if not self._proof.is_awaited or fit.resume.point is not None:
             return
         epochs = getattr(fit.history, "epoch", None) or []
-        numbers = sorted((name, repr(_plain(value))) for name, value in logs.items())
+        numbers = sorted((name, repr(proof.rounded(_plain(value)))) for name, value in logs.items())
         state = fit.resume.state
         if self._proof.show(len(epochs), repr(numbers)) or state is None or not self._repeats:
+            return
+        if not self._proof.stands(fit.context.journal, fit.number):
             return
         self._proof.refute(*range(int(state.get("id", 0)), self._newest + 1))
         fit.context.restart_process(

@@ -69,6 +69,21 @@ def load(store: checkpoint.Store, journal: Journal, fit: int) -> Optional[Dict[s
     return state
 
 
+def rounded(value: Any) -> Any:
+    """Return a number, or lists of numbers, to four digits.
+
+    Sums that threads add up in another order differ in the last of a number's digits. Another batch,
+    or other weights, differ in the first ones.
+
+    Example:
+        >>> rounded([0.123456, [1234567.0]])
+        [0.1235, [1235000.0]]
+    """
+    if isinstance(value, (list, tuple)):
+        return [rounded(item) for item in value]
+    return float(f"{value:.4g}") if isinstance(value, float) else value
+
+
 class Proof:
     """The digests of one training.
 
@@ -143,6 +158,24 @@ class Proof:
         """Return the checkpoints that were found to be wrong."""
         known = atomic.read_json(self._refuted_path)
         return [int(one) for one in known] if isinstance(known, list) else []
+
+    def stands(self, journal: Journal, fit: int) -> bool:
+        """Return whether a difference still counts, with a warning if it does not.
+
+        Two checkpoints in a row that seem wrong are a training that does not repeat itself. To begin
+        anew after each kill would lose all that was trained, for no better a result.
+
+        Args:
+            journal: gets the warning.
+            fit: the number of the fit.
+        """
+        if not self.refuted():
+            return True
+        journal.warn(
+            f"fit {fit} does not repeat itself, also after an older checkpoint: it goes on from there,"
+            " unproven"
+        )
+        return False
 
     def refute(self, *numbers: int) -> None:
         """Let no process begin at these checkpoints any more."""
