@@ -51,11 +51,11 @@ TRIALS = 5
 class Search:
     """A search by two workers, in plain processes."""
 
-    def __init__(self, folder: Path) -> None:
+    def __init__(self, folder: Path, *, script: str = SCRIPT) -> None:
         self._place(folder)
         project = folder / "project"
         project.mkdir()
-        (project / "train.py").write_text(SCRIPT)
+        (project / "train.py").write_text(script)
         self.engine = ProcessEngine(home=str(self.home))
         image = images.plan(Environment(name="python", framework="none", family="none"))
         self.engine.build(image, on_line=lambda line: None)

@@ -673,7 +673,7 @@ def run(project: str | Path | Job, **settings: Unpack[JobArguments]) -> Pipeline
         >>> import mlops_lib as mlops
         >>> result = mlops.run("model_repo/digits_tree", target=0.8, trials=4)
         >>> result.verdict, result.value > 0.8, result.trials
-        ('accepted', True, 4)
+        ('accepted', True, 1)
     """
     job = prepared(project, **settings)
     with contextlib.ExitStack() as stack:

@@ -14,7 +14,7 @@ from pathlib import Path
 
 import psutil
 import pytest
-from searching import TRIALS, Search
+from searching import SCRIPT, TRIALS, Search
 from waiting import until
 
 from mlops_lib import atomic, event_log, run_directory, run_lock
@@ -65,7 +65,14 @@ def lend(
 
 @pytest.fixture
 def search(tmp_path: Path) -> Iterator[Search]:
-    made = Search(tmp_path)
+    # A trial waits for as long as the file is there: on a quiet machine one worker would have tried
+    # them all before the other had started.
+    hold = f"""
+        while "-ray-" in os.getcwd() and os.path.exists({str(tmp_path / "hold")!r}):
+            time.sleep(0.05)"""
+    script = SCRIPT.replace("import time", "import os, time", 1)
+    made = Search(tmp_path, script=script.replace("time.sleep(0.06)", f"time.sleep(0.06){hold}", 1))
+    (tmp_path / "hold").touch()
     yield made
     for container in made.engine.find({LABEL_RUN: made.spec.digest}):
         made.engine.kill(container.id)
@@ -106,12 +113,14 @@ def test_killed_nodes_and_a_killed_chief_lose_no_trial(search: Search, tmp_path:
         assert nodes[0].poll() is None, (tmp_path / "node 1.txt").read_text()
         with run_lock.driven(search.run_dir):
             seen = until(lambda: is_over() or status.standing(search.run_dir).workers)
+        assert not is_over(), (tmp_path / "search.txt").read_text()[-3000:]
         assert {(one.name, one.where) for one in seen} == {
             (f"worker ray-{number}", socket.gethostname()) for number in (1, 2)
         }
         raylets = [one for one in children(nodes[0]) if "raylet" in one.name()]
         nodes[0].kill()
         lend(stack, cluster, tmp_path, "node 3")
+        (tmp_path / "hold").unlink()
         until(lambda: len(search.ended()) >= 2 or is_over(), timeout_s=600)
         search.kill(search.run_dir)
         until(lambda: len(search.ended()) >= 4 or is_over(), timeout_s=600)
