@@ -244,7 +244,12 @@ def _step(trial: Trial, parent: Trial | None, search: SearchResult) -> str:
     else:
         size_of_chance = difference(search.metric, gain.margin).lstrip("+")
         known = f"chance alone explains up to {size_of_chance}"
-        known += ", so the change helped" if gain.is_clear else ", so it may be chance"
+        if gain.is_clear:
+            known += ", so the change helped"
+        elif abs(gain.difference) > gain.margin:
+            known += ", so the change did harm"
+        else:
+            known += ", so it may be chance"
     return f"{text} scored {score} after {before}: {change}; {known}."
 
 

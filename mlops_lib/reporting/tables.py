@@ -276,7 +276,8 @@ def _with_margin(metric: str, gain: protocol.Gain) -> str:
     if gain.margin is None:
         return f"{text} (uncertain)"
     margin = difference(metric, gain.margin).lstrip("+±")
-    return f"{text.removesuffix(' points')} ± {margin}{'' if gain.is_clear else ', within chance'}"
+    within_chance = "" if abs(gain.difference) > gain.margin else ", within chance"
+    return f"{text.removesuffix(' points')} ± {margin}{within_chance}"
 
 
 def _settings(trial: Trial) -> tuple[str, ...]:

@@ -1075,4 +1075,7 @@ def test_one_paragraph_says_what_was_wrong_what_changed_and_what_each_change_bro
     assert "so it may be chance" in first
     assert "scored 93.4 % after 80.1 %: +13.3 points" in second
     assert "so the change helped" in second
+    assert read.search is not None
+    gains = {row.trial.number: row.gain for row in tables.trial_rows(read.search)}
+    assert [number for number, gain in gains.items() if "within chance" in gain] == [1]
     assert account in html.unescape(report_page.html(read, linked=False))
