@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from mlops_lib.runner.search.keras.outlook import is_hopeless
+from mlops_lib.runner.search.outlook import is_hopeless
 
 # A network for photographs under a cosine, from fresh weights and from trained ones.
 FRESH = [0.44, 0.51, 0.53, 0.55, 0.64, 0.63, 0.62, 0.67, 0.65, 0.68, 0.69, 0.70, 0.72, 0.71]

@@ -16,9 +16,8 @@ import numpy
 
 from mlops_lib.runner import protocol
 from mlops_lib.runner.keras import fit_state
-from mlops_lib.runner.search import scores
+from mlops_lib.runner.search import outlook, scores
 from mlops_lib.runner.search.examples import Selected, classes, length
-from mlops_lib.runner.search.keras import outlook
 from mlops_lib.runner.search.keras.candidates import Recipe
 from mlops_lib.runner.search.request import Clock, FitCall, SearchJournal, SearchRequest
 from mlops_lib.runner.state import atomic, objects

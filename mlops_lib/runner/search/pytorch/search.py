@@ -18,8 +18,7 @@ from mlops_lib.runner import protocol
 from mlops_lib.runner.context import Context
 from mlops_lib.runner.keras import fit_state
 from mlops_lib.runner.pytorch import artifact, store
-from mlops_lib.runner.search import failures, judged_examples, scores
-from mlops_lib.runner.search.keras import outlook
+from mlops_lib.runner.search import failures, judged_examples, outlook, scores
 from mlops_lib.runner.search.pytorch import data, layers, processes, winner_facts
 from mlops_lib.runner.search.pytorch.forked import Probe, Trial
 from mlops_lib.runner.search.pytorch.proposals import Candidate, Proposer
