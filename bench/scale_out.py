@@ -29,6 +29,7 @@ from __future__ import annotations
 
 import argparse
 import contextlib
+import functools
 import heapq
 import json
 import multiprocessing
@@ -193,16 +194,12 @@ def until(condition: Callable[[], Any], *, timeout_s: float = 120.0) -> None:
         time.sleep(0.01)
 
 
-def many_workers(
-    folder: str, trials: int, workers: int, sleep_s: float
-) -> tuple[float, list[float]]:
-    """Workers as threads of one process: how long they took, and waited for each answer."""
+def many_workers(worker: Callable[[int], list[float]], workers: int) -> tuple[float, list[float]]:
+    """Run workers as threads of one process; return their time, and the wait for each answer."""
     waited: list[float] = []
-
-    def work(number: int) -> None:
-        waited.extend(be_worker(folder, trials, number, sleep_s))
-
-    threads = [threading.Thread(target=work, args=(n,)) for n in range(1, workers + 1)]
+    threads = [
+        threading.Thread(target=lambda n=n: waited.extend(worker(n))) for n in range(1, workers + 1)
+    ]
     began = time.monotonic()
     for thread in threads:
         thread.start()
@@ -221,7 +218,8 @@ def protocol() -> None:
         for sleep_s, each in ((0.0, 300 / workers), (1.0, 5)):
             total = max(workers, round(workers * each))
             with served(total) as folder:
-                took, waited = Child(many_workers, folder, total, workers, sleep_s).result()
+                worker = functools.partial(be_worker, folder, total, sleep_s=sleep_s)
+                took, waited = Child(many_workers, worker, workers).result()
             slow = statistics.quantiles(waited, n=100)[-1]
             print(
                 f"{workers:8d} {sleep_s:13.0f} s {total / took:9.0f} {1000 * statistics.median(waited):12.1f} ms"
@@ -244,7 +242,8 @@ def overhead(mib: int = 40) -> None:
             stored["arr_0"].sum()
         reading = time.monotonic() - began
     with served(count) as folder:
-        remote = Child(many_workers, folder, count, 1, 0.0).result()[0] / count
+        worker = functools.partial(be_worker, folder, count, sleep_s=0.0)
+        remote = Child(many_workers, worker, 1).result()[0] / count
     print(
         f"\noverhead of a trial: {1000 * (remote - local):.1f} ms to ask and tell ({1000 * local:.1f} ms in one process,"
         f" {1000 * remote:.1f} ms through the chief), {1000 * reading:.0f} ms to read {mib} MiB of inherited weights:"
@@ -394,24 +393,6 @@ def _name_keras_tuners_process(name: str, port: int) -> None:
     os.environ["KERASTUNER_ORACLE_PORT"] = str(port)
 
 
-def _keras_tuners_workers(
-    folder: str, trials: int, workers: int, sleep_s: float, port: int
-) -> tuple[float, list[float]]:
-    """Run workers as threads of one process; return their time, and the wait for each answer."""
-    waited: list[float] = []
-
-    def work(number: int) -> None:
-        waited.extend(be_keras_tuners_worker(folder, trials, number, sleep_s, port))
-
-    threads = [threading.Thread(target=work, args=(n,)) for n in range(1, workers + 1)]
-    began = time.monotonic()
-    for thread in threads:
-        thread.start()
-    for thread in threads:
-        thread.join()
-    return time.monotonic() - began, waited
-
-
 def keras_tuner() -> None:
     """Throughput, latency and losses of KerasTuner's own chief and workers, beside ours."""
     print("\nKerasTuner's own chief and workers at a loopback port; ours at a Unix socket")
@@ -419,11 +400,15 @@ def keras_tuner() -> None:
     for workers in (1, 10, 100):
         total = max(workers, 300)
         with served(total) as folder:
-            ours = Child(many_workers, folder, total, workers, 0.0).result()
+            worker = functools.partial(be_worker, folder, total, sleep_s=0.0)
+            ours = Child(many_workers, worker, workers).result()
         with tempfile.TemporaryDirectory() as folder:
             port = _free_port()
             chief = Child(be_keras_tuners_chief, folder, total, port)
-            theirs = Child(_keras_tuners_workers, folder, total, workers, 0.0, port).result()
+            worker = functools.partial(
+                be_keras_tuners_worker, folder, total, sleep_s=0.0, port=port
+            )
+            theirs = Child(many_workers, worker, workers).result()
             chief.kill()
         for whose, (took, waited) in (("ours", ours), ("KerasTuner's", theirs)):
             slow = statistics.quantiles(waited, n=100)[-1]

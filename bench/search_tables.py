@@ -108,9 +108,16 @@ def made(kind: str) -> Callable[[], tuple[Any, Any]]:
             x, y = datasets.make_friedman1(1500, 12, noise=1.5, random_state=7)
         else:
             x, y = datasets.make_classification(
-                2500, 15, n_informative=6, n_redundant=3, n_clusters_per_class=2,
-                weights=[0.95], flip_y=0.02, class_sep=0.8, random_state=7,
-            )  # fmt: skip
+                2500,
+                15,
+                n_informative=6,
+                n_redundant=3,
+                n_clusters_per_class=2,
+                weights=[0.95],
+                flip_y=0.02,
+                class_sep=0.8,
+                random_state=7,
+            )
         return pandas.DataFrame(x, columns=[f"c{i}" for i in range(x.shape[1])]), y
 
     return load
@@ -288,9 +295,16 @@ def flaml(task: Table, x: Any, y: Any, seed: int, budget_s: float, folder: str) 
     from sklearn.metrics import balanced_accuracy_score
 
     def balanced(
-        x_val: Any, y_val: Any, estimator: Any, labels: Any, x_train: Any, y_train: Any,
-        weight_val: Any = None, weight_train: Any = None, *rest: Any,
-    ) -> tuple[float, dict[str, float]]:  # fmt: skip
+        x_val: Any,
+        y_val: Any,
+        estimator: Any,
+        labels: Any,
+        x_train: Any,
+        y_train: Any,
+        weight_val: Any = None,
+        weight_train: Any = None,
+        *rest: Any,
+    ) -> tuple[float, dict[str, float]]:
         score = balanced_accuracy_score(y_val, estimator.predict(x_val))
         return 1 - score, {"score": score}
 
