@@ -78,6 +78,38 @@ class SearchRequest:
     """Records of the trials that led to another run's winner, to train again with this run's seed.
     """
 
+    def result_head(self, selection: str) -> Dict[str, Any]:
+        """Return what every result of this search begins with.
+
+        Args:
+            selection: the kind of its selection examples.
+        """
+        return {
+            "schema": 1,
+            "metric": self.metric,
+            "mode": self.mode,
+            "selection": selection,
+            "fit": self.fit,
+        }
+
+    def refused(self, reason: str, layers: List[str]) -> Dict[str, Any]:
+        """Return the result of a search that could not try anything.
+
+        Args:
+            reason: for the developer.
+            layers: the architecture, one line a layer, which stays as it is.
+        """
+        return {
+            **self.result_head("contaminated"),
+            "trials": [],
+            "winner": 0,
+            "score": None,
+            "stopped": "refused",
+            "before": layers,
+            "after": layers,
+            "notes": [reason],
+        }
+
     @classmethod
     def read(
         cls,

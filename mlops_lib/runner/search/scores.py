@@ -3,10 +3,13 @@
 from __future__ import annotations
 
 import math
-from typing import Any, Callable, Dict, Mapping, Optional
+from typing import TYPE_CHECKING, Any, Callable, Dict, Mapping, Optional, Sequence
 
 from mlops_lib.runner import protocol
 from mlops_lib.runner.search.examples import classes
+
+if TYPE_CHECKING:
+    from mlops_lib.runner.search.request import SearchRequest
 
 
 def in_logs(metric: str, logs: Mapping[str, Any]) -> Optional[str]:
@@ -68,6 +71,55 @@ def error_of_score(metric: str, score: float, examples: int) -> float:
         0.029
     """
     return standard_error(metric, (score * examples + 2.0) / (examples + 4.0), examples + 4)
+
+
+def bar(request: SearchRequest, examples: int, errors: float = 1.0) -> float:
+    """Return the score to reach: the target and a margin of `errors` standard errors.
+
+    The margin is there because the gate judges on other examples. Scores of winners that the gate
+    has rejected must be beaten too; their number widens the margin, and nothing else of the gate's
+    examples reaches the search.
+
+    Args:
+        request: the search.
+        examples: the number of selection examples.
+        errors: the margin in standard errors.
+    """
+    sign = 1.0 if request.mode == "max" else -1.0
+    needed = margin(request.metric, request.target, examples, errors, len(request.rejected))
+    to_beat = [sign * score + 1e-9 for score in request.rejected]
+    return sign * max([sign * request.target + needed, *to_beat])
+
+
+def gain_in_words(
+    number: int,
+    parent: int,
+    *,
+    score: float,
+    before: float,
+    request: SearchRequest,
+    examples: Optional[int],
+    trials: Sequence[Mapping[str, Any]],
+) -> str:
+    """Describe a trial's score beside that of the trial it builds on.
+
+    A trial "brought" something only if the gain is larger than chance explains, given how many
+    trials were compared.
+    """
+    gain = protocol.gain(
+        score,
+        before,
+        metric=request.metric,
+        mode=request.mode,
+        examples=examples,
+        trials=trials,
+    )
+    if gain.is_clear:
+        return f"trial {number} brought {gain.words()} over trial {parent}"
+    return (
+        f"trial {number} scored {score:.3f}, trial {parent} {before:.3f}"
+        f" ({gain.words()}: no clear difference)"
+    )
 
 
 def from_predictions(metric: str) -> Optional[Callable[[Any, Any], float]]:

@@ -10,7 +10,7 @@ import contextlib
 import math
 import os
 import time
-from typing import Any, Callable, Dict, Iterator, List, Optional
+from typing import Any, Callable, Iterator, List, Optional
 
 from mlops_lib.runner import protocol
 from mlops_lib.runner.keras import data_order
@@ -118,29 +118,10 @@ def set_aside(directory: str) -> None:
 
 def refused(model: Any, request: SearchRequest, reason: str) -> Outcome:
     """Return, and write, the outcome of a search that could not try anything."""
-    result = {
-        **_result_head(request, "contaminated"),
-        "trials": [],
-        "winner": 0,
-        "score": None,
-        "stopped": "refused",
-        "before": graph.describe(model),
-        "after": graph.describe(model),
-        "notes": [reason],
-    }
+    result = request.refused(reason, graph.describe(model))
     if not request.worker:
         atomic.write_json(os.path.join(request.directory, protocol.RESULT), result)
     return Outcome(result, notes=[f"no search: {reason}"])
-
-
-def _result_head(request: SearchRequest, selection: str) -> Dict[str, Any]:
-    return {
-        "schema": 1,
-        "metric": request.metric,
-        "mode": request.mode,
-        "selection": selection,
-        "fit": request.fit,
-    }
 
 
 @contextlib.contextmanager
@@ -250,7 +231,7 @@ class Search:
             self.journal,
             self.clock,
             self.model.optimizer,
-            self._bar(1.0),
+            scores.bar(self.request, self.selected.count),
             self._sure_score(),
             in_place=in_place,
         )
@@ -259,21 +240,6 @@ class Search:
             context.pipeline, _ = objects.capture(objects.find_places([("x", x)]), {})
         return context
 
-    def _bar(self, errors: float) -> float:
-        """Return the score to reach: the target and a margin of `errors` standard errors.
-
-        The margin is there because the gate judges on other examples. Scores of winners that the
-        gate has rejected must be beaten too; their number widens the margin, and nothing else of
-        the gate's examples reaches the search.
-        """
-        request = self.request
-        sign = 1.0 if request.mode == "max" else -1.0
-        margin = scores.margin(
-            request.metric, request.target, self.selected.count, errors, len(request.rejected)
-        )
-        to_beat = [sign * score + 1e-9 for score in request.rejected]
-        return sign * max([sign * request.target + margin, *to_beat])
-
     def _sure_score(self) -> float:
         """Return the score at which a trial may stop before its end.
 
@@ -281,7 +247,7 @@ class Search:
         """
         if self.request.rejected:
             return math.inf if self.request.mode == "max" else -math.inf
-        return self._bar(2.5)
+        return scores.bar(self.request, self.selected.count, 2.5)
 
     def run(self) -> Outcome:
         """Run trials until the bar is reached or the budget is used up.
@@ -443,7 +409,7 @@ class Search:
         self.notes += installer.notes
         records = self.store.records
         result = {
-            **_result_head(self.request, self.selected.kind),
+            **self.request.result_head(self.selected.kind),
             "trials": [records[n] for n in sorted(records)],
             "winner": number,
             "score": records[number]["score"],

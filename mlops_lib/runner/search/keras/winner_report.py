@@ -5,7 +5,7 @@ from __future__ import annotations
 from dataclasses import asdict, replace
 from typing import Any, Dict, List
 
-from mlops_lib.runner import protocol
+from mlops_lib.runner.search import scores
 from mlops_lib.runner.search.keras import trial
 from mlops_lib.runner.search.keras.blueprint import blueprint
 from mlops_lib.runner.search.keras.candidates import Facts
@@ -23,36 +23,18 @@ def gained_steps(number: int, context: trial.TrialContext, store: TrialStore) ->
         score = store.score(number)
         change = "; ".join(candidate.words() or record["edits"])
         if before is not None and score is not None:
-            gain = _gain_words(number, candidate.parent, score, before, context, store)
+            gain = scores.gain_in_words(
+                number,
+                candidate.parent,
+                score=score,
+                before=before,
+                request=context.request,
+                examples=context.selected.count,
+                trials=list(store.records.values()),
+            )
             lines.insert(0, f"{gain}: {change}")
         number = candidate.parent
     return lines
-
-
-def _gain_words(
-    number: int,
-    parent: int,
-    score: float,
-    before: float,
-    context: trial.TrialContext,
-    store: TrialStore,
-) -> str:
-    # A trial "brought" something only if the gain is larger than chance explains, given how many
-    # trials were compared.
-    gain = protocol.gain(
-        score,
-        before,
-        metric=context.request.metric,
-        mode=context.request.mode,
-        examples=context.selected.count,
-        trials=list(store.records.values()),
-    )
-    if gain.is_clear:
-        return f"trial {number} brought {gain.words()} over trial {parent}"
-    return (
-        f"trial {number} scored {score:.3f}, trial {parent} {before:.3f}"
-        f" ({gain.words()}: no clear difference)"
-    )
 
 
 def patch_facts(

@@ -82,20 +82,7 @@ class LoopSearch:
         """Write that there was no search."""
         self.is_over = self.run.searched = True
         self.run.journal.warn(f"no search: {reason}")
-        result = {
-            "schema": 1,
-            "metric": self.request.metric,
-            "mode": self.request.mode,
-            "selection": "contaminated",
-            "fit": self.request.fit,
-            "trials": [],
-            "winner": 0,
-            "score": None,
-            "stopped": "refused",
-            "before": [],
-            "after": [],
-            "notes": [reason],
-        }
+        result = self.request.refused(reason, [])
         atomic.write_json(os.path.join(self.request.directory, protocol.RESULT), result)
 
     def finish(self) -> None:
@@ -286,8 +273,8 @@ class _Search:
                 return "bar"
             if self.clock.left_s <= 0.0:
                 return "minutes"
-            if failures.common_failure(self.records.values()):
-                message = failures.common_failure(self.records.values())
+            message = failures.common_failure(self.records.values())
+            if message:
                 self.notes.append(failures.explanation(message))
                 return "failed"
             if number >= request.trials:
@@ -445,12 +432,8 @@ class _Search:
     # --- scores
 
     def _bar(self) -> float:
-        request = self.request
-        sign = 1.0 if request.mode == "max" else -1.0
         count = len(self.selected) or (0 if self.held is None else len(self.held.rows))
-        margin = scores.margin(request.metric, request.target, count, 1.0, len(request.rejected))
-        to_beat = [sign * score + 1e-9 for score in request.rejected]
-        return sign * max([sign * request.target + margin, *to_beat])
+        return scores.bar(self.request, count)
 
     def _winner(self) -> int:
         """Return the number of the best trial so far, 0 if none has a score."""
@@ -499,11 +482,7 @@ class _Search:
                 )
             self.run_.evaluations.selected |= self.selected
         result = {
-            "schema": 1,
-            "metric": self.request.metric,
-            "mode": self.request.mode,
-            "selection": self.selection,
-            "fit": self.request.fit,
+            **self.request.result_head(self.selection),
             "trials": [self.records[one] for one in sorted(self.records)],
             "winner": number,
             "score": self.records[number]["score"],
@@ -533,20 +512,16 @@ class _Search:
         change = "; ".join(record["edits"])
         if before is None:
             return [f"trial {number} scored {record['score']:.3f}: {change}"]
-        gain = protocol.gain(
-            record["score"],
-            before,
-            metric=self.request.metric,
-            mode=self.request.mode,
+        gain = scores.gain_in_words(
+            number,
+            parent,
+            score=record["score"],
+            before=before,
+            request=self.request,
             examples=len(self.selected) or None,
             trials=list(self.records.values()),
         )
-        if gain.is_clear:
-            return [f"trial {number} brought {gain.words()} over trial {parent}: {change}"]
-        return [
-            f"trial {number} scored {record['score']:.3f}, trial {parent} {before:.3f}"
-            f" ({gain.words()}: no clear difference): {change}"
-        ]
+        return [f"{gain}: {change}"]
 
     def _write_facts(self, number: int, before: Any, own: Dict[str, Any], *, after: Any) -> None:
         """Write what the host needs to suggest a patch."""
