@@ -10,7 +10,8 @@ object:
 
 `framework` and `family` list every answer that is right ("*": any); `imports` are the required
 third-party imports, local modules' included; without them imports are not counted. FOLDER holds
-each repository under its name. Printed are the three shares, what was taken for what, and every
+each repository under its name. `--named` asks about each file alone, as `mlops detect FILE` does: the
+project around it has to be found. Printed are the three shares, what was taken for what, and every
 file on which detection failed altogether.
 """
 
@@ -37,6 +38,7 @@ def main() -> None:
     parser.add_argument("labels", type=Path, nargs="?")
     parser.add_argument("folder", type=Path, nargs="?", default=CASES)
     parser.add_argument("--wrong", action="store_true", help="list the files that are wrong")
+    parser.add_argument("--named", action="store_true", help="name the file, not its repository")
     asked = parser.parse_args()
     if asked.labels is None:
         labels = _cases()
@@ -48,7 +50,7 @@ def main() -> None:
         "family": collections.Counter(),
     }
     for label in labels:
-        found = _look(asked.folder / label["repo"], label["path"])
+        found = _look(asked.folder / label["repo"], label["path"], named=asked.named)
         for key, matrix in matrices.items():
             got = found.get(key, "failed")
             good = got in label[key] or "*" in label[key]
@@ -89,9 +91,9 @@ def _cases() -> list[dict[str, Any]]:
     return labels
 
 
-def _look(folder: Path, path: str) -> dict[str, Any]:
+def _look(folder: Path, path: str, *, named: bool) -> dict[str, Any]:
     try:
-        return look(folder, entry=path)
+        return look(folder / path) if named else look(folder, entry=path)
     except MlopsError as error:
         print(f"{folder.name}/{path}: {error.what}")
         return {}

@@ -8,7 +8,7 @@ import os
 from mlops_lib.detection.data_access import READERS, WRITERS, is_data
 from mlops_lib.detection.facts import Call, Facts
 from mlops_lib.detection.name_resolution import DYNAMIC_IMPORTS
-from mlops_lib.detection.syntax import folder_above, literal
+from mlops_lib.detection.syntax import bound_name, folder_above, literal
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
@@ -29,7 +29,7 @@ _PATH_KEYWORDS = (
 _PATH_LENGTH = 250
 """A longer text is data, not the path of a file."""
 _HYDRA = ("hydra.main", "hydra.compose", "hydra.initialize")
-_CONFIGURED = ("instantiate", "LightningCLI", "instantiate_from_config", "load")
+_CONFIGURED = ("instantiate", "LightningCLI", "instantiate_from_config", "load", "load_obj")
 """Functions of Hydra, and of Lightning, that make what a configuration names."""
 
 
@@ -40,6 +40,8 @@ class CallNotes:
         self.facts = facts
         self.resolver = resolver
         self.imports = imports
+        self.tables: dict[str, dict[str, ast.expr]] = {}
+        """Assigned dictionaries that name a configuration: `PARAMS = {"config_name": …}`."""
 
     def note(self, call: Call, node: ast.Call) -> None:
         """Note what a call says."""
@@ -62,11 +64,23 @@ class CallNotes:
                 self.facts.mentions.append(Call(name, node.lineno, scope=call.scope))
         elif leaf in _CONFIGURED or call.name in _HYDRA:
             self._configured(call, node)
+        elif call.name == "eval" and node.args and not isinstance(node.args[0], ast.Constant):
+            # `eval(config["agent"])` names one of what `from agents import *` brought.
+            self.facts.dynamic += [(f"{one}.*", "", node.lineno) for one in self.resolver.stars]
         if leaf in READERS or leaf in WRITERS:
             self._data(call, node)
 
     def assigned(self, node: ast.Assign) -> None:
-        """Note `os.environ["NAME"] = "value"`."""
+        """Note `os.environ["NAME"] = "value"`, and a dictionary that names a configuration."""
+        if isinstance(node.value, ast.Dict):
+            table = {
+                literal(key): value
+                for key, value in zip(node.value.keys, node.value.values, strict=True)
+                if key is not None
+            }
+            if "config_name" in table:
+                self.tables.update({bound_name(target): table for target in node.targets})
+            return
         if not isinstance(node.value, ast.Constant) or not isinstance(node.value.value, str):
             return
         for target in node.targets:
@@ -94,18 +108,29 @@ class CallNotes:
 
     def _configured(self, call: Call, node: ast.Call) -> None:
         """Note a call that reads a configuration, or makes what one names."""
-        keywords = {one.arg: self.resolver.text(one.value) for one in node.keywords if one.arg}
         if call.name in _HYDRA:
-            if keywords.get("config_name"):
-                self.facts.config_roots.append(
-                    (keywords.get("config_path", ""), keywords["config_name"])
-                )
+            given = {one.arg: one.value for one in node.keywords if one.arg}
+            for one in node.keywords:
+                if one.arg is None and isinstance(one.value, ast.Name):  # hydra.main(**PARAMS)
+                    given.update(self.tables.get(one.value.id, {}))
+            name = self.resolver.text(given["config_name"]) if "config_name" in given else ""
+            path = self._folder(given["config_path"]) if "config_path" in given else ""
+            if not name and path.endswith((".yaml", ".yml")):  # before Hydra 1.0
+                path, name = os.path.split(path)
+            if name:
+                self.facts.config_roots.append((path, name))
             self.facts.configured.append((call.name, node.lineno))
         elif call.name.endswith("OmegaConf.load"):
             if call.first.endswith((".yaml", ".yml")):
                 self.facts.config_roots.append(os.path.split(call.first))
         elif "." in call.name:
             self.facts.configured.append((call.name, node.lineno))
+
+    def _folder(self, node: ast.expr) -> str:
+        """Return a folder's path, or its last literal part: "configs" of `str(ROOT / "configs")`."""
+        parts = [one for one in ast.walk(node) if isinstance(one, ast.Constant)]
+        texts = [one.value for one in parts if isinstance(one.value, str)]
+        return self.resolver.text(node) or (texts[-1] if texts else "")
 
     def _option(self, node: ast.Call) -> None:
         names = [

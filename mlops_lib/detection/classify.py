@@ -176,6 +176,13 @@ def _pytorch_fitted(case: Case, trained: Trained) -> None:
         trained["pytorch"] = fits[0]
 
 
+def _trainer_fitted(case: Case, trained: Trained) -> None:
+    """Accept a fit by a PyTorch trainer whose model is handed in: `trainer: Trainer`."""
+    fits = [one for one in case.get("pytorch").fits if "Trainer()." in one[1]]
+    if fits and trained.keys().isdisjoint(NETWORKS):
+        trained["pytorch"] = fits[0]
+
+
 def _jax_steps(case: Case, trained: Trained) -> None:
     """Gradients taken of functions, and steps along them."""
     roots = case.roots & {"jax", "flax", "haiku", "optax", "trax", "numpyro", "equinox"}
@@ -219,6 +226,7 @@ _RULES: tuple[Callable[[Case, Trained], None], ...] = (
     _tensorflow_estimators,
     _pytorch_steps,
     _pytorch_fitted,
+    _trainer_fitted,
     _jax_steps,
     _anything_fitted,
     _any_network_trained,
@@ -303,7 +311,7 @@ def _network_built(case: Case) -> str:
     for framework, tally in case.tallies.items():
         if framework not in NETWORKS and not (framework in UNSORTED and tally.layers):
             continue
-        named = tally.families or shaped or framework == "keras"
+        named = tally.families or shaped or framework == "keras" or _defines_steps(case, framework)
         by_hand = framework == "jax" and case.products
         weightless = framework == "tensorflow" and not (
             _has_layers(tally) and (_has_weights(case) or _has_own_weights(tally))
@@ -314,6 +322,12 @@ def _network_built(case: Case) -> str:
     if not built and "tensorflow" in case.roots and scopes:
         return "tensorflow"
     return max(built, key=lambda f: built[f]) if built else "none"
+
+
+def _defines_steps(case: Case, framework: str) -> bool:
+    """Return whether a class defines how a network is trained, whatever network it is given."""
+    bases = (base.leaf for _, facts in case.files for base in facts.bases)
+    return framework == "pytorch" and "LightningModule" in bases
 
 
 def _has_weights(case: Case) -> bool:

@@ -1,8 +1,8 @@
 """Find the classes that configuration files name: those of Hydra, OmegaConf and LightningCLI.
 
 Code such as `trainer = hydra.utils.instantiate(cfg.trainer)` names no class; the YAML files that
-are composed do, as `_target_:` (Hydra), `class_path:` (LightningCLI) or `target:` (latent
-diffusion). The defaults list of a configuration says which other files belong to it.
+are composed do, as `_target_:` (Hydra), `class_path:` (LightningCLI), `target:` (latent
+diffusion) or `class_name:` (a helper `load_obj`). The defaults list of a configuration says which other files belong to it.
 """
 
 from __future__ import annotations
@@ -18,9 +18,11 @@ if TYPE_CHECKING:
     from collections.abc import Iterator
     from typing import Any
 
-KEYS = ("_target_", "class_path", "target")
+KEYS = ("_target_", "class_path", "target", "class_name")
 FOLDERS = ("config", "conf", "cfg", "hparams")
 """Beginnings of the names of folders in which configurations mostly lie."""
+USUAL = ("train", "config", "main", "default")
+"""Names of the configuration that a program begins with, if it does not say."""
 SIZE_LIMIT = 200_000
 """Bytes of one configuration."""
 FILES_LIMIT = 200
@@ -28,7 +30,7 @@ DEPTH_LIMIT = 8
 """How deep configurations may include each other."""
 _DOTTED = re.compile(r"[A-Za-z_]\w*(\.[A-Za-z_]\w*)+")
 _NAMED = re.compile(
-    r"""^\s*-?\s*["']?(?:_target_|class_path|target)["']?\s*:\s*["']?([\w.]+)""", re.M
+    r"""^\s*-?\s*["']?(?:_target_|class_path|target|class_name)["']?\s*:\s*["']?([\w.]+)""", re.M
 )
 
 
@@ -154,6 +156,19 @@ def _yaml_files(folder: str, root: str) -> Iterator[str]:
                 pending.append(path)
 
 
+def _folders(root: str, folder: str) -> Iterator[str]:
+    """Yield the folders of configurations beside a file and above it, the nearest first."""
+    place = folder
+    while True:
+        for name in sorted(pushed.names_in(place, root=root)):
+            path = os.path.join(place, name)
+            if name.lower().startswith(FOLDERS) and os.path.isdir(path):
+                yield path
+        if place == root or not place.startswith(root):
+            return
+        place = os.path.dirname(place)
+
+
 def targets(
     root: str, folder: str, begins: list[tuple[str, str]], *, every: bool
 ) -> tuple[list[Target], bool]:
@@ -177,12 +192,14 @@ def targets(
                 break
     if configurations.targets or not every:
         return list(configurations.targets.values()), True
-    place = folder
-    while True:
-        names = set(pushed.names_in(place, root=root))
-        for name in sorted(names):
-            if name.lower().startswith(FOLDERS) and os.path.isdir(os.path.join(place, name)):
-                configurations.collect_all(os.path.join(place, name))
-        if configurations.targets or place == root or not place.startswith(root):
+    names = [name for _, name in begins] or USUAL
+    for base in _folders(root, folder):
+        if any(configurations.compose(base, name) for name in names) and configurations.targets:
             return list(configurations.targets.values()), False
-        place = os.path.dirname(place)
+    above = ""
+    for base in _folders(root, folder):
+        if os.path.dirname(base) != above and configurations.targets:
+            break
+        above = os.path.dirname(base)
+        configurations.collect_all(base)
+    return list(configurations.targets.values()), False

@@ -40,14 +40,19 @@ USUAL = (
 """Names of entries, the usual ones first."""
 OTHER_DUTIES = re.compile(
     r"(^|[_\W])(predict|prediction|infer|inference|serve|server|deploy|api|app|demo|eval|evaluate"
-    r"|utils?|helpers?|plot|visuali[sz]e|preprocess|download|convert|export|benchmark|example"
+    r"|utils?|helpers?|plots?|figures?|visuali[sz]e|preprocess|download|convert|export|benchmark|example"
     r"|tweak(?:er|ed|ing|s)?|tun(?:er|ing)|change|check(?:er|ing|s)?|re-?build|re-?train|re-?run"
     r"|new|mail|notif(?:y|ier|ication)|success|fail(?:ed|ure)?|old|backup|copy|tmp|draft"
     r"|playground|upgrade|smoke|cli|profil(?:e|er|ing)|debug|monitor|drift|schedule|promote"
-    r"|backfill|explain(?:er|ability)?)([_\W\d]|$)",
+    r"|backfill|explain(?:er|ability)?|hpo|hp_?opt|hyperopt|sweep)([_\W\d]|$)",
     re.I,
 )
 """Words in a name that say its file is for something other than the training itself."""
+_AND_MEASURES = re.compile(
+    r"(?<=train)(?:ing)?_?(?:and_?|n_|_)?(?:eval|evaluate|evaluation|validate|test|predict)(?![^_\W])",
+    re.I,
+)
+"""What a name adds that says it measures what it has trained: `train_and_evaluate`, `train_test`."""
 PRESENTERS = SERVERS | words("tkinter customtkinter pyqt5 pyqt6 pyside2 pyside6 wx kivy pygame")
 CHOOSE = 'Choose one: --entry FILE, or entry = "FILE" in mlops.toml.'
 """What to do if several files may be meant."""
@@ -149,14 +154,15 @@ def _ask_if_another_is_run(files: Files, choice: Choice, mentioned: dict[str, Me
     What it trains may be found at run time, by a name in a registry or a configuration.
     """
     trained = {choice.file.path, *(local.path for local in choice.file.reachable())}
-    others = [
-        name
-        for name in sorted(mentioned)
-        if _SAYS_TRAINING.search(os.path.splitext(os.path.basename(name))[0].lower())
-        and not OTHER_DUTIES.search(os.path.splitext(os.path.basename(name))[0].lower())
-        and os.path.join(files.folder, name) not in trained
-        and not files.file(os.path.join(files.folder, name)).trains
-    ]
+    others = []
+    for name in sorted(mentioned):
+        stem = os.path.splitext(os.path.basename(name))[0].lower()
+        path = os.path.join(files.folder, name)
+        if _has_other_duty(stem) or path in trained:
+            continue
+        file = files.file(path) if _SAYS_TRAINING.search(stem) or stem in USUAL else None
+        if file is not None and not file.trains and (stem not in USUAL or _may_train(file, stem)):
+            others.append(name)
     if not others:
         return
     said = ", ".join(
@@ -168,6 +174,13 @@ def _ask_if_another_is_run(files: Files, choice: Choice, mentioned: dict[str, Me
         where=files.folder,
         remedy=CHOOSE,
     )
+
+
+def _may_train(file: File, stem: str) -> bool:
+    """Return whether a program of a usual name speaks of training, or makes what a configuration
+    names: `main.py` may be anything.
+    """
+    return _SAYS_TRAINING.search(stem) is not None or bool(file.facts.configured)
 
 
 def _choose(candidates: _Candidates) -> Choice:
@@ -253,7 +266,7 @@ def _in_pieces(files: Files, sketches: list[Sketch], hopeful: list[Sketch]) -> C
 
 def _rank(one: Sketch) -> tuple[int, int, int, str]:
     usual = next((n for n, word in enumerate(USUAL) if one.stem == word), len(USUAL))
-    return (bool(OTHER_DUTIES.search(one.stem)), one.name.count(os.sep), usual, one.name)
+    return (_has_other_duty(one.stem), one.name.count(os.sep), usual, one.name)
 
 
 # The rules
@@ -295,7 +308,7 @@ def _is_run_to_train(file: File, candidates: _Candidates) -> bool:
     """
     stem = _stem(file)
     is_workflow = "workflows" in candidates.mentions[file.name].file
-    return not OTHER_DUTIES.search(stem) and (
+    return not _has_other_duty(stem) and (
         not is_workflow or stem in USUAL or "train" in stem or "fit" in stem
     )
 
@@ -370,7 +383,7 @@ def _watches(candidates: _Candidates, file: File) -> bool:
 
 
 def _only_training(candidates: _Candidates) -> list[File]:
-    return [file for file in candidates.files if not OTHER_DUTIES.search(_stem(file))]
+    return [file for file in candidates.files if not _has_other_duty(_stem(file))]
 
 
 def _scripts_first(candidates: _Candidates) -> list[File]:
@@ -384,7 +397,8 @@ def _scripts_first(candidates: _Candidates) -> list[File]:
 
 def _only_usual_name(candidates: _Candidates) -> list[File]:
     """Keep a single `train.py` in a folder before a draft beside the README."""
-    usual = [file for file in candidates.files if _stem(file) in USUAL[:5]]
+    scripts = [file for file in candidates.files if file.name.endswith(".py")]
+    usual = [file for file in scripts or candidates.files if _stem(file) in USUAL[:5]]
     return usual if len(usual) == 1 and not _are_projects(candidates) else []
 
 
@@ -402,9 +416,10 @@ def _shallow(candidates: _Candidates) -> list[File]:
 def _usual_names(candidates: _Candidates) -> list[File]:
     if _are_projects(candidates):
         return []
+    scripts = [file for file in candidates.files if file.name.endswith(".py")]
     # In the order of the list: `train.py` wins over `main.py`, which may be anything.
     for name in USUAL:
-        usual = [file for file in candidates.files if _stem(file) == name]
+        usual = [file for file in scripts or candidates.files if _stem(file) == name]
         if usual:
             return usual
     return [
@@ -432,6 +447,10 @@ def _in_no_folder_of_another_duty(candidates: _Candidates) -> list[File]:
 
 def _stem(file: File) -> str:
     return os.path.splitext(os.path.basename(file.name))[0].lower()
+
+
+def _has_other_duty(stem: str) -> bool:
+    return OTHER_DUTIES.search(_AND_MEASURES.sub("", stem)) is not None
 
 
 def _plain(stem: str) -> str:

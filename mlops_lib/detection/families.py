@@ -23,6 +23,8 @@ ENVIRONMENTS = words("""
 """Modules of games: what learns to play draws noise and updates several networks, too."""
 HANDED = words("apply_fn apply")
 """Calls of a network that was handed in."""
+JAX_NETWORKS = words("flax haiku equinox trax")
+"""Libraries of networks on JAX: where one is imported and makes no layer, the network is handed in."""
 MESSAGES = words("update_all prop_nodes_topo apply_edges send_and_recv prop_nodes pull")
 """How networks over graphs pass messages in DGL."""
 EDGES = re.compile(r"\(…, \w+\)$")
@@ -172,14 +174,14 @@ def _settle_network(case: Case, framework: str, counted: Counted) -> bool:
         counted.setdefault("generative", []).append(_first(case, counted))
     if "dgl" in case.roots and case.leaves & MESSAGES:
         counted.setdefault("gnn", (case.backward or all_seen(counted.values()))[:1])
+    tally = case.get(framework)
+    only_sums = set(counted) == {"gnn"} and all(_only_adds_up(seen) for seen in counted["gnn"])
+    if only_sums and not tally.models and tally.layers <= len(counted["gnn"]):
+        del counted["gnn"]  # sums over edges without a layer: a simulation, a kernel, a loss
     layered = STRONG | {"dense", "mlp", "embedding"}
     if case.products and not layered & set(counted):
         several = framework == "keras" or _is_stacked(case)
         counted.setdefault("dense" if several else "linear", []).extend(case.products)
-    tally = case.get(framework)
-    only_sums = set(counted) == {"gnn"} and all(_only_adds_up(seen) for seen in counted["gnn"])
-    if only_sums and not tally.models and tally.layers <= len(counted["gnn"]):
-        del counted["gnn"]  # sums over edges without a layer: a simulation, a kernel
     for family in ("product", "variable"):
         counted.pop(family, None)
     _settle_dense(case, counted)
@@ -248,7 +250,8 @@ def _settle_unseen(case: Case, framework: str, counted: Counted) -> bool:
     where = case.tape or case.minimised or case.backward or case.grads
     if not where:
         return False
-    own = case.variables or (framework == "jax" and not case.leaves & HANDED)
+    by_hand = framework == "jax" and not (case.leaves & HANDED or case.roots & JAX_NETWORKS)
+    own = case.variables or by_hand
     counted["linear" if own else "other"] = where
     return not own
 
@@ -269,6 +272,9 @@ def _is_stacked(case: Case) -> bool:
     makes = case.scopes["variable"] - {""}
     makes |= {call.scope for call in case.plain if call.name in makes}
     layers = case.scopes["product"] & makes
+    calls = (call for _, facts in case.files for call in facts.calls)
+    if any(call.leaf in layers and call.repeated for call in calls):
+        return True
     return any(
         len({call.line for call in case.plain if call.name == layer}) >= 2 for layer in layers
     )

@@ -197,6 +197,10 @@ def _is_of_library(dotted: str, exports: dict[str, str]) -> bool:
     return framework in ("", means.framework) or (framework, means.framework) in RUNS_ON
 
 
+def _fits_by_trainer(call: Call) -> bool:
+    return call.leaf == "fit" and call.receiver.endswith("Trainer()")
+
+
 def _libraries(file: File) -> frozenset[str]:
     """Return the local packages that are libraries of the table of names.
 
@@ -224,7 +228,7 @@ def _libraries(file: File) -> frozenset[str]:
     )
 
 
-MAKERS = frozenset(("instantiate", "instantiate_from_config", "LightningCLI"))
+MAKERS = frozenset(("instantiate", "instantiate_from_config", "LightningCLI", "load_obj"))
 """Functions that make what a configuration names."""
 RUNS_ON = (("pytorch", "other"), ("sklearn", "other"), ("sklearn", "pytorch"))
 """Frameworks on which libraries of another one are made."""
@@ -373,6 +377,8 @@ class Files:
     def _makes_configured(self, file: File, local: list[tuple[str, File]]) -> bool:
         """Return whether a program, and no mere helper, makes what a configuration names."""
         calls = {name.rpartition(".")[2] for name, _ in file.facts.configured}
+        if calls & MAKERS and any(_fits_by_trainer(call) for call in file.facts.calls):
+            return True  # `def train(config)` of a package: the program hands it the configuration
         if not file.facts.config_roots and not calls & {"main", "LightningCLI"}:
             return False
         if calls & MAKERS:
@@ -533,6 +539,7 @@ class Files:
             return (
                 first
                 or not is_distribution
+                or ("." in module and top not in FRAMEWORK_OF and self._holds(base, module, ()))
                 or (self._is_developed(base) and self._provides(base, module, names))
             )
         if is_distribution:
@@ -641,9 +648,12 @@ def _names(facts: Facts, dotted: dict[str, str]) -> bool:
 
 
 def _uses(facts: Facts, modules: list[str]) -> bool:
-    """Return whether anything of these modules is called, derived from or imported as a whole."""
+    """Return whether anything of these modules is called, derived from or imported as a whole;
+    by a program, also handed on: `zen(train)`.
+    """
     beginnings = tuple(f"{module}." for module in modules)
     starred = any("*" in names for _, _, names, _ in facts.relative) or any(
         "*" in imported.names and imported.module in modules for imported in facts.imports
     )
-    return starred or any(call.name.startswith(beginnings) for call in [*facts.calls, *facts.bases])
+    named = (*facts.calls, *facts.bases, *(facts.mentions if facts.has_main else ()))
+    return starred or any(call.name.startswith(beginnings) for call in named)

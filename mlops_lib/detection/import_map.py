@@ -35,6 +35,7 @@ LAST_WITH = {
     """),
     "lightning<2.3": words("lightning.app"),
     "pydantic<2": words("pydantic.BaseSettings"),
+    "setuptools<81": words("pkg_resources"),
 }
 """The releases that have what a distribution lost: taken where the code imports that and the
 project allows a later one.
@@ -52,7 +53,6 @@ NOT_INSTALLED = {
     "google": "google.colab",
     "pip": "pip",
     "setuptools": "setuptools",
-    "pkg_resources": "setuptools",
     "wheel": "wheel",
     "kaggle_secrets": "Kaggle",
     "google_colab": "Colab",

@@ -8,6 +8,7 @@ import os
 from mlops_lib.detection.facts import Call
 from mlops_lib.detection.symbols import LAYER, MODEL, of
 from mlops_lib.detection.syntax import bound_name
+from mlops_lib.detection.tables import PREPARES
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
@@ -253,7 +254,8 @@ class NameResolver:
         self.returns = []
         for argument in arguments:
             origin = self.annotated(argument.annotation)
-            self.names[argument.arg] = origin or "?"
+            unknown = f"?.{argument.arg}" if PREPARES.search(argument.arg) else "?"
+            self.names[argument.arg] = origin or unknown
             self.texts.pop(argument.arg, None)
         return outer
 

@@ -139,7 +139,7 @@ def _known_name(module: str, names: tuple[str, ...]) -> str:
         *(".".join(parts[:n]) for n in range(len(parts), 0, -1)),
     ]
     entry = next((name for name in candidates if name in DISTRIBUTIONS), None)
-    if entry is not None and parts[0] not in ("setuptools", "pkg_resources", "pip"):
+    if entry is not None and parts[0] not in ("setuptools", "pip"):
         return entry
     return "" if parts[0] in NOT_INSTALLED else parts[0]
 
@@ -450,7 +450,7 @@ def _unknown_imports(needed: Needs, names: set[str]) -> list[str]:
             )
     for module, (file, line) in sorted(needed.missing.items()):
         platform = NOT_INSTALLED.get(module, module)
-        if module not in ("pip", "setuptools", "pkg_resources", "wheel"):
+        if module not in ("pip", "setuptools", "wheel"):
             warnings.append(
                 f"{file}:{line}: import {module} belongs to {platform}, which is not there outside"
                 " of it"

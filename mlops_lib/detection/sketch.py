@@ -132,6 +132,9 @@ def of_all(paths: list[str], root: str) -> list[Sketch]:
 def hopeful(sketches: list[Sketch]) -> list[Sketch]:
     """Return files that may train by themselves, or through the local modules they import."""
     by_module = {one.stem: one for one in sketches if one.path.endswith(".py")}
+    by_package: dict[str, list[Sketch]] = {}
+    for one in by_module.values():
+        by_package.setdefault(os.path.basename(os.path.dirname(one.name)).lower(), []).append(one)
     names = {one.name for one in sketches if one.may_train}
     names = names or {one.name for one in sketches if one.says_framework}
     for _ in range(ROUNDS):
@@ -139,6 +142,8 @@ def hopeful(sketches: list[Sketch]) -> list[Sketch]:
             if sketch.name not in names:
                 tops = {part.lower() for one in sketch.imports for part in one.split(".")[-2:]}
                 local = [by_module[top] for top in tops if top in by_module]
+                if sketch.has_main:  # `from engine import train_one_epoch`: by engine/__init__.py
+                    local += [one for top in tops for one in by_package.get(top, ())]
                 if any(
                     one.name in names or (sketch.says_training and one.says_framework)
                     for one in local

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import re
+
 from mlops_lib.detection.words import words
 
 PREFIXES = (
@@ -120,3 +122,10 @@ ORDER = (
     "other",
 )
 """Where several families apply equally, the most specific is the main one."""
+
+PREPARES = re.compile(
+    r"(^|_)(label_?encoder|one_?hot(_?encoder)?|ohe|scaler|imputer|tokenizer|(count|tfidf)?_?vectorizer"
+    r"|binarizer|normalizer|discretizer|preprocessor|mlb|lb)$",
+    re.IGNORECASE,
+)
+"""Names of objects whose `fit` prepares data: `self.label_encoder.fit(…)`."""

@@ -6,6 +6,7 @@ import re
 
 from mlops_lib.detection import symbols
 from mlops_lib.detection.facts import Call, Facts
+from mlops_lib.detection.tables import PREPARES
 from mlops_lib.detection.words import words
 
 TYPE_CHECKING = False
@@ -195,7 +196,7 @@ class Case:
             self.bent = self.bent or BENT.search(call.receiver) is not None
         elif means.family == "gnn":
             self.tally(means.framework).add("gnn", seen)
-        elif call.leaf in FREE_FITS and not means.framework and _is_free(call):
+        elif _is_fit(call) and not means.framework and _is_free(call):
             self.free.append(seen)
             if EPOCHS & set(call.keywords):
                 self.epochs.append(seen)
@@ -256,9 +257,14 @@ def _seen(file: str, call: Call) -> Seen:
     return file, name if call.name.endswith(")") else name + "(…)", call.line
 
 
+def _is_fit(call: Call) -> bool:
+    """Return whether a method trains, whatever it is called on; `learn` only as an agent's does."""
+    return call.leaf in FREE_FITS or (call.leaf == "learn" and "total_timesteps" in call.keywords)
+
+
 def _is_free(call: Call) -> bool:
     """Return whether a fit is of something unknown, and not of what is known to be no model."""
-    if not call.receiver:
+    if not call.receiver or PREPARES.search(call.receiver.rpartition(".")[2].removesuffix("()")):
         return False
     constructor = symbols.normal(call.receiver.partition("()")[0])
     if "()" in call.receiver and symbols.framework_of(constructor):

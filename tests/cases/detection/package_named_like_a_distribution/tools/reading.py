@@ -1,0 +1,5 @@
+from datasets.wells import Wells
+
+
+def read():
+    return Wells().depths, Wells().flows

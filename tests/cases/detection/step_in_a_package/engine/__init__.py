@@ -1,0 +1,1 @@
+from .turning import one_epoch
