@@ -147,7 +147,7 @@ class Watchdog:
 
     @property
     def is_driving(self) -> bool:
-        """Whether it drives any run."""
+        """Return whether it drives any run."""
         return any(thread.is_alive() for thread, _ in self._drivers.values())
 
     def release(self) -> None:

@@ -62,7 +62,7 @@ class Job:
     earlier_looks: int = 0
     """Number of models judged on the same examples before, with other arguments."""
     taking_over: bool = False
-    """Whether a watchdog executes a request whose own process has died."""
+    """True if a watchdog executes a request whose own process has died."""
 
     @cached_property
     def directory(self) -> RunDirectory:

@@ -47,7 +47,7 @@ class Replay(Record):
     name: str
     version: int
     identical: bool
-    """Whether the model files are equal byte by byte, except for the time of saving."""
+    """True if the model files are equal byte by byte, except for the time of saving."""
     value: float | None
     """The score of the registered model."""
     replayed: float | None

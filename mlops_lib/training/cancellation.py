@@ -25,7 +25,7 @@ class Stop(threading.Event):
         super().__init__()
         self.detaches = detaches
         self.is_supervised = False
-        """Whether a supervisor is at work that looks at this event."""
+        """True if a supervisor is at work that looks at this event."""
 
     def request(self) -> None:
         """Request the end; for signal handlers.

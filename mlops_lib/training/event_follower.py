@@ -42,9 +42,9 @@ class EventFollower:
         self.end: End | None = None
         """The end of the script in the present attempt."""
         self.fitted = False
-        """Whether the present attempt has begun a fit."""
+        """True if the present attempt has begun a fit."""
         self.recovering = False
-        """Whether the run was restarted and has not made progress since."""
+        """True if the run was restarted and has not made progress since."""
         self._progress: set[tuple[Any, ...]] = set()
         # All checkpoints and trials ever: one that is made again after a restart is no progress.
         self._diverged: dict[int | None, int | None] = {}

@@ -126,7 +126,7 @@ class LaunchPlan:
 
     @property
     def _is_in_parallel_search(self) -> bool:
-        """Whether several workers search; only these need a token for one another."""
+        """Return whether several workers search; only these need a token for one another."""
         return bool((self.search or {}).get("token"))
 
     def _cache(self) -> str:

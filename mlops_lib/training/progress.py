@@ -86,7 +86,7 @@ class Allowance:
 
     seconds: float
     idle: bool
-    """Whether it is hung only if it was idle for that long."""
+    """True if it is hung only if it was idle for that long."""
 
 
 def makes_steps(heartbeat: Mapping[str, Any]) -> bool:

@@ -55,7 +55,7 @@ class Past:
     errors: tuple[tuple[Any, ...], ...] = ()
     """Places of the script's exceptions (`place`) since the last progress."""
     smaller: bool = False
-    """Whether it already runs with the smaller memory footprint."""
+    """True if it already runs with the smaller memory footprint."""
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -76,7 +76,7 @@ class Situation:
     """The fit whose loss was not a number at the end, in words, or ""."""
     disk_full: bool = False
     stepped: bool = True
-    """Whether the attempt reached its first fit, or worked for a while."""
+    """True if the attempt reached its first fit, or worked for a while."""
     log: str = ""
     """End of the script's output."""
     crash: str = ""
@@ -103,7 +103,7 @@ class Response:
     kind: FailureKind
     words: str
     restarts: bool = False
-    """Whether it is started again, within the budget; if not, a person must do something first."""
+    """True if it is started again, within the budget; if not, a person must do something first."""
 
 
 RESPONSES: dict[Trouble, Response] = {

@@ -29,7 +29,7 @@ class Execution:
     idle_minutes: float = supervision.IDLE_MINUTES
     """Minutes without any activity, after which a script that makes no steps counts as hung."""
     taking_over: bool = False
-    """Whether the process that drove this run before has died."""
+    """True if the process that drove this run before has died."""
     observer: Observer = ignore
     stopped: cancellation.Stop = field(default_factory=cancellation.Stop)
 

@@ -67,12 +67,12 @@ class Source:
 
     @property
     def is_arrays(self) -> bool:
-        """Whether single examples can be indexed."""
+        """Return whether single examples can be indexed."""
         return self.y is not None or rows_of.is_arrays(self.x)
 
     @property
     def ends(self) -> bool:
-        """Whether reading it comes to an end."""
+        """Return whether reading it comes to an end."""
         if self.is_arrays or self.steps is not None:
             return True
         if hasattr(self.x, "cardinality"):

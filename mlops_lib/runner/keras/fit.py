@@ -104,7 +104,7 @@ class Fit:
 
     @property
     def is_on_tensorflow(self) -> bool:
-        """Whether Keras computes with TensorFlow, not with JAX or PyTorch."""
+        """Return whether Keras computes with TensorFlow, not with JAX or PyTorch."""
         return str(sys.modules["keras.src.backend"].backend()) == "tensorflow"
 
     @property
@@ -126,7 +126,7 @@ class Fit:
 
     @property
     def reads_by_threads(self) -> bool:
-        """Whether several threads read the data and draw, in no determined order."""
+        """Return whether several threads read the data and draw, in no determined order."""
         return self.data.is_read_by_threads
 
     @property
@@ -162,7 +162,7 @@ class Fit:
 
     @property
     def is_searched(self) -> bool:
-        """Whether this is pass 2 and this is the judged fit."""
+        """Return whether this is pass 2 and this is the judged fit."""
         request = self.context.spec.search
         return request is not None and int(request.get("fit", 0)) == self.number
 

@@ -25,7 +25,7 @@ class FitCheckpoints:
         self.at_validation: Optional[Dict[str, Any]] = None
         """The state, at its begin, of all that the running validation may change."""
         self.unsaved = False
-        """Whether a step was made since the last checkpoint."""
+        """True if a step was made since the last checkpoint."""
         self._pending: List[Any] = []
         """Epochs that no checkpoint contains yet."""
         self._training_began = self._epoch_began = time.monotonic()

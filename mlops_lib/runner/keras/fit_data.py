@@ -54,7 +54,7 @@ class FitData:
 
     @property
     def is_read_by_threads(self) -> bool:
-        """Whether several threads read the data and draw, in no determined order."""
+        """Return whether several threads read the data and draw, in no determined order."""
         x = self.call.get("x")
         own = [
             getattr(x, name, None) or self.call.get(name)

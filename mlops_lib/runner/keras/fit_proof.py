@@ -80,7 +80,7 @@ class FitProof:
 
     @property
     def _repeats(self) -> bool:
-        """Whether the training must repeat to the bit: else a difference proves nothing."""
+        """Return whether the training must repeat to the bit: else a difference proves nothing."""
         x = self._fit.call.get("x")
         races = data_order.is_dataset(x) and data_order.has_racing_randomness(x)
         if self.has_lost or races or inspect.isgenerator(x) or self._fit.reads_by_threads:

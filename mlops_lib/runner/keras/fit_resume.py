@@ -25,7 +25,7 @@ class FitResume:
         self.point: Optional[Dict[str, Any]] = None
         """The checkpoint from within an epoch that is being returned to."""
         self.consumes_rng: Optional[bool] = None
-        """Whether reading the data advanced the random state, for a last step that is repeated."""
+        """True if reading the data advanced the random state, for a last step that is repeated."""
         self.random_at_call: Optional[Dict[str, Any]] = None
         """The random state at the call.
 
@@ -192,7 +192,7 @@ class FitResume:
 
     @property
     def is_after_steps(self) -> bool:
-        """Whether the checkpoint was written in an epoch's validation.
+        """Return whether the checkpoint was written in an epoch's validation.
 
         Keras takes an epoch's metrics from its last step, so this step is repeated and its effect
         undone.

@@ -62,7 +62,7 @@ class LegacyFit(Fit):
 
     @property
     def reads_by_threads(self) -> bool:
-        """Whether threads read the data and draw, in no determined order.
+        """Return whether threads read the data and draw, in no determined order.
 
         Even one thread does, if an epoch takes fewer steps than the data has: it reads ahead while
         the end of the epoch shuffles.

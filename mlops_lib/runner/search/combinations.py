@@ -1,6 +1,7 @@
-"""Votes and thresholds, judged by predictions that other candidates have made.
+"""Votes and thresholds, scored from the predictions of finished candidates.
 
-Neither needs a fit to be judged: the predictions for the examples that each fold left out are kept.
+Neither needs a fit to be scored: the predictions for the examples that each fold left out are
+stored.
 """
 
 from itertools import count
@@ -39,18 +40,18 @@ def best_vote(
     members: Tuple[int, ...] = (pool[0],)
     best = float("-inf")
     while len(members) < MOST_MEMBERS:
-        found = max(
+        best_addition = max(
             (
-                (folds.signed_mean(joint(folds, outcomes, (*members, one))), -place, one)
-                for place, one in enumerate(pool)
-                if one not in members
+                (folds.signed_mean(joint(folds, outcomes, (*members, addition))), -place, addition)
+                for place, addition in enumerate(pool)
+                if addition not in members
             ),
             default=None,
         )
-        if found is None or found[0] <= best:
+        if best_addition is None or best_addition[0] <= best:
             break
-        best = found[0]
-        members = (*members, found[2])
+        best = best_addition[0]
+        members = (*members, best_addition[2])
     return Vote(members, best)
 
 
@@ -77,29 +78,37 @@ def voting(members: Sequence[Any], *, is_classifier: bool) -> Any:
 
     from mlops_lib.runner.search.estimator_candidates import last_step
 
-    named: List[Tuple[str, Any]] = []
+    named_members: List[Tuple[str, Any]] = []
     for member in members:
         name = type(last_step(member)[1]).__name__.lower()
-        taken = {label for label, _ in named}
+        used_labels = {label for label, _ in named_members}
         label = (
             next(
                 label
                 for label in (name, *(f"{name}_{number}" for number in count(2)))
-                if label not in taken
+                if label not in used_labels
             )
-            if name in taken
+            if name in used_labels
             else name
         )
-        named.append((label, clone(member)))
-    return VotingClassifier(named, voting="soft") if is_classifier else VotingRegressor(named)
+        named_members.append((label, clone(member)))
+    return (
+        VotingClassifier(named_members, voting="soft")
+        if is_classifier
+        else VotingRegressor(named_members)
+    )
 
 
 def threshold_labels(folds: CrossValidation, probabilities: Any) -> Tuple[float, Any]:
-    """Return the best threshold, and labels by thresholds that each fold's rest has chosen.
+    """Return the best threshold, and the labels under cross-validated thresholds.
+
+    The labels of a fold use the threshold that is best on the other folds, so that their score is
+    no
+    more optimistic than that of other candidates.
 
     Args:
         folds: the folds, of two classes.
-        probabilities: those of the left-out examples.
+        probabilities: the class probabilities of the left-out examples.
     """
     import numpy
 
@@ -108,8 +117,8 @@ def threshold_labels(folds: CrossValidation, probabilities: Any) -> Tuple[float,
     everyone = numpy.arange(len(positive))
     for _, left_out in folds.splits:
         rest = numpy.setdiff1d(everyone, left_out)
-        chosen = _threshold(folds, positive, rest)
-        labels[left_out] = folds.classes[(positive[left_out] >= chosen).astype(int)]
+        threshold = _threshold(folds, positive, rest)
+        labels[left_out] = folds.classes[(positive[left_out] >= threshold).astype(int)]
     return _threshold(folds, positive, everyone), labels
 
 

@@ -42,7 +42,7 @@ SCORERS = {
 
 
 class Outcome(NamedTuple):
-    """What a candidate reached on the folds that it was tried on."""
+    """The scores and predictions of a candidate on the folds that it was tried on."""
 
     scores: List[float]
     """The metric of each fold; fewer than there are folds if the candidate was given up."""
@@ -106,7 +106,9 @@ class CrossValidation:
 
         Args:
             estimator: the unfitted candidate.
-            is_hopeless: is asked with the scores of the first folds; True gives the candidate up.
+            is_hopeless: called with the scores of the first folds; if it returns True, the other
+                folds are
+                skipped.
         """
         one_fit = seeded(single_threaded(estimator), self.seed)
         parts: List[Tuple[float, Any, Any]] = []
@@ -133,25 +135,23 @@ class CrossValidation:
         from sklearn.base import clone
         from sklearn.metrics import get_scorer
 
-        fitted = clone(estimator).fit(picked(self.x, train), picked(self.y, train))
+        model = clone(estimator).fit(picked(self.x, train), picked(self.y, train))
         x = picked(self.x, left_out)
-        score = self._sign * float(
-            get_scorer(self.scorer_name)(fitted, x, picked(self.y, left_out))
-        )
+        score = self._sign * float(get_scorer(self.scorer_name)(model, x, picked(self.y, left_out)))
         probabilities = None
-        if self.is_classifier and hasattr(fitted, "predict_proba"):
-            probabilities = self._of_all_classes(fitted, fitted.predict_proba(x))
-        return score, fitted.predict(x), probabilities
+        if self.is_classifier and hasattr(model, "predict_proba"):
+            probabilities = self._of_all_classes(model, model.predict_proba(x))
+        return score, model.predict(x), probabilities
 
-    def _of_all_classes(self, fitted: Any, probabilities: Any) -> Any:
+    def _of_all_classes(self, model: Any, probabilities: Any) -> Any:
         """Return probabilities with a column for each class; None for several outputs."""
         import numpy
 
         if self.targets.ndim > 1 or isinstance(probabilities, list):
             return None
-        whole = numpy.zeros((len(probabilities), len(self.classes)))
-        whole[:, numpy.searchsorted(self.classes, fitted.classes_)] = probabilities
-        return whole
+        padded = numpy.zeros((len(probabilities), len(self.classes)))
+        padded[:, numpy.searchsorted(self.classes, model.classes_)] = probabilities
+        return padded
 
     def _joined(self, parts: List[Tuple[float, Any, Any]]) -> Tuple[Any, Any]:
         import numpy
@@ -195,7 +195,7 @@ class CrossValidation:
     def _score(self, index: Any, labels: Any, probabilities: Any) -> float:
         from sklearn.metrics import get_scorer
 
-        given = predictions(
+        stand_in = predictions(
             labels[index],
             None if probabilities is None else probabilities[index],
             self.classes,
@@ -203,7 +203,7 @@ class CrossValidation:
         with warnings.catch_warnings():
             warnings.simplefilter("ignore")
             return self._sign * float(
-                get_scorer(self.scorer_name)(given, index[:, None], self.targets[index])
+                get_scorer(self.scorer_name)(stand_in, index[:, None], self.targets[index])
             )
 
 
@@ -226,14 +226,14 @@ def _is_zero_one(y: Any) -> bool:
     return set(numpy.unique(numpy.asarray(y)).tolist()) <= {0, 1}
 
 
-def standard_error(one: List[float], other: List[float]) -> float:
+def standard_error(first: List[float], second: List[float]) -> float:
     """Return the standard error of the difference of two candidates.
 
     Args:
-        one: `CrossValidation.jackknife` of the one.
-        other: that of the other.
+        first: `CrossValidation.jackknife` of one candidate.
+        second: that of the other.
     """
-    differences = [a - b for a, b in zip(one, other)]
+    differences = [a - b for a, b in zip(first, second)]
     if len(differences) < 2:
         return 0.0
     mean = sum(differences) / len(differences)
@@ -242,18 +242,18 @@ def standard_error(one: List[float], other: List[float]) -> float:
 
 
 def predictions(labels: Any, probabilities: Any, classes: Any) -> Any:
-    """Return a fitted estimator that gives these predictions, whatever it is asked about."""
+    """Return a fitted estimator that returns stored predictions, whatever its input."""
     kinds = _stand_ins()
-    given = kinds[0 if classes is None else 1 if probabilities is None else 2]()
-    given.labels_ = labels
-    given.probabilities_ = probabilities
-    given.classes_ = classes
-    return given
+    stand_in = kinds[0 if classes is None else 1 if probabilities is None else 2]()
+    stand_in.labels_ = labels
+    stand_in.probabilities_ = probabilities
+    stand_in.classes_ = classes
+    return stand_in
 
 
 @functools.lru_cache(maxsize=None)
 def _stand_ins() -> Tuple[Any, Any, Any]:
-    """Return the classes of estimators with numbers, with labels, and with probabilities."""
+    """Return estimator classes that hold numbers, labels, and probabilities."""
     from sklearn.base import BaseEstimator, ClassifierMixin, RegressorMixin
 
     class Stored(BaseEstimator):  # type: ignore[misc]
@@ -304,15 +304,18 @@ def parallel_fits() -> Iterator[Callable[..., List[Any]]]:
 
 
 def cores() -> int:
-    """Return the number of processors that this process may use; the user's own limit counts."""
+    """Return the number of processors for the folds, at most one for each fold.
+
+    `OMP_NUM_THREADS` is the user's own limit.
+    """
     try:
         from joblib import cpu_count
 
         count = int(cpu_count())  # it knows a container's share and the affinity
     except ImportError:
         count = os.cpu_count() or 1
-    asked = os.environ.get(THREAD_VARIABLE, "")
-    return max(1, min(count, int(asked) if asked.isdigit() and int(asked) else count, FOLDS))
+    limit = os.environ.get(THREAD_VARIABLE, "")
+    return max(1, min(count, int(limit) if limit.isdigit() and int(limit) else count, FOLDS))
 
 
 def single_threaded(estimator: Any) -> Any:
@@ -335,7 +338,7 @@ def single_threaded(estimator: Any) -> Any:
 
 
 def seeded(estimator: Any, seed: int) -> Any:
-    """Return the estimator, changed in place: parts that would draw at random have a seed."""
+    """Set the seed of all parts that would draw at random; return the same estimator."""
     settings = {
         name: seed
         for name, value in estimator.get_params().items()

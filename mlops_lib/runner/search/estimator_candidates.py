@@ -1,7 +1,7 @@
 """The estimators that a search tries, in order.
 
-They are the developer's estimator as written, on scaled inputs where it wants them, and with
-settings that are often good; then other estimators; then the best few with further settings, and
+The developer's estimator comes first: as written, on scaled inputs if it wants them, and with
+settings that are often good. Other estimators follow, then the best few with further settings, and
 votes of the best, while there is time. The sequence is a function of the seed and of the scores so
 far: a search that was killed continues with the same candidates.
 """
@@ -74,10 +74,10 @@ class Candidates:
         seed: the seed of the sequence.
         run_seed: the random state of estimators that are tried.
         own_only: whether only the developer's own estimator is varied.
-        needs_probabilities: whether the rest of the script asks for probabilities.
+        needs_probabilities: whether the rest of the script may call `predict_proba`.
         derived: returns candidates that need no fit: votes and thresholds.
-        before_refining: is called once every kind of estimator has been tried.
-        notes: receives what could not be tried.
+        before_refining: called once every kind of estimator has been tried.
+        notes: receives a note for everything that could not be tried.
     """
 
     def __init__(
@@ -164,8 +164,8 @@ class Candidates:
         from sklearn.base import clone
 
         best = max(
-            (one for one in self._finished() if one.candidate.family == family),
-            key=lambda one: one.score,
+            (trial for trial in self._finished() if trial.candidate.family == family),
+            key=lambda trial: trial.score,
             default=None,
         )
         if best is None:
@@ -204,13 +204,13 @@ class Candidates:
         name = type(last).__name__
         if name not in SPACES:
             return None
-        known = estimator.get_params()
+        parameters = estimator.get_params()
         space: Space = {
             prefix + parameter: spec
             for parameter, spec in SPACES[name].items()
-            if prefix + parameter in known or name.startswith("CatBoost")
+            if prefix + parameter in parameters or name.startswith("CatBoost")
         }
-        if self.metric in RARE_COUNTS and f"{prefix}class_weight" in known:
+        if self.metric in RARE_COUNTS and f"{prefix}class_weight" in parameters:
             space[f"{prefix}class_weight"] = ("choice", "balanced", None)
         space.update(step_spaces(estimator))
         first = [
@@ -225,7 +225,7 @@ class Candidates:
             first = [steps, *first]
         return LocalSearch(
             space,
-            {parameter: as_setting(known.get(parameter)) for parameter in space},
+            {parameter: as_setting(parameters.get(parameter)) for parameter in space},
             best.score,
             first=first,
             # Another table has other scores, and other proposals.
@@ -243,22 +243,22 @@ class Candidates:
         for family in families:
             if family.name == own_name:
                 continue
-            other = estimator_portfolio.estimator_of(
+            estimator = estimator_portfolio.estimator_of(
                 family,
                 inputs,
                 seed=self.run_seed,
                 balanced=self.metric in RARE_COUNTS,
                 is_classifier=self.is_classifier,
             )
-            if other is None or not self._answers(other):
+            if estimator is None or not self._answers(estimator):
                 continue
             settings = ", ".join(f"{n}={in_words(v)}" for n, v in family.settings.items())
             with_settings = f" ({settings})" if "Boosting" in family.name and settings else ""
             words = f"{family.name}{with_settings} instead of {own_name}"
-            yield Candidate(family.name, self.in_place(other), {}, words)
+            yield Candidate(family.name, self.in_place(estimator), {}, words)
 
     def _inputs(self) -> Optional[Inputs]:
-        """Return what the last step's inputs are like; None if other steps cannot be tried."""
+        """Return the properties of the last step's inputs, or None if they are unreadable."""
         if not self._known_inputs:
             self._known_inputs.append(self._read_inputs())
         return self._known_inputs[0]
@@ -285,20 +285,20 @@ class Candidates:
             return None
         return inputs
 
-    def _answers(self, other: Any) -> bool:
-        """Return whether an estimator has the methods that the rest of the script may call."""
+    def _answers(self, estimator: Any) -> bool:
+        """Return whether an estimator has the methods that the script may still call."""
         if not self.needs_probabilities or not hasattr(self.last, "predict_proba"):
             return True
-        return hasattr(other, "predict_proba")
+        return hasattr(estimator, "predict_proba")
 
-    def in_place(self, other: Any) -> Any:
+    def in_place(self, last: Any) -> Any:
         """Return the developer's pipeline with another last step."""
         from sklearn.base import clone
 
-        return clone(self.base).set_params(**{self.prefix[:-2]: other}) if self.prefix else other
+        return clone(self.base).set_params(**{self.prefix[:-2]: last}) if self.prefix else last
 
     def last_of(self, estimator: Any) -> Any:
-        """Return what `in_place` has put into the developer's pipeline."""
+        """Return the estimator that `in_place` has put into the developer's pipeline."""
         return estimator.get_params()[self.prefix[:-2]] if self.prefix else estimator
 
     def _refined(self) -> Iterator[Candidate]:
@@ -320,10 +320,10 @@ class Candidates:
     def _ranking(self) -> List[str]:
         """Return the families that can be varied, the best first."""
         best: Dict[str, float] = {}
-        for one in self._finished():
-            if one.candidate.derived is None:
-                family = one.candidate.family
-                best[family] = max(one.score, best.get(family, one.score))
+        for trial in self._finished():
+            if trial.candidate.derived is None:
+                family = trial.candidate.family
+                best[family] = max(trial.score, best.get(family, trial.score))
         return sorted(best, key=lambda family: -best[family])
 
 

@@ -1,4 +1,4 @@
-"""An estimator as plain data, from which a patch of the developer's source is written."""
+"""An estimator as plain data, for the suggested patch of the developer's source."""
 
 import inspect
 import sys
@@ -47,7 +47,7 @@ def describe(estimator: Any) -> Dict[str, Any]:
 
 
 def import_module_of(kind: Any) -> str:
-    """Return the shortest module that a class or function can be imported from by its name.
+    """Return the shortest module from which a class or function can be imported.
 
     Example:
         >>> from sklearn.ensemble import HistGradientBoostingClassifier
@@ -58,8 +58,8 @@ def import_module_of(kind: Any) -> str:
     name = kind.__qualname__.split(".")[0]
     for count in range(1, len(parts) + 1):
         module = ".".join(parts[:count])
-        found = getattr(sys.modules.get(module), name, None)
-        if found is not None and (found is kind or name != kind.__qualname__):
+        value = getattr(sys.modules.get(module), name, None)
+        if value is not None and (value is kind or name != kind.__qualname__):
             return module
     return ".".join(parts)
 
@@ -73,7 +73,7 @@ def _described(value: Any) -> Any:
 
 
 def _public_owner(function: Any) -> List[str]:
-    """Return module and name of a public class that has this function; [] if none is known."""
+    """Return module and name of the public class with this function, [] if unknown."""
     sparse: Any = sys.modules.get("scipy.sparse")
     method = str(function.__name__)
     for name in ("csr_matrix", "csr_array"):
@@ -86,7 +86,10 @@ def _are_members(value: Any) -> bool:
     return (
         isinstance(value, list)
         and bool(value)
-        and all(isinstance(one, tuple) and len(one) == 2 and is_estimator(one[1]) for one in value)
+        and all(
+            isinstance(member, tuple) and len(member) == 2 and is_estimator(member[1])
+            for member in value
+        )
     )
 
 

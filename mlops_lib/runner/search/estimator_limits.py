@@ -1,7 +1,7 @@
-"""Whether the data, and not the estimator, is the limit.
+"""Estimate whether the data, and not the estimator, limits the score.
 
-A learning curve over examples shows what further examples would bring, and confident learning shows
-how many labels contradict their inputs (Northcutt, Jiang and Chuang 2021).
+A learning curve over examples shows the gain from further examples. Confident learning counts the
+labels that contradict their inputs (Northcutt, Jiang and Chuang 2021).
 """
 
 from typing import Any, List, NamedTuple, Optional
@@ -10,13 +10,14 @@ from mlops_lib.runner.search.cross_validation import FIRST_HEAT, CrossValidation
 
 SHARES = (0.25, 0.5)
 FEWEST = 200
-"""With fewer examples, parts of them say nothing."""
+"""With fewer examples, the scores of parts of them are too noisy."""
 CONFIDENT = 0.5
 """A label is doubted only if the probability of another class is larger than this."""
 MOST_DOUBLINGS = 10
 LEAST_RATIO = 0.3
 MOST_RATIO = 0.9
-"""Bounds of what a doubling brings, relative to the doubling before."""
+"""Upper bound of a doubling's gain relative to the doubling before; `LEAST_RATIO` is the lower one.
+"""
 
 
 class Curve(NamedTuple):
@@ -30,19 +31,19 @@ class Curve(NamedTuple):
 
     @property
     def last_gain(self) -> float:
-        """What the last doubling brought."""
+        """Return the gain of the last doubling."""
         return self.scores[-1] - self.scores[-2]
 
     @property
     def is_flat(self) -> bool:
-        """Whether the last doubling brought no more than chance explains."""
+        """Return whether chance explains the gain of the last doubling."""
         return self.last_gain <= self.error
 
     def needed(self, target: float) -> Optional[int]:
-        """Return the number of examples with which the target is in reach; None if it is never.
+        """Return the number of examples that may reach the target, or None.
 
-        Each doubling is taken to bring a constant share of what the one before brought, as a power
-        law does.
+        The gain of each doubling is taken as a constant share of the gain before, as in a power
+        law.
         """
         if self.is_flat:
             return None
@@ -60,7 +61,7 @@ class Curve(NamedTuple):
 
 
 def learning_curve(folds: CrossValidation, estimator: Any, sign: float) -> Optional[Curve]:
-    """Return the learning curve of an estimator on the first folds; None for too few examples.
+    """Return the learning curve on the first folds, or None for too few examples.
 
     Args:
         folds: the folds of the search.
@@ -84,16 +85,17 @@ def learning_curve(folds: CrossValidation, estimator: Any, sign: float) -> Optio
     means = [sum(each) / len(each) for each in scores]
     differences = [last - half for last, half in zip(scores[-1], scores[-2])]
     mean = sum(differences) / len(differences)
-    squares = sum((one - mean) ** 2 for one in differences)
+    squares = sum((difference - mean) ** 2 for difference in differences)
     error = (squares / max(1, len(differences) - 1) / len(differences)) ** 0.5
     return Curve(means, error, count)
 
 
 def doubted_labels(folds: CrossValidation, probabilities: Any) -> List[int]:
-    """Return the rows whose label contradicts what is predicted with confidence.
+    """Return the rows whose label contradicts a confident prediction.
 
-    A class is predicted with confidence if its probability is at least what examples of that class
-    have on average.
+    A prediction is confident if the probability of its class is at least the mean that examples of
+    that
+    class have.
     """
     import numpy
 
@@ -110,7 +112,7 @@ def doubted_labels(folds: CrossValidation, probabilities: Any) -> List[int]:
 def in_words(
     curve: Optional[Curve], doubted: List[int], folds: CrossValidation, *, target: Optional[float]
 ) -> List[str]:
-    """Return what the data allow, for the developer.
+    """Return notes for the developer on the limits of the data.
 
     Args:
         curve: the learning curve, if there is one.
@@ -121,22 +123,22 @@ def in_words(
     count = len(folds.targets)
     notes = []
     if curve is not None:
-        shown = " to ".join(f"{abs(score):.3g}" for score in curve.scores[1:])
+        scores = " to ".join(f"{abs(score):.3g}" for score in curve.scores[1:])
         if curve.is_flat:
             notes.append(
                 f"further examples alone would bring little: from half of the training examples"
-                f" to all {curve.examples} the score went from {shown}"
+                f" to all {curve.examples} the score went from {scores}"
             )
         elif target is not None and curve.scores[-1] < target:
-            needed = curve.needed(target)
+            count_needed = curve.needed(target)
             outlook = (
                 "even a thousand times as many would not reach the bar by this curve"
-                if needed is None
-                else f"about {needed - curve.examples} more may reach the bar"
+                if count_needed is None
+                else f"about {count_needed - curve.examples} more may reach the bar"
             )
             notes.append(
                 f"further examples would help: from half of the training examples to all"
-                f" {curve.examples} the score went from {shown}; {outlook}"
+                f" {curve.examples} the score went from {scores}; {outlook}"
             )
     if len(doubted) > 0.02 * count:
         rows = ", ".join(map(str, doubted[:10]))

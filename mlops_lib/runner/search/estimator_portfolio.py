@@ -1,7 +1,7 @@
-"""Other estimators to try in place of the developer's, each with inputs that it can take.
+"""Other estimators to try, each after steps that prepare its inputs.
 
-The order and the settings are the same for all tables. An estimator whose package the environment
-does not hold is left out.
+The order and the settings are the same for all tables. An estimator is left out if the environment
+lacks its package.
 """
 
 import importlib.util
@@ -14,7 +14,7 @@ DENSE_COLUMNS = 300
 """Sparse inputs with more columns are reduced for estimators that look at each column."""
 COMPONENTS = 100
 SAMPLE = 1000
-"""Number of examples that show what the inputs are like."""
+"""Number of examples from which the properties of the inputs are read."""
 _TREE_COUNT = 200
 _SMALL_BOOSTING = {
     "learning_rate": 0.05,
@@ -32,11 +32,11 @@ class Family(NamedTuple):
     name: str
     settings: Mapping[str, Any] = {}
     scaled: bool = False
-    """Whether it wants inputs on one scale, and for a regression targets too."""
+    """True if it needs inputs on one scale, and for a regression scaled targets as well."""
     missing: bool = False
-    """Whether it takes missing values."""
+    """True if it accepts missing values."""
     sparse: bool = True
-    """Whether it takes sparse inputs."""
+    """True if it accepts sparse inputs."""
     most_rows: int = 1_000_000
     """With more examples a fit takes too long."""
     balance: Mapping[str, Any] = {"class_weight": "balanced"}
@@ -145,7 +145,7 @@ WORDS_CLASSIFIERS = (
 
 
 class Inputs:
-    """What the inputs of the last step are like.
+    """The properties of the last step's inputs.
 
     Args:
         x: the training examples.
@@ -164,7 +164,7 @@ class Inputs:
         values = sample.data if self.is_sparse else numpy.asarray(sample)
         self.columns = int(sample.shape[1]) if getattr(sample, "ndim", 1) > 1 else 1
         self.is_even = self.is_sparse or is_scaled(sample)
-        """Whether the inputs are on one scale near 1, or not numeric at all."""
+        """True if the inputs are on one scale near 1, or not numeric at all."""
         self.is_numeric = values.dtype.kind in "biuf" and getattr(sample, "ndim", 2) == 2
         self.has_missing = self.is_numeric and bool(numpy.isnan(values.astype(float)).any())
         self.is_unit = scales or (
@@ -172,11 +172,11 @@ class Inputs:
             and self.is_numeric
             and bool(len(values) == 0 or abs(values.astype(float)).max() <= 1.0)
         )
-        """Whether they are on one scale already."""
+        """True if they are on one scale already."""
 
     @property
     def are_words(self) -> bool:
-        """Whether they look like counts of words: sparse, with many columns."""
+        """Return whether they look like counts of words: sparse, with many columns."""
         return self.is_sparse and self.columns > DENSE_COLUMNS
 
     def prepared(self, family: Family, estimator: Any, seed: int) -> Any:
@@ -185,12 +185,12 @@ class Inputs:
 
         steps: List[Any] = []
         if self.has_missing and not family.missing:
-            steps.append(_made("sklearn.impute", "SimpleImputer", strategy="median"))
+            steps.append(_construct("sklearn.impute", "SimpleImputer", strategy="median"))
         if self.is_sparse and not family.sparse:
             if self.columns > DENSE_COLUMNS or self.rows * self.columns > DENSE_CELLS:
                 count = min(COMPONENTS, self.columns - 1)
                 steps.append(
-                    _made(
+                    _construct(
                         "sklearn.decomposition",
                         "TruncatedSVD",
                         n_components=count,
@@ -201,7 +201,7 @@ class Inputs:
                 steps.append(dense())
         if family.scaled and not self.is_unit:
             scaler = "MaxAbsScaler" if self.is_sparse else "StandardScaler"
-            steps.append(_made("sklearn.preprocessing", scaler))
+            steps.append(_construct("sklearn.preprocessing", scaler))
         return make_pipeline(*steps, estimator) if steps else estimator
 
 
@@ -221,7 +221,7 @@ def dense() -> Any:
     """Return a step that writes sparse inputs out."""
     from scipy.sparse import csr_matrix
 
-    return _made(
+    return _construct(
         "sklearn.preprocessing",
         "FunctionTransformer",
         func=csr_matrix.toarray,
@@ -229,7 +229,7 @@ def dense() -> Any:
     )
 
 
-def _made(module: str, name: str, **settings: Any) -> Any:
+def _construct(module: str, name: str, **settings: Any) -> Any:
     return getattr(import_module(module), name)(**settings)
 
 
@@ -241,15 +241,15 @@ def families(inputs: Inputs, classes: Any) -> Tuple[Family, ...]:
         classes: the classes of the targets; None for a regression.
     """
     is_classifier = classes is not None
-    known = CLASSIFIERS if is_classifier else REGRESSORS
+    portfolio = CLASSIFIERS if is_classifier else REGRESSORS
     if inputs.are_words:
         # Linear models are the best for words, and trees the slowest.
-        linear = tuple(f for f in known if f.scaled and "Neighbors" not in f.name)
-        trees = tuple(f for f in known if f not in linear)
-        known = (*(WORDS_CLASSIFIERS if is_classifier else ()), *linear, *trees)
+        linear = tuple(f for f in portfolio if f.scaled and "Neighbors" not in f.name)
+        trees = tuple(f for f in portfolio if f not in linear)
+        portfolio = (*(WORDS_CLASSIFIERS if is_classifier else ()), *linear, *trees)
     return tuple(
         family
-        for family in known
+        for family in portfolio
         if inputs.rows <= family.most_rows
         and inputs.columns <= family.most_columns
         and (family.module != "xgboost" or classes is None or _are_counted(classes))
@@ -269,7 +269,7 @@ def estimator_of(
 
     Args:
         family: the family.
-        inputs: what it is fitted to.
+        inputs: the properties of its inputs.
         seed: its random state.
         balanced: whether a rare class counts as much as a frequent one.
         is_classifier: whether it predicts classes; for numbers, targets are scaled as well.
@@ -287,11 +287,11 @@ def estimator_of(
     prepared = inputs.prepared(family, estimator, seed)
     if is_classifier or not family.scaled or family.name in ("Ridge", "KNeighborsRegressor"):
         return prepared
-    return _made(
+    return _construct(
         "sklearn.compose",
         "TransformedTargetRegressor",
         regressor=prepared,
-        transformer=_made("sklearn.preprocessing", "StandardScaler"),
+        transformer=_construct("sklearn.preprocessing", "StandardScaler"),
     )
 
 

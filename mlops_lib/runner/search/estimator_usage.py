@@ -1,4 +1,4 @@
-"""What a project asks of its estimator, read from its source."""
+"""Find the methods of estimators that a project's source mentions."""
 
 import os
 from typing import Iterator, Sequence
@@ -11,11 +11,11 @@ MOST_BYTES = 4 << 20
 
 
 def names(project: str, methods: Sequence[str]) -> bool:
-    """Return whether a file of the project has the name of one of these methods.
+    """Return whether a file of the project contains the name of one of these methods.
 
     True if there is more source than is read.
     """
-    wanted = [method.encode() for method in methods]
+    method_names = [method.encode() for method in methods]
     for count, path in enumerate(_sources(project)):
         if count >= MOST_FILES:
             return True
@@ -24,7 +24,7 @@ def names(project: str, methods: Sequence[str]) -> bool:
                 content = stream.read(MOST_BYTES + 1)
         except OSError:
             continue
-        if len(content) > MOST_BYTES or any(name in content for name in wanted):
+        if len(content) > MOST_BYTES or any(name in content for name in method_names):
             return True
     return False
 

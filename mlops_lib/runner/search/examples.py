@@ -51,7 +51,7 @@ class Selected:
 
     @property
     def is_split(self) -> bool:
-        """Whether the selection examples were split off the script's own training data."""
+        """Return whether the selection examples were split off the training data."""
         return self.everything is not None
 
 

@@ -21,15 +21,15 @@ def known(directory: str, inside: str) -> FrozenSet[bytes]:
     """
     place = os.path.join(directory, JUDGED)
     hashes = _read(place)
-    judged = hashes | _read(os.path.join(inside, JUDGED))
-    if judged != hashes:
+    merged = hashes | _read(os.path.join(inside, JUDGED))
+    if merged != hashes:
         os.makedirs(directory, exist_ok=True)
-        atomic.write_json(place, {"schema": 1, "examples": sorted(name.hex() for name in judged)})
-    return judged
+        atomic.write_json(place, {"schema": 1, "examples": sorted(name.hex() for name in merged)})
+    return merged
 
 
 def _read(path: str) -> FrozenSet[bytes]:
     content = atomic.read_json(path)
     is_known = isinstance(content, dict) and content.get("same_again") is not False
-    listed = content.get("examples") if is_known else None
-    return frozenset(bytes.fromhex(str(one)) for one in listed or ())
+    names = content.get("examples") if is_known else None
+    return frozenset(bytes.fromhex(str(name)) for name in names or ())

@@ -18,7 +18,8 @@ GROW = 1.3
 ATTEMPTS = 60
 """Number of draws after which a space without new settings counts as used up."""
 DIGITS = 3
-"""Significant digits of a proposed number; what is tried is what a patch writes."""
+"""Significant digits of a proposed number; few enough that a patch writes exactly the tried value.
+"""
 
 Settings = Dict[str, Any]
 
@@ -31,7 +32,7 @@ class LocalSearch:
         start: the settings in use; they are not proposed again.
         score: their score.
         first: settings to propose before any step.
-        seed: with the scores told so far it determines the proposals.
+        seed: determines the proposals, together with the scores reported so far.
     """
 
     def __init__(
@@ -50,36 +51,36 @@ class LocalSearch:
         self._step = FIRST_STEP
         self._known = {_key(self._best)}
         self._first: List[Settings] = [dict(settings) for settings in first]
-        self._asked: Optional[Settings] = None
+        self._last_proposal: Optional[Settings] = None
 
     def ask(self) -> Optional[Settings]:
         """Return new settings; None if the space seems to have no others."""
         while self._first:
-            known = {n: v for n, v in self._first.pop(0).items() if n in self.space}
-            settings = {**self._best, **known}
+            applicable = {n: v for n, v in self._first.pop(0).items() if n in self.space}
+            settings = {**self._best, **applicable}
             if _key(settings) not in self._known:
                 return self._propose(settings)
         for _ in range(ATTEMPTS):
-            settings = self._moved()
+            settings = self._step_from_best()
             if _key(settings) not in self._known:
                 return self._propose(settings)
         return None
 
     def _propose(self, settings: Settings) -> Settings:
         self._known.add(_key(settings))
-        self._asked = settings
+        self._last_proposal = settings
         return settings
 
     def tell(self, score: Optional[float]) -> None:
         """Report the score of the last proposal; None if it failed or was given up."""
-        if score is not None and self._asked is not None and score > self._best_score:
+        if score is not None and self._last_proposal is not None and score > self._best_score:
             self._best_score = score
-            self._best = self._asked
+            self._best = self._last_proposal
             self._step = min(0.5, self._step * GROW)
         else:
             self._step = max(LEAST_STEP, self._step * SHRINK)
 
-    def _moved(self) -> Settings:
+    def _step_from_best(self) -> Settings:
         names = list(self.space)
         moving = [name for name in names if self._random.random() < 0.5]
         moving = moving or [self._random.choice(names)]

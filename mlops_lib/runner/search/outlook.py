@@ -1,9 +1,9 @@
-"""Whether a running trial can still become the best, seen from its curve so far.
+"""Extrapolate a running trial's curve: can it still become the best?
 
-Curves under one kind of schedule have one shape: what a cosine gains, it gains late. A running
-curve is therefore continued as the finished ones of the same search went on from the same share of
-their epochs, which is freeze-thaw Bayesian optimisation (Swersky, Snoek and Adams 2014) reduced to
-its strongest prior. Before any has finished, its own recent slope is all there is.
+Curves under one kind of schedule have one shape: a cosine gains most at its end. A running curve is
+therefore continued as the finished ones of the same search continued from the same share of their
+epochs. This is freeze-thaw Bayesian optimisation (Swersky, Snoek and Adams 2014) reduced to its
+strongest prior. Before any trial has finished, only the curve's own recent slope is known.
 """
 
 from __future__ import annotations
@@ -12,7 +12,7 @@ import math
 from typing import List, Optional, Sequence
 
 SLOPE = 1.5
-"""How much faster than lately a curve without others to compare with may still rise."""
+"""Factor of the recent slope up to which a curve without finished ones beside it may still rise."""
 NOISE = 0.01
 """A difference as a share of the best score that a single epoch may make."""
 
@@ -73,6 +73,6 @@ def _level(gains: List[float]) -> float:
 
 
 def _rise(gains: List[float], share: float) -> float:
-    """Return how far a finished curve rose above its level at this share of its epochs."""
+    """Return the rise of a finished curve after this share of its epochs."""
     count = min(max(round(share * len(gains)), 1), len(gains))
     return max(gains) - _level(gains[:count])

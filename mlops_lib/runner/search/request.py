@@ -58,8 +58,9 @@ class SearchRequest:
     script.
     """
     remote: bool = False
-    """Whether the workers are on other machines. Their `directory` is a copy then that another
-    program keeps in step: files appear a little later, here and there.
+    """True if the workers are on other machines. Their `directory` is then a copy that another
+    program
+    keeps in step: files appear a little later on either side.
     """
     chief_timeout_s: float = math.inf
     """Seconds of the chief's silence after which a worker ends: its search has disappeared."""
@@ -113,7 +114,7 @@ class SearchRequest:
     @classmethod
     def read(
         cls,
-        asked: Mapping[str, Any],
+        settings: Mapping[str, Any],
         *,
         directory: str,
         seed: int,
@@ -124,7 +125,7 @@ class SearchRequest:
         Missing keys take their defaults, unknown ones are ignored.
 
         Args:
-            asked: the object.
+            settings: the object.
             directory: the directory of the search's state.
             seed: the seed of all randomness.
             judged: the examples that the gate has judged on so far, as far as they are known one by
@@ -133,47 +134,47 @@ class SearchRequest:
         Raises:
             ValueError: a key has the wrong type.
         """
-        value = asked.get("judged_value")
+        value = settings.get("judged_value")
         return cls(
-            fit=int(asked.get("fit", 1)),
+            fit=int(settings.get("fit", 1)),
             directory=directory,
-            metric=str(asked.get("metric", "accuracy")),
+            metric=str(settings.get("metric", "accuracy")),
             mode=protocol.direction(
-                str(asked.get("metric", "accuracy")), str(asked.get("mode") or "")
+                str(settings.get("metric", "accuracy")), str(settings.get("mode") or "")
             ),
-            target=float(asked.get("target", 0.8)),
-            trials=int(asked.get("trials", 12)),
-            minutes=float(asked.get("minutes", 30.0)),
-            judged_digest=str(asked.get("judged_digest") or ""),
+            target=float(settings.get("target", 0.8)),
+            trials=int(settings.get("trials", 12)),
+            minutes=float(settings.get("minutes", 30.0)),
+            judged_digest=str(settings.get("judged_digest") or ""),
             judged_value=None if value is None else float(value),
             judged_hashes=judged,
             seed=seed,
-            number_of_pass=int(asked.get("pass", 2)),
-            workers=int(asked.get("workers", 1)),
-            worker=str(asked.get("worker") or ""),
-            remote=bool(asked.get("remote")),
-            chief_timeout_s=float(asked.get("chief_timeout_s") or math.inf),
-            token=str(asked.get("token") or ""),
-            limits=dict(asked.get("limits") or {}),
-            failed_with=str(asked.get("failed_with") or "") if asked.get("own_only") else "",
-            rejected=tuple(float(score) for score in asked.get("rejected") or ()),
+            number_of_pass=int(settings.get("pass", 2)),
+            workers=int(settings.get("workers", 1)),
+            worker=str(settings.get("worker") or ""),
+            remote=bool(settings.get("remote")),
+            chief_timeout_s=float(settings.get("chief_timeout_s") or math.inf),
+            token=str(settings.get("token") or ""),
+            limits=dict(settings.get("limits") or {}),
+            failed_with=str(settings.get("failed_with") or "") if settings.get("own_only") else "",
+            rejected=tuple(float(score) for score in settings.get("rejected") or ()),
             follow=tuple(
-                record for record in asked.get("follow") or () if isinstance(record, dict)
+                record for record in settings.get("follow") or () if isinstance(record, dict)
             ),
         )
 
     @property
     def has_chief(self) -> bool:
-        """Whether several processes run trials."""
+        """Return whether several processes run trials."""
         return self.workers > 1 or self.remote or bool(self.worker)
 
-    def better(self, one: Optional[float], other: Optional[float]) -> bool:
+    def better(self, score: Optional[float], other: Optional[float]) -> bool:
         """Return whether a score beats another one; a missing score beats nothing."""
-        if one is None or one != one:
+        if score is None or score != score:
             return False
         if other is None or other != other:
             return True
-        return protocol.is_better(one, other, self.mode)
+        return protocol.is_better(score, other, self.mode)
 
 
 @dataclass
@@ -209,7 +210,7 @@ class Outcome:
     history: Any = None
     """The return value of the script's `fit`: the caller's own History object."""
     changed: bool = False
-    """Whether the model is not trial 0 any more."""
+    """True if the model is not trial 0 any more."""
     selected_on: FrozenSet[bytes] = frozenset()
     """Hashes of the selection examples; the gate leaves them out of its evaluation."""
     notes: List[str] = field(default_factory=list)

@@ -42,7 +42,7 @@ def margin(
 
 
 def standard_error(metric: str, value: float, examples: int) -> float:
-    """Return the standard error of a proportion; 0 for metrics whose spread is not known.
+    """Return the standard error of a proportion, or 0 for metrics of unknown spread.
 
     Args:
         metric: the judged metric.
@@ -61,7 +61,7 @@ def standard_error(metric: str, value: float, examples: int) -> float:
 
 
 def error_of_score(metric: str, score: float, examples: int) -> float:
-    """Return the standard error of a measured proportion; 0 if the spread is not known.
+    """Return the standard error of a measured proportion, or 0 for other metrics.
 
     Two more successes and two more failures are counted, so that a perfect score on few examples
     has an error too (Agresti and Coull 1998).
@@ -86,9 +86,10 @@ def bar(request: SearchRequest, examples: int, errors: float = 1.0) -> float:
         errors: the margin in standard errors.
     """
     sign = 1.0 if request.mode == "max" else -1.0
-    needed = margin(request.metric, request.target, examples, errors, len(request.rejected))
+    safety = margin(request.metric, request.target, examples, errors, len(request.rejected))
+    # A score that the gate has rejected once is rejected again, so it must be exceeded.
     to_beat = [sign * score + 1e-9 for score in request.rejected]
-    return sign * max([sign * request.target + needed, *to_beat])
+    return sign * max([sign * request.target + safety, *to_beat])
 
 
 def gain_in_words(
@@ -191,12 +192,16 @@ def _r2(y: Any, output: Any) -> float:
     )
 
 
+def _f1(hits: int, members: int, guesses: int) -> float:
+    return 2.0 * hits / max(members + guesses, 1)
+
+
 _MEASURES: Dict[str, Callable[[Any, Any], float]] = {
     "accuracy": _accuracy,
     "balanced_accuracy": _balanced,
-    "f1": lambda y, o: _average(y, o, lambda hit, true, said: 2.0 * hit / max(true + said, 1)),
-    "precision": lambda y, o: _average(y, o, lambda hit, true, said: hit / max(said, 1)),
-    "recall": lambda y, o: _average(y, o, lambda hit, true, said: hit / max(true, 1)),
+    "f1": lambda y, o: _average(y, o, _f1),
+    "precision": lambda y, o: _average(y, o, lambda hits, members, guesses: hits / max(guesses, 1)),
+    "recall": lambda y, o: _average(y, o, lambda hits, members, guesses: hits / max(members, 1)),
     "mae": lambda y, o: float(abs(_difference(y, o)).mean()),
     "mse": lambda y, o: float((_difference(y, o) ** 2).mean()),
     "rmse": lambda y, o: math.sqrt(float((_difference(y, o) ** 2).mean())),

@@ -361,7 +361,7 @@ class Search:
                 yield candidate
 
     def _vote(self, record: Optional[Dict[str, Any]]) -> Optional[Candidate]:
-        """Return a vote that is better than its best member by more than one standard error."""
+        """Return a vote that beats the best trial by more than one standard error."""
         if self.request.get("own_only"):
             return None
         if record is not None:

@@ -100,7 +100,7 @@ class Proof:
         self._number = 0
         self._known: Optional[Dict[str, Any]] = None
         self.is_awaited = False
-        """Whether the next boundary shows or keeps a digest."""
+        """True if the next boundary shows or keeps a digest."""
         self.proven = 0
         """How many restarts of this process were proven: one or none."""
 

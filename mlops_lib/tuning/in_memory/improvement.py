@@ -48,7 +48,7 @@ class Improvement:
 
     @property
     def met(self) -> bool:
-        """Whether the bar was met."""
+        """Return whether the bar was met."""
         return self.value is not None and protocol.reaches(self.value, self.target, self.mode)
 
     @property

@@ -20,7 +20,7 @@ class SearchOptions:
     epochs: int | None
     """Epochs of a model that is not fitted yet."""
     in_place: bool
-    """Whether the caller's own model object becomes the better one."""
+    """True if the caller's own model object becomes the better one."""
 
 
 class Outcome(NamedTuple):

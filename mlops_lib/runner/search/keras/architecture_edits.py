@@ -421,7 +421,7 @@ def _identity_dense(layer: Any, width: int) -> None:
 
 
 def _deepen(model: Any, edit: Edit) -> Change:
-    """Insert one more layer like `at` behind it (Net2Deeper); it starts as the identity."""
+    """Insert a copy of layer `at` behind it (Net2Deeper); it starts as the identity."""
     layer = _layer(model, edit)
     kind = type(layer).__name__
     if kind == "Dense":

@@ -144,24 +144,24 @@ class Facts:
     and channels.
     """
     mirrored: bool = False
-    """Whether a mirrored image may keep its label."""
+    """True if a mirrored image may keep its label."""
     unscaled: Dict[str, Tuple[List[float], List[float]]] = field(default_factory=dict)
     """Input name to mean and variance by feature, for inputs that are far from standard."""
     targets: Optional[Tuple[float, float]] = None
     """Mean and deviation of numeric targets that are far from standard, else None."""
     arrays: bool = True
-    """Whether the batch size can be chosen."""
+    """True if the batch size can be chosen."""
     imbalanced: bool = False
-    """Whether some class is rare and the metric cares."""
+    """True if some class is rare and the metric cares."""
     padded: List[str] = field(default_factory=list)
     """Names of token inputs in which many examples end in zeros: padding without a mask."""
     inner: List[str] = field(default_factory=list)
     """Names of the script's own models inside the model that began untrained; they are edited too.
     """
     pretrained: bool = False
-    """Whether pretrained weights are being trained, which a high learning rate would destroy."""
+    """True if pretrained weights are being trained, which a high learning rate would destroy."""
     accelerated: bool = False
-    """Whether there is an accelerator: wider networks cost little there."""
+    """True if there is an accelerator: wider networks cost little there."""
     most_cost: float = 0.0
     """Multiplications that an example may cost a network; 0 for no limit."""
     limits: Limits = Limits()

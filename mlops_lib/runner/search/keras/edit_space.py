@@ -76,10 +76,11 @@ class Space:
         )
 
     def thorough(self, number: int, model: Any) -> Optional[Candidate]:
-        """Return the best trial's network for pictures, deeper, shifted, and trained for long.
+        """Return the best network for pictures, deeper, shifted, and trained for long.
 
-        How much a network has room for shows only after many rounds over pictures that are never
-        the same twice. None if the model has no convolutions or shifts already, or is pretrained.
+        A network's capacity shows only after many epochs over pictures that are never the same
+        twice.
+        None if the model has no convolutions, has shifts already, or is pretrained.
         """
         if model is None or self.facts.pretrained or not convolutions(model):
             return None
@@ -219,7 +220,12 @@ def _regularising(model: Any, facts: Facts) -> Iterator[List[Edit]]:
 
 
 def _has_random(model: Any, kind: str) -> bool:
-    """Return whether an edit has put random flips ("flip") or shifts ("shift") into a model."""
+    """Return whether an edit has inserted random flips or shifts into a model.
+
+    Args:
+        model: the network.
+        kind: "flip" or "shift".
+    """
     return any(layer.name.startswith(f"random_{kind}_added") for layer in model.layers)
 
 

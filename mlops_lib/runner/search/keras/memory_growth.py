@@ -53,7 +53,7 @@ class Growth:
 
     @property
     def is_too_large(self) -> bool:
-        """Whether the process has grown by more than a tenth since it had settled."""
+        """Return whether the process has grown by more than a tenth since it had settled."""
         if len(self._sizes) <= SETTLED:
             return False
         grown = self._sizes[-1] - self._sizes[SETTLED]

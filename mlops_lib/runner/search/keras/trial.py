@@ -52,7 +52,7 @@ class TrialRun:
     seconds: float = 0.0
     message: str = ""
     reached: bool = False
-    """Whether the bar, with its margin, was reached."""
+    """True if the bar, with its margin, was reached."""
     out_of_time: bool = False
 
 
@@ -76,7 +76,7 @@ class TrialContext:
     finished: List[List[float]] = field(default_factory=list)
     """The curves of finished trials that were trained in the same way as the running one."""
     in_place: bool = False
-    """Whether trials train the caller's own object, because it cannot be built a second time."""
+    """True if trials train the caller's own object, because it cannot be built a second time."""
     cancel_reason: Callable[[], str] = str
     """Return why the running trial has to end now, or "" if it may continue; set by a worker."""
     owns_trial: Callable[[], bool] = lambda: True

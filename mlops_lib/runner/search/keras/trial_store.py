@@ -43,7 +43,7 @@ class TrialStore:
         self.candidates: Dict[int, Candidate] = {}
         self._histories: Dict[int, History] = {0: own_history}
         self._is_tidy = True
-        """Whether no record was added since superseded files were deleted."""
+        """True if no record was added since superseded files were deleted."""
         self.reload()
 
     def path(self, *parts: str) -> str:

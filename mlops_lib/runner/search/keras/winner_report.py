@@ -46,7 +46,7 @@ def patch_facts(
     lineage: Lineage,
     facts: Facts,
 ) -> Dict[str, Any]:
-    """Return the content of winner.json, from which the host suggests a patch of the script.
+    """Return the content of winner.json, from which the host suggests a patch.
 
     Args:
         number: the winning trial.
