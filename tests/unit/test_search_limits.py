@@ -81,14 +81,14 @@ def test_spending_stops_where_the_bar_is_far_and_settings_bring_nothing(tmp_path
     for number in range(4 + sklearn_search.PATIENCE):
         folds = [0.70, 0.71, 0.72, 0.71, 0.70]
         trial = {"number": number, "score": 0.708, "hyperparameters": {"folds": folds}}
-        search.candidates[number] = Candidate("own", fit.estimator, {}, "")
-        assert not search._is_in_vain()
-        search.trials.append(trial)
+        search.log.candidates[number] = Candidate("own", fit.estimator, {}, "")
+        assert not search._has_stalled()
+        search.log.trials.append(trial)
         if number == 3:
             search._refined_from = 4
-    assert search._is_in_vain()
+    assert search._has_stalled()
     search.request["target"] = 0.715
-    assert not search._is_in_vain(), "the bar is near"
+    assert not search._has_stalled(), "the bar is near"
 
 
 def test_the_users_number_of_threads_reaches_the_runner(

@@ -397,12 +397,12 @@ def test_of_equal_settings_the_first_is_kept(tmp_path: Path) -> None:
     for number, each in enumerate(scores):
         hyperparameters = {"folds": each, "jackknife": each}
         trial = {"number": number, "score": sum(each) / 4, "hyperparameters": hyperparameters}
-        search.trials.append(trial)
-        search.candidates[number] = Candidate("own", fit.estimator, {}, str(number))
-    assert search.trials[2]["score"] > search.trials[1]["score"]
-    assert search._winner() == 1
-    search.candidates[2].family = "another"
-    assert search._winner() == 2
+        search.log.trials.append(trial)
+        search.log.candidates[number] = Candidate("own", fit.estimator, {}, str(number))
+    assert search.log.trials[2]["score"] > search.log.trials[1]["score"]
+    assert search.log.winner() == 1
+    search.log.candidates[2].family = "another"
+    assert search.log.winner() == 2
 
 
 def test_a_vote_that_pays_is_the_winner_and_resumes(

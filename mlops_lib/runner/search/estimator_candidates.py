@@ -157,7 +157,7 @@ class Candidates:
             return
         own = estimator_portfolio.Family("", name, scaled=True, missing=True)
         scaled = inputs.prepared(own, seeded(clone(self.last), self.run_seed), self.run_seed)
-        yield Candidate("own", self.in_place(scaled), {}, f"{name} on scaled inputs")
+        yield Candidate("own", with_last_step(self.base, scaled), {}, f"{name} on scaled inputs")
 
     def _varied(self, family: str) -> Iterator[Candidate]:
         """Yield the best of a family with other settings, if there are any left."""
@@ -255,7 +255,7 @@ class Candidates:
             settings = ", ".join(f"{n}={in_words(v)}" for n, v in family.settings.items())
             with_settings = f" ({settings})" if "Boosting" in family.name and settings else ""
             words = f"{family.name}{with_settings} instead of {own_name}"
-            yield Candidate(family.name, self.in_place(estimator), {}, words)
+            yield Candidate(family.name, with_last_step(self.base, estimator), {}, words)
 
     def _inputs(self) -> Optional[Inputs]:
         """Return the properties of the last step's inputs, or None if they are unreadable."""
@@ -290,16 +290,6 @@ class Candidates:
         if not self.needs_probabilities or not hasattr(self.last, "predict_proba"):
             return True
         return hasattr(estimator, "predict_proba")
-
-    def in_place(self, last: Any) -> Any:
-        """Return the developer's pipeline with another last step."""
-        from sklearn.base import clone
-
-        return clone(self.base).set_params(**{self.prefix[:-2]: last}) if self.prefix else last
-
-    def last_of(self, estimator: Any) -> Any:
-        """Return the estimator that `in_place` has put into the developer's pipeline."""
-        return estimator.get_params()[self.prefix[:-2]] if self.prefix else estimator
 
     def _refined(self) -> Iterator[Candidate]:
         """Yield further settings of the best few families, the leader's more often."""
@@ -341,6 +331,20 @@ def last_step(estimator: Any) -> Tuple[str, Any]:
         return "", estimator
     prefix, inner = last_step(last)
     return f"{name}__{prefix}", inner
+
+
+def with_last_step(base: Any, last: Any) -> Any:
+    """Return the developer's pipeline with another last step; only `last` if it has no steps."""
+    from sklearn.base import clone
+
+    prefix, _ = last_step(base)
+    return clone(base).set_params(**{prefix[:-2]: last}) if prefix else last
+
+
+def last_of(base: Any, estimator: Any) -> Any:
+    """Return the estimator that `with_last_step` has put into the developer's pipeline."""
+    prefix, _ = last_step(base)
+    return estimator.get_params()[prefix[:-2]] if prefix else estimator
 
 
 def step_spaces(estimator: Any) -> Space:

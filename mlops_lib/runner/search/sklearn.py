@@ -7,17 +7,15 @@ records and continues with the same candidates.
 """
 
 import contextlib
-import io
 import os
 import time
 import warnings
-from typing import Any, Dict, Iterator, List, Optional, Tuple
+from typing import Any, Dict, List, Optional, Tuple
 
 from mlops_lib.runner import protocol
 from mlops_lib.runner.journal import Journal
 from mlops_lib.runner.metrics import example_hashes
 from mlops_lib.runner.search import (
-    combinations,
     estimator_limits,
     failures,
     parameter_search,
@@ -29,16 +27,15 @@ from mlops_lib.runner.search.cross_validation import (
     parallel_fits,
     picked,
     scorer_name,
-    standard_error,
 )
 from mlops_lib.runner.search.estimator_candidates import (
-    RARE_COUNTS,
     Candidate,
     Candidates,
-    Scored,
     last_step,
 )
+from mlops_lib.runner.search.estimator_derived import DerivedCandidates
 from mlops_lib.runner.search.estimator_description import describe
+from mlops_lib.runner.search.estimator_trials import TrialLog, deviation, fold_scores
 from mlops_lib.runner.state import atomic
 
 JUDGED_SHARE = 0.2
@@ -60,8 +57,7 @@ class Search:
         journal: gets `trial` events and progress.
         folder: the directory of the search's state.
         seed: the run's seed.
-        needs_probabilities: whether the rest of the script may ask the estimator for
-            probabilities.
+        needs_probabilities: whether the rest of the script may call `predict_proba`.
     """
 
     clock = staticmethod(time.monotonic)
@@ -87,12 +83,7 @@ class Search:
         self.run_seed = seed
         self.seed = int(request.get("search_seed") or seed)
         """The seed of candidates and folds; that of the followed run, if there is one."""
-        self._followed = {
-            int(record["number"]): record
-            for record in request.get("followed") or ()
-            if isinstance(record, dict)
-        }
-        """Records of a followed run's trials; their scores are used, so the choice is the same."""
+        self.log = TrialLog(request, folder=folder)
         self.notes: List[str] = []
         self.x = fit.x
         self.y = fit.y
@@ -100,19 +91,12 @@ class Search:
         self.selection = "disjoint"
         self.judged: Optional[Tuple[Any, Any]] = None
         """Examples and targets kept from trials and winner, if the gate had none of its own."""
-        self._keep_some_back()
-        self.metric = str(request.get("metric", "accuracy"))
-        self.mode = str(request.get("mode", "max"))
-        self.trials: List[Dict[str, Any]] = []
-        self.candidates: Dict[int, Candidate] = {}
+        self._hold_out_for_gate()
         self.seconds = 0.0
-        self.outcomes: Dict[int, Outcome] = {}
-        """Trial number to its predictions, as far as they are known."""
         self._needs_probabilities = needs_probabilities
         self._folds: Any = None
         self._refined_from: Optional[int] = None
         """The number of trials before further settings of the best were tried."""
-        os.makedirs(os.path.join(folder, "trials"), exist_ok=True)
 
     def run(self) -> Dict[str, Any]:
         """Search, turn the script's estimator into the winner, and return the result."""
@@ -126,10 +110,10 @@ class Search:
                 stopped = self._try_candidates()
         except KeyboardInterrupt:
             stopped = "interrupted"
-        winner = self._winner()
-        best = self.trials[winner] if self.trials else None
+        winner = self.log.winner()
+        best = self.log.trials[winner] if self.log.trials else None
         if winner:
-            after = self.candidates[winner].estimator
+            after = self.log.candidates[winner].estimator
             if self.base is not self.fit.estimator:
                 after = parameter_search.pinned(self.fit.estimator, after)
             described = {"before": describe(self.fit.estimator), "after": describe(after)}
@@ -137,14 +121,14 @@ class Search:
                 os.path.join(self.folder, protocol.WINNER),
                 {"schema": 1, "framework": "sklearn", **described},
             )
-            self._graft(self.candidates[winner])
+            self._graft(self.log.candidates[winner])
         result = {
             "schema": 1,
-            "metric": self.metric,
-            "mode": self.mode,
+            "metric": self.log.metric,
+            "mode": self.log.mode,
             "selection": self.selection,
             "fit": self.fit.number,
-            "trials": self.trials,
+            "trials": self.log.trials,
             "winner": winner,
             "score": None if best is None else best["score"],
             "stopped": stopped,
@@ -156,8 +140,8 @@ class Search:
         atomic.write_json(os.path.join(self.folder, protocol.RESULT), result)
         return result
 
-    def _keep_some_back(self) -> None:
-        """Keep a fifth of the examples for the gate, if it had only a cross-validation.
+    def _hold_out_for_gate(self) -> None:
+        """Hold out a fifth of the examples for the gate, if it had only a cross-validation.
 
         A grid search's `best_score_` is a mean over other models than the one it keeps, on the
         examples that chose it.
@@ -185,74 +169,26 @@ class Search:
             " from the search and its winner, which is judged on them"
         )
 
-    def _signed(self, score: float) -> float:
-        return score if self.mode == "max" else -score
-
-    def _signed_of_first(self) -> float:
-        score = self.trials[0]["score"] if self.trials else None
-        return float("-inf") if score is None else self._signed(score)
-
-    def _winner(self) -> int:
-        """Return the number of the trial to keep; 0 if none is better than the first.
-
-        Of one family, the earliest trial within one standard error of the family's best is kept
-        (the one-standard-error rule of Breiman et al. 1984): of many settings that are equally
-        good, the best on these folds is the luckiest. One that clears the bar is not given up for
-        one that does not.
-        """
-        scored = [t for t in self.trials if t["score"] is not None]
-        best = max(scored, key=lambda t: self._signed(t["score"]), default=None)
-        if best is None or self._signed(best["score"]) <= self._signed_of_first():
-            return 0
-        family = self.candidates[best["number"]].family
-        for trial in scored:
-            if (
-                trial["number"] in (0, best["number"])
-                or self.candidates[trial["number"]].family != family
-                or self._signed(trial["score"]) <= self._signed_of_first()
-                or (self._clears(best) and not self._clears(trial))
-            ):
-                continue
-            lead = self._signed(best["score"]) - self._signed(trial["score"])
-            if lead <= standard_error(_jackknife(best), _jackknife(trial)):
-                return int(trial["number"])
-        return int(best["number"])
-
     def _try_candidates(self) -> str:
+        """Try candidates until the bar or the end of the budget; return the reason."""
         from sklearn.base import is_classifier
 
-        limit = int(self.request.get("trials", 12))
         self._folds = CrossValidation(
             self.x,
             self.y,
-            metric=self.metric,
+            metric=self.log.metric,
             is_classifier=is_classifier(self.base),
             seed=self.seed,
         )
         self._try(Candidate("own", unfitted(self.base), {}, ""), 0)
-        candidates = Candidates(
-            self.base,
-            self.x,
-            self._finished,
-            metric=self.metric,
-            seed=self.seed,
-            run_seed=self.run_seed,
-            own_only=bool(self.request.get("own_only")),
-            needs_probabilities=self._needs_probabilities,
-            derived=self._derived,
-            before_refining=self._look_at_data,
-            notes=self.notes,
-        )
-        self._sequence = candidates
+        candidates = self._sequence()
         sequence = iter(candidates)
-        # Trial 0 may clear the bar here although the gate has rejected it: cross-validation judges
-        # other examples. A winner has to beat trial 0, and the bar by a margin.
         is_short = False
-        for number in range(1, limit + 1):
+        for number in range(1, int(self.request.get("trials", 12)) + 1):
             if self._left_s() < 0:
                 return "minutes"
             candidate = next(sequence, None)
-            while candidate is not None and self._least_s(candidate) > self._left_s():
+            while candidate is not None and self.log.least_s(candidate) > self._left_s():
                 candidates.leave(candidate.family)
                 is_short = True
                 candidate = next(sequence, None)
@@ -260,222 +196,102 @@ class Search:
                 return "minutes" if is_short else "exhausted"
             trial = self._try(candidate, number)
             score = trial["score"]
-            candidates.tell(candidate, None if score is None else self._signed(score))
-            if score is not None and self._clears(trial):
-                return "bar"
-            if self._is_in_vain():
-                self.notes.append(
-                    f"the search stopped: the bar is far from what any estimator reaches, and"
-                    f" {PATIENCE} further settings brought nothing"
-                )
-                return "exhausted"
-            cause = failures.common_failure(self.trials)
-            if cause:
-                self.notes.append(failures.explanation(cause))
-                return "failed"
+            candidates.tell(candidate, None if score is None else self.log.signed(score))
+            stopped = self._end_after(trial)
+            if stopped:
+                return stopped
         return "trials"
 
-    def _look_at_data(self) -> None:
-        """Say whether the data are the limit, now that every kind of estimator was tried."""
-        best = max(self._finished(), key=lambda one: one.score, default=None)
-        target = self.request.get("target")
-        signed_target = None if target is None else self._signed(float(target))
-        if best is None or (signed_target is not None and best.score >= signed_target):
+    def _sequence(self) -> Candidates:
+        own_only = bool(self.request.get("own_only"))
+        derived = DerivedCandidates(self.base, self.log, self._folds, own_only=own_only)
+        return Candidates(
+            self.base,
+            self.x,
+            self.log.finished,
+            metric=self.log.metric,
+            seed=self.seed,
+            run_seed=self.run_seed,
+            own_only=own_only,
+            needs_probabilities=self._needs_probabilities,
+            derived=derived.propose,
+            before_refining=self._note_data_limits,
+            notes=self.notes,
+        )
+
+    def _end_after(self, trial: Dict[str, Any]) -> str:
+        """Return the reason to end the search after this trial, "" to continue."""
+        # Trial 0 may clear the bar here although the gate has rejected it: cross-validation judges
+        # other examples. A winner has to beat trial 0, and the bar by a margin.
+        if trial["score"] is not None and self.log.clears(trial):
+            return "bar"
+        if self._has_stalled():
+            self.notes.append(
+                "the search stopped: the bar is far above the score of any estimator, and"
+                f" {PATIENCE} further settings brought nothing"
+            )
+            return "exhausted"
+        cause = failures.common_failure(self.log.trials)
+        if cause:
+            self.notes.append(failures.explanation(cause))
+            return "failed"
+        return ""
+
+    def _note_data_limits(self) -> None:
+        """Add notes on the limits of the data, once every kind of estimator was tried."""
+        best = max(self.log.finished(), key=lambda trial: trial.score, default=None)
+        target = self.log.target()
+        if best is None or (target is not None and best.score >= target):
             return
-        self._refined_from = len(self.trials)
-        if len(self.trials) in self._followed or best.number not in self.outcomes:
+        self._refined_from = len(self.log.trials)
+        if len(self.log.trials) in self.log.followed or best.number not in self.log.outcomes:
             return  # a run that follows another one repeats its trials only
         began = self.clock()
         folds = self._folds
         notes: List[str] = []
         with contextlib.suppress(Exception):  # a candidate may fail on a part of the examples
-            sign = self._signed(1.0)
+            sign = self.log.signed(1.0)
             curve = estimator_limits.learning_curve(folds, best.candidate.estimator, sign)
-            probabilities = self._outcome(best.number).probabilities
+            probabilities = self.log.outcome(best.number).probabilities
             doubted = (
                 []
                 if probabilities is None
                 else estimator_limits.doubted_labels(folds, probabilities)
             )
-            notes = estimator_limits.in_words(curve, doubted, folds, target=signed_target)
+            notes = estimator_limits.in_words(curve, doubted, folds, target=target)
         self.seconds += self.clock() - began
         for note in notes:
             self.notes.append(note)
             self.journal.write(protocol.EVENT_NOTE, message=note)
 
-    def _is_in_vain(self) -> bool:
+    def _has_stalled(self) -> bool:
         """Return whether further settings have stopped to help, far below the bar."""
-        target = self.request.get("target")
+        target = self.log.target()
         if self._refined_from is None or target is None:
             return False
-        before = [t for t in self.trials[: self._refined_from] if t["score"] is not None]
-        after = [t for t in self.trials[self._refined_from :] if t["score"] is not None]
-        if len(self.trials) - self._refined_from < PATIENCE or not before:
+        before = [t for t in self.log.trials[: self._refined_from] if t["score"] is not None]
+        after = [t for t in self.log.trials[self._refined_from :] if t["score"] is not None]
+        if len(self.log.trials) - self._refined_from < PATIENCE or not before:
             return False
-        best = max(before, key=lambda t: self._signed(t["score"]))
-        error = _deviation(_folds(best)) / len(_folds(best)) ** 0.5
-        if self._signed(float(target)) - self._signed(best["score"]) < FAR_ERRORS * error:
+        best = max(before, key=lambda t: self.log.signed(t["score"]))
+        error = deviation(fold_scores(best)) / len(fold_scores(best)) ** 0.5
+        if target - self.log.signed(best["score"]) < FAR_ERRORS * error:
             return False
-        reached = max((self._signed(t["score"]) for t in after), default=float("-inf"))
-        return bool(reached < self._signed(best["score"]) + error)
+        reached = max((self.log.signed(t["score"]) for t in after), default=float("-inf"))
+        return bool(reached < self.log.signed(best["score"]) + error)
 
     def _left_s(self) -> float:
         return 60.0 * float(self.request.get("minutes", 30)) - self.seconds
 
-    def _least_s(self, candidate: Candidate) -> float:
-        """Return the shortest time that a candidate like this one has taken."""
-        alike = [
-            trial["seconds"]
-            for trial in self.trials
-            if trial["score"] is not None
-            and candidate.parameters
-            and self.candidates[trial["number"]].family == candidate.family
-        ]
-        return min(alike, default=0.0)
-
-    def _finished(self) -> List[Scored]:
-        return [
-            Scored(trial["number"], self.candidates[trial["number"]], self._signed(trial["score"]))
-            for trial in self.trials
-            if trial["score"] is not None
-        ]
-
-    def _clears(self, trial: Dict[str, Any]) -> bool:
-        target = self.request.get("target")
-        rejected = [self._signed(float(score)) for score in self.request.get("rejected") or ()]
-        if target is None or self._signed(trial["score"]) <= max(
-            [self._signed_of_first(), *rejected]
-        ):
-            return False
-        spread = _deviation(_folds(trial)) / len(_folds(trial)) ** 0.5
-        return bool(self._signed(trial["score"]) - 2 * spread >= self._signed(float(target)))
-
-    def _derived(self) -> Iterator[Candidate]:
-        """Yield the best vote, and the best threshold, if they promise a gain."""
-        for propose in (self._vote, self._threshold):
-            record = self._record(len(self.trials))
-            candidate = propose(record)
-            if candidate is not None and candidate.words not in {
-                words for trial in self.trials for words in trial["edits"]
-            }:
-                yield candidate
-
-    def _vote(self, record: Optional[Dict[str, Any]]) -> Optional[Candidate]:
-        """Return a vote that beats the best trial by more than one standard error."""
-        if self.request.get("own_only"):
-            return None
-        if record is not None:
-            members = tuple(record["hyperparameters"].get("members") or ())
-            return self._vote_of(members) if members and self._have_scores(members) else None
-        finished = self._finished()
-        best = max(finished, key=lambda one: one.score, default=None)
-        if best is None:
-            return None
-        single = [one for one in finished if one.candidate.derived is None and self._votes(one)]
-        # One of a family: settings of one estimator err alike.
-        leaders: Dict[str, Scored] = {}
-        for one in sorted(single, key=lambda one: -one.score):
-            leaders.setdefault(one.candidate.family, one)
-        ranking = [one.number for one in leaders.values()]
-        vote = combinations.best_vote(self._folds, self.outcomes, ranking)
-        if vote is None or vote.score <= best.score:
-            return None
-        predicted = combinations.joint(self._folds, self.outcomes, vote.members)
-        error = standard_error(
-            self._folds.jackknife(*predicted), _jackknife(self.trials[best.number])
-        )
-        return self._vote_of(vote.members) if vote.score - best.score > error else None
-
-    def _have_scores(self, numbers: Tuple[int, ...]) -> bool:
-        return set(numbers) <= {one.number for one in self._finished()}
-
-    def _votes(self, one: Scored) -> bool:
-        """Return whether a candidate differs from the developer's in its last step only."""
-        prefix = self._sequence.prefix
-        return all(name.startswith(prefix) for name in one.candidate.parameters)
-
-    def _vote_of(self, members: Tuple[int, ...]) -> Candidate:
-        lasts = [self._sequence.last_of(self.candidates[number].estimator) for number in members]
-        vote = combinations.voting(lasts, is_classifier=self._folds.is_classifier)
-        names = " and ".join(type(last_step(last)[1]).__name__ for last in lasts)
-        return Candidate(
-            "vote",
-            self._sequence.in_place(vote),
-            {"members": list(members)},
-            f"a vote of {names} (trials {', '.join(map(str, members))})",
-            derived=lambda: combinations.joint(self._folds, self.outcomes, members),
-        )
-
-    def _threshold(self, record: Optional[Dict[str, Any]]) -> Optional[Candidate]:
-        """Return the best so far with another threshold than one half, if that is better.
-
-        One half is best for accuracy alone.
-        """
-        if record is not None:
-            given = record["hyperparameters"]
-            if "threshold" not in given or not self._have_scores((given["of"],)):
-                return None
-            return self._threshold_of(int(given["of"]), float(given["threshold"]))
-        folds = self._folds
-        if self.metric not in RARE_COUNTS or folds.classes is None or len(folds.classes) != 2:
-            return None
-        known = [
-            one
-            for one in self._finished()
-            if one.candidate.family != "threshold"
-            and self._outcome(one.number).probabilities is not None
-        ]
-        best = max(known, key=lambda one: one.score, default=None)
-        if best is None or not _has_thresholds():
-            return None
-        probabilities = self._outcome(best.number).probabilities
-        threshold, labels = combinations.threshold_labels(folds, probabilities)
-        if folds.signed_mean((labels, probabilities)) <= max(one.score for one in self._finished()):
-            return None
-        return self._threshold_of(best.number, threshold)
-
-    def _threshold_of(self, number: int, threshold: float) -> Candidate:
-        from sklearn.base import clone
-        from sklearn.model_selection import FixedThresholdClassifier
-
-        last = self._sequence.last_of(self.candidates[number].estimator)
-        estimator = FixedThresholdClassifier(
-            clone(last), threshold=threshold, response_method="predict_proba"
-        )
-        words = (
-            f"{type(last_step(last)[1]).__name__} with the threshold that is best for"
-            f" {self.metric}, {threshold}"
-        )
-        return Candidate(
-            "threshold",
-            self._sequence.in_place(estimator),
-            {"of": number, "threshold": threshold},
-            words,
-            derived=lambda: (
-                combinations.threshold_labels(self._folds, self._outcome(number).probabilities)[1],
-                self._outcome(number).probabilities,
-            ),
-        )
-
-    def _outcome(self, number: int) -> Outcome:
-        return self.outcomes.get(number, Outcome([], None, None))
-
-    def _record(self, number: int) -> Optional[Dict[str, Any]]:
-        """Return the record of a trial by an earlier attempt or a followed run, or None."""
-        path = os.path.join(self.folder, "trials", f"{number}.json")
-        record = self._followed.get(number) or atomic.read_json(path)
-        return record if isinstance(record, dict) else None
-
     def _try(self, candidate: Candidate, number: int) -> Dict[str, Any]:
         """Cross-validate a candidate, or read its record of an earlier attempt."""
-        self.candidates[number] = candidate
-        record = self._record(number)
+        self.log.candidates[number] = candidate
+        record = self.log.record(number)
         edits = [candidate.words] if candidate.words else []
         # A record with other words belongs to an earlier search with other settings.
         if record is not None and record.get("edits") == edits:
-            self.trials.append(record)
+            self.log.restore(record)
             self.seconds += float(record.get("seconds", 0.0))
-            self._restore_outcome(number)
             return record
         self.journal.progress("search", trial=number)
         began = self.clock()
@@ -499,8 +315,7 @@ class Search:
             trial.update(state="failed", message=f"{type(error).__name__}: {error}"[:500])
         trial["seconds"] = round(self.clock() - began, 3)
         self.seconds += trial["seconds"]
-        self.trials.append(trial)
-        atomic.write_json(os.path.join(self.folder, "trials", f"{number}.json"), trial)
+        self.log.add(trial)
         self.journal.write(protocol.EVENT_TRIAL, trial=trial)
         return trial
 
@@ -509,7 +324,7 @@ class Search:
         began = self.clock()
 
         def is_hopeless(scores: List[float]) -> bool:
-            reason = self._hopeless(scores, self.clock() - began)
+            reason = self._reason_to_stop(scores, self.clock() - began)
             if reason:
                 trial.update(state="stopped", message=reason)
             return bool(reason)
@@ -530,63 +345,41 @@ class Search:
         trial["hyperparameters"]["jackknife"] = self._folds.jackknife(
             outcome.labels, outcome.probabilities
         )
-        self._keep_outcome(trial["number"], outcome)
+        self.log.add_outcome(trial["number"], outcome)
 
     def _is_known(self, candidate: Candidate) -> bool:
         """Return whether the predictions that a vote or a threshold is made of are known."""
-        given = candidate.parameters
-        return all(number in self.outcomes for number in given.get("members", [given.get("of")]))
+        parameters = candidate.parameters
+        numbers = parameters.get("members", [parameters.get("of")])
+        return all(number in self.log.outcomes for number in numbers)
 
-    def _hopeless(self, scores: List[float], seconds: float) -> str:
-        """Return why a candidate with these first folds is given up; "" if it is not."""
-        whole = [
+    def _reason_to_stop(self, scores: List[float], seconds: float) -> str:
+        """Return the reason to skip a candidate's other folds, "" if there is none."""
+        completed = [
             trial
-            for trial in self.trials
-            if trial["score"] is not None and len(_folds(trial)) == len(self._folds.splits)
+            for trial in self.log.trials
+            if trial["score"] is not None and len(fold_scores(trial)) == len(self._folds.splits)
         ]
-        if not whole:
+        if not completed:
             return ""
         rest_s = seconds * (len(self._folds.splits) / FIRST_HEAT - 1)
         if rest_s > self._left_s() - seconds:
             return "given up: the other folds would take longer than there is time"
-        best = max(whole, key=lambda trial: self._signed(trial["score"]))
-        reached = self._signed(sum(scores) / len(scores))
-        needed = self._signed(sum(_folds(best)[: len(scores)]) / len(scores))
-        pairs = zip(scores, _folds(best))
-        is_worse_twice = all(self._signed(one) < self._signed(other) for one, other in pairs)
-        margin = _deviation(_folds(best)) * (0.5 if is_worse_twice else 1.0)
-        if reached >= needed - margin:
+        best = max(completed, key=lambda trial: self.log.signed(trial["score"]))
+        reached = self.log.signed(sum(scores) / len(scores))
+        # The comparison is by the same folds: some are harder than others.
+        best_scores = fold_scores(best)[: len(scores)]
+        to_beat = self.log.signed(sum(best_scores) / len(scores))
+        is_worse_twice = all(
+            self.log.signed(score) < self.log.signed(best_score)
+            for score, best_score in zip(scores, best_scores)
+        )
+        margin = deviation(fold_scores(best)) * (0.5 if is_worse_twice else 1.0)
+        if reached >= to_beat - margin:
             return ""
         return (
             f"given up after {len(scores)} folds: {abs(reached):.4g}, where the best so far has"
-            f" {abs(needed):.4g}"
-        )
-
-    def _keep_outcome(self, number: int, outcome: Outcome) -> None:
-        """Keep a trial's predictions, in the process and for later attempts."""
-        import numpy
-
-        self.outcomes[number] = outcome
-        known = {"labels": outcome.labels, "probabilities": outcome.probabilities}
-        arrays = {name: array for name, array in known.items() if array is not None}
-        if any(array.dtype == object for array in arrays.values()):
-            return  # arrays of objects are stored by pickle only; another attempt does without
-        content = io.BytesIO()
-        numpy.savez(content, **arrays)
-        path = os.path.join(self.folder, "trials", f"{number}.npz")
-        atomic.write_atomic(path, content.getvalue())
-
-    def _restore_outcome(self, number: int) -> None:
-        import numpy
-
-        path = os.path.join(self.folder, "trials", f"{number}.npz")
-        try:
-            with numpy.load(path, allow_pickle=False) as stored:
-                arrays = {name: stored[name] for name in stored.files}
-        except (OSError, ValueError):
-            return  # it failed, or was tried by a run that this one follows
-        self.outcomes[number] = Outcome(
-            _folds(self.trials[number]), arrays.get("labels"), arrays.get("probabilities")
+            f" {abs(to_beat):.4g}"
         )
 
     def _own_score(self, candidate: Candidate) -> Optional[float]:
@@ -597,11 +390,12 @@ class Search:
         from sklearn.base import is_classifier
 
         usual = "accuracy" if is_classifier(self.base) else "r2"
-        scorer = scorer_name(self.metric, self.y, is_classifier=is_classifier(self.base))
+        scorer = scorer_name(self.log.metric, self.y, is_classifier=is_classifier(self.base))
         if scorer != (getattr(_last_search(self.fit.estimator), "scoring", None) or usual):
             return None
-        number = next(n for n, known in self.candidates.items() if known is candidate)
-        score = next((trial["score"] for trial in self.trials if trial["number"] == number), None)
+        number = next(n for n, tried in self.log.candidates.items() if tried is candidate)
+        scores = {trial["number"]: trial["score"] for trial in self.log.trials}
+        score = scores.get(number)
         return -score if score is not None and scorer.startswith("neg_") else score
 
     def _graft(self, candidate: Candidate) -> None:
@@ -612,7 +406,7 @@ class Search:
         winner = candidate.estimator
         with warnings.catch_warnings():
             warnings.simplefilter("ignore")
-            if max((t["seconds"] for t in self.trials), default=0.0) < QUICK_FIT_S:
+            if max((t["seconds"] for t in self.log.trials), default=0.0) < QUICK_FIT_S:
                 with parallel_fits():
                     winner.fit(self.x, self.y)
             else:
@@ -652,25 +446,6 @@ def unfitted(estimator: Any) -> Any:
         if stopped_at is not None:
             fresh.set_params(**{f"{prefix}n_estimators": int(stopped_at) + 1})
     return fresh
-
-
-def _folds(trial: Dict[str, Any]) -> List[float]:
-    return list(trial["hyperparameters"].get("folds") or ())
-
-
-def _jackknife(trial: Dict[str, Any]) -> List[float]:
-    return list(trial["hyperparameters"].get("jackknife") or ())
-
-
-def _deviation(scores: List[float]) -> float:
-    mean = sum(scores) / len(scores)
-    return float((sum((s - mean) ** 2 for s in scores) / max(1, len(scores) - 1)) ** 0.5)
-
-
-def _has_thresholds() -> bool:
-    from sklearn import model_selection
-
-    return hasattr(model_selection, "FixedThresholdClassifier")  # since scikit-learn 1.5
 
 
 def _plain(value: Any) -> Any:

@@ -490,7 +490,7 @@ def add_winner(run: Context, fit: Any, search: Any) -> None:
         return
     estimator, (x, y) = fit.estimator, search.judged
     kind = _kind(estimator) or ""
-    name = scorer_name(search.metric, search.y, is_classifier=kind == "classifier")
+    name = scorer_name(search.log.metric, search.y, is_classifier=kind == "classifier")
 
     def score(model: Any) -> float:
         value = float(sys.modules["sklearn.metrics"].get_scorer(name)(model, x, y))
@@ -498,7 +498,7 @@ def add_winner(run: Context, fit: Any, search: Any) -> None:
 
     examples = example_hashes.examples(x)
     run.evaluations.add(
-        metric=search.metric,
+        metric=search.log.metric,
         value=score(estimator),
         # The examples were set aside before the search, so neither training nor selection has used
         # them.
@@ -511,10 +511,10 @@ def add_winner(run: Context, fit: Any, search: Any) -> None:
         model=estimator,
         xy=(x, y),
         baseline={"accuracy": targets.majority(y), "r2": {"name": "mean", "value": 0.0}}.get(
-            search.metric
+            search.log.metric
         ),
         repeat=lambda model, without: Measured(score(model), example_hashes.hashes(x)),
-        recipe=(Recipe(recipes.SCORE, search.metric), Examples(x, y))
+        recipe=(Recipe(recipes.SCORE, search.log.metric), Examples(x, y))
         if name in ("accuracy", "r2")
         else None,
         data="training examples kept from the search and its winner",
