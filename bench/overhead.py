@@ -1,6 +1,6 @@
 """What the injected code costs: the same script bare and under the runner, side by side in one run.
 
-`python -m bench.overhead [--pairs 3] [--seconds 20]` prints for several epoch lengths and model
+`python -m bench.overhead [--pairs 3] [--seconds 20] [--framework pytorch]` prints for several epoch lengths and model
 sizes the ratio of the training time (all epochs but the first, which compiles; checkpoints
 included) by the clock and by the processor time of all threads, which a busy machine disturbs less,
 and what a process pays once (start-up, the check of the saved model). Each is taken from the
@@ -18,6 +18,8 @@ import tempfile
 import time
 from dataclasses import dataclass
 from pathlib import Path
+
+from bench import overhead_pytorch
 
 ROOT = Path(__file__).resolve().parents[1]
 
@@ -118,7 +120,12 @@ def main() -> None:
     parser.add_argument(
         "--seconds", type=float, default=20.0, help="about how long a bare run trains"
     )
+    parser.add_argument("--framework", choices=("keras", "pytorch"), default="keras")
+    parser.add_argument("--sizes", nargs="*", default=[], help="of PyTorch: only these scripts")
     asked = parser.parse_args()
+    if asked.framework == "pytorch":
+        overhead_pytorch.table(asked.pairs, asked.seconds, asked.sizes)
+        return
     print(
         f"{'':26} {'bare':>7} {'training, clock':>21} {'training, processor':>21} {'once a process':>15}"
     )

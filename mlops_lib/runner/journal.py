@@ -215,23 +215,36 @@ class Journal:
                 " events are written once the disk accepts them\n"
             )
 
-    @contextlib.contextmanager
-    def guard(self, hook: str) -> Iterator[None]:
+    def guard(self, hook: str) -> "_Guard":
         """Journal an exception of injected code instead of raising it.
 
         With MLOPS_STRICT=1 it is raised as well.
         """
-        try:
-            yield
-        except Exception as error:
-            self.write(
-                protocol.EVENT_HOOK_ERROR,
-                hook=hook,
-                message=f"{type(error).__name__}: {error}",
-                traceback=traceback.format_exc(),
-            )
-            if self.strict:
-                raise
+        return _Guard(self, hook)
+
+
+class _Guard:
+    """What `Journal.guard` returns; a class, because a generator costs more at every step."""
+
+    __slots__ = ("_hook", "_journal")
+
+    def __init__(self, journal: Journal, hook: str) -> None:
+        self._journal = journal
+        self._hook = hook
+
+    def __enter__(self) -> None:
+        return None
+
+    def __exit__(self, kind: Any, error: Any, trace: Any) -> bool:
+        if not isinstance(error, Exception):
+            return False
+        self._journal.write(
+            protocol.EVENT_HOOK_ERROR,
+            hook=self._hook,
+            message=f"{type(error).__name__}: {error}",
+            traceback=traceback.format_exc(),
+        )
+        return not self._journal.strict
 
 
 def plain(value: Any) -> Any:

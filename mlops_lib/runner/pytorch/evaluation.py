@@ -21,6 +21,8 @@ from mlops_lib.runner.pytorch.watch import Hook, Watch
 
 ASKED_BYTES = 1 << 28
 """Inputs that are put together to look at mistakes and leaks."""
+NAMED_EXAMPLES = 16
+"""Examples by whose content data is known again that is evaluated repeatedly."""
 REMEMBERED = 4
 """The last sessions, whose outputs a metric function is traced to."""
 MODES = ("Dropout", "BatchNorm", "InstanceNorm", "RReLU")
@@ -82,7 +84,7 @@ class Judge:
         Of another process only the last two are the same.
         """
         fit = self._fit_of(session.model)
-        named = measures.names_of(session.kept[:1]) or [b""]
+        named = measures.names_of(session.kept[:1], first=NAMED_EXAMPLES) or [b""]
         first = (fit, "content", session.examples, b"".join(named))
         return [(fit, session.data), (fit, "place", session.place), first]
 

@@ -372,6 +372,8 @@ class Table:
         self.nodes: List[Node] = []
         self.numbers: Dict[int, int] = {}
         self.fingerprint = 0
+        self.last_checksums: List[int] = []
+        """Of all tensors and arrays, as `changes` found them."""
         self._walk(roots)
 
     def _walk(self, roots: Sequence[Any]) -> None:
@@ -422,12 +424,14 @@ class Table:
         content.
         """
         found = []
+        checksums = self.last_checksums = []
         for number, node in enumerate(self.nodes):
             if not node.kind:
                 continue
             kind, content = self.walker.read(node.item)
             if node.kind in ("tensor", "array"):
-                if checksum(node.item) != node.checksum or not is_same(content, node.content):
+                checksums.append(checksum(node.item))
+                if checksums[-1] != node.checksum or not is_same(content, node.content):
                     found.append((number, kind, content))
             elif not is_same(content, node.content) or any(isa(one, ITERATORS) for one in content):
                 found.append((number, kind, content))

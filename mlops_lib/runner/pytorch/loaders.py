@@ -117,7 +117,7 @@ def _parameters(code: types.CodeType) -> List[str]:
     return list(code.co_varnames[:count])
 
 
-def ignore(index: Any) -> None:
+def ignore(shown: bytes) -> None:
     """Nothing is to be done for this index."""
 
 
@@ -125,11 +125,11 @@ class Readings:
     """The iterators and generators of a process.
 
     Attributes:
-        drawing: called with each index that a loader draws.
+        drawing: called with the representation of each index that a loader draws.
     """
 
     def __init__(self) -> None:
-        self.drawing: Callable[[Any], None] = ignore
+        self.drawing: Callable[[bytes], None] = ignore
         self._ghost = False
         self._generators: Dict[int, Reading] = {}
         self._functions: Dict[types.CodeType, "List[weakref.ref[Any]]"] = {}
@@ -176,8 +176,9 @@ class Readings:
             if last.first is None:
                 last.first = random_states(position.loader)
             index = next_index(iterator)
-            last.order = zlib.crc32(repr(index).encode(), last.order)
-            readings.drawing(index)
+            shown = repr(index).encode()
+            last.order = zlib.crc32(shown, last.order)
+            readings.drawing(shown)
             return index
 
         @functools.wraps(advance)

@@ -32,8 +32,8 @@ from mlops_lib.runner.state import checkpoint, rng
 
 FOLDER = "loops"
 """Below `fits/`: the state of the script's own loops."""
-END_S = 1.0
-"""A training that took at least this long keeps its end whatever the budget."""
+OF_BUDGET = 0.5
+"""The share of the budget that checkpoints may take; the rest pays for what is observed."""
 
 
 class Loop:
@@ -107,9 +107,12 @@ class Loops:
         self._active = True
         self._walker: Optional[graph.Walker] = None
         self._store = store.Store(os.path.join(run.spec.inside, "fits", _folder(run)), run.work)
-        self._pace = checkpoint.Pace(run.spec.checkpoint_budget, run.spec.mid_epoch_s)
+        self._budget = OF_BUDGET * run.spec.checkpoint_budget
+        self._pace = checkpoint.Pace(self._budget, run.spec.mid_epoch_s)
         self._cost_s = 0.0
         self._walk_s = 0.0
+        self._proof_s = 0.0
+        """What a digest costs that follows a checkpoint."""
         self._durations: Dict[str, float] = {}
         self._plain: "set[str]" = set()
         """Sites of loops that were left without any training."""
@@ -281,7 +284,7 @@ class Loops:
         if loop.children:
             loop.children.clear()
             loop.done.clear()
-        if loop.trained or loop.site in self._trained_sites:
+        if loop.table is not None and (loop.trained or loop.site in self._trained_sites):
             with self.run.journal.guard("top of a training loop"):
                 self._at_boundary(loop)
 
@@ -300,6 +303,8 @@ class Loops:
                 self._give_up(f"the objects around the loop at {loop.site} cannot be read")
             raise
         self._walk_s = time.monotonic() - began
+        if not self._cost_s:  # a first checkpoint is about two walks
+            self._pace.expect(2.0 * self._walk_s)
         if record is not None:
             self._restore(loop, record)
         loop.turned = time.monotonic()
@@ -317,10 +322,7 @@ class Loops:
         if seconds is None:
             return True
         spec = self.run.spec
-        return (
-            seconds >= spec.mid_epoch_s
-            and seconds * spec.checkpoint_budget >= self._walk_s + self._cost_s
-        )
+        return seconds >= spec.mid_epoch_s and seconds * self._budget >= self._walk_s + self._cost_s
 
     def _walker_now(self) -> graph.Walker:
         if self._walker is None:
@@ -398,20 +400,22 @@ class Loops:
             return
         if self._proof.concerns(loop.path):
             self._check_proof(loop)
+            self._proof_s = time.monotonic() - now
         self._consider(loop)
 
     def _consider(self, loop: Loop) -> None:
-        budget = self.run.spec.checkpoint_budget
         reachable = all(one.n == 0 or one.record is not None for one in self._stack[:-1])
         asked = self.run.shutdown.requested
         leads = loop.site in self._leading_sites
         due = reachable and (asked or self._pace.is_due(within_epoch=not leads))
-        if due or (reachable and leads and loop.iteration_s * budget >= self._cost_s):
+        if due or (reachable and leads and loop.iteration_s * self._budget >= self._cost_s):
             began = time.monotonic()
             loop.record = self._take(loop, over=False)
             self._cost_s = time.monotonic() - began
             if due and loop.record is not None:
                 self._commit()
+            elif loop.record is None:
+                self._pace.record_write(self._cost_s)  # to find out costs as much each time
         if asked and not self.unsaved:
             self.run.writer.wait()
             self.run.shutdown.block_if_requested()
@@ -422,7 +426,8 @@ class Loops:
             return
         loop.over = True
         lasted = time.monotonic() - loop.began
-        due = self._pace.is_due() or (not loop.depth and lasted >= END_S)
+        is_long = lasted * self._budget >= self._cost_s + self._walk_s
+        due = self._pace.is_due() or (not loop.depth and is_long)
         if not due or not all(one.n == 0 or one.record is not None for one in self._stack[:-1]):
             return
         record = self._take(loop, over=True)
@@ -468,7 +473,7 @@ class Loops:
             "order": loop.order,
             "leads": loop.leads,
             "files": self._store.snapshot_files(),
-            "checksums": loop.table.checksums(),
+            "checksums": loop.table.last_checksums,
         }
 
     def _commit(self, without: Optional[Loop] = None) -> None:
@@ -510,7 +515,7 @@ class Loops:
 
         self.run.writer.submit(self._store, state, durable)
         self._cost_s += time.monotonic() - began
-        self._pace.record_write(self._cost_s)
+        self._pace.record_write(self._cost_s + self._proof_s)
         self.unsaved = False
 
     # --- entering again
@@ -693,8 +698,8 @@ class _Drawing:
     def __init__(self, loop: Loop) -> None:
         self._loop = loop
 
-    def __call__(self, index: Any) -> None:
-        self._loop.order = zlib.crc32(repr(index).encode(), self._loop.order)
+    def __call__(self, shown: bytes) -> None:
+        self._loop.order = zlib.crc32(shown, self._loop.order)
 
 
 _INDEXED: Tuple[type, ...] = (type(iter([])), type(iter(())), type(iter(range(0))))

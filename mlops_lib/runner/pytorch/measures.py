@@ -162,14 +162,20 @@ def answer(model: Any, kept: Kept) -> Any:
         return model(*kept.args, **kept.kwargs)
 
 
-def names_of(kept: List[Kept]) -> Optional[List[bytes]]:
-    """Return the name of each example of some calls, None if their inputs have no names."""
+def names_of(kept: List[Kept], *, first: Optional[int] = None) -> Optional[List[bytes]]:
+    """Return the name of each example of some calls, None if their inputs have no names.
+
+    Args:
+        kept: the calls.
+        first: how many examples of each call to name; None for all.
+    """
     names: List[bytes] = []
     for one in kept:
         given = tensors.rows(
             [tensors.at((one.args, one.kwargs), path) for path in one.inputs], one.size
         )
-        found = None if given is None else example_hashes.hashes(given)
+        some = None if first is None else range(min(first, one.size))
+        found = None if given is None else example_hashes.hashes(given, some)
         if found is None:
             return None
         names += found

@@ -41,8 +41,7 @@ class Losses:
 
     def add(self, loss: Any) -> None:
         """Add a loss, a tensor of one element."""
-        value = loss.detach()
-        self._sum = self._sum + (value.item() if value.device.type == "cpu" else value.double())
+        self._sum = self._sum + (loss.item() if loss.is_cpu else loss.detach().double())
         self._count += 1
 
     def mean(self) -> Optional[float]:
@@ -99,6 +98,10 @@ class Training:
         """Whether the model trained last was given what that iterator gave."""
         self._unscaled: Optional[Any] = None
         self._pending = Losses()
+        self._stepped_by: Callable[[], Any] = lambda: None
+        """The optimizer of the last step: most steps follow one of the same."""
+        self._stepped_fit: Optional[Fit] = None
+        self._stepped_count = 0
 
     def state(self) -> Dict[str, Any]:
         """Return what a restart within a fit must put back, so that epochs keep their numbers."""
@@ -149,17 +152,24 @@ class Training:
     def step(self, optimizer: Any) -> None:
         """Note a step of an optimizer."""
         self.steps += 1
-        fit = self._fit_of(optimizer)
-        fit.optimizers.add(optimizer)
+        fit = self.fit
+        count = sum([len(group["params"]) for group in optimizer.param_groups])
+        is_known = fit is self._stepped_fit and count == self._stepped_count
+        if fit is None or not is_known or self._stepped_by() is not optimizer:
+            fit = self._fit_of(optimizer)
+            fit.optimizers.add(optimizer)
+            self._stepped_by, self._stepped_fit = weakref.ref(optimizer), fit
+            self._stepped_count = count
         now = time.monotonic()
         reading = self.iterator if self.is_of_loader else None
         is_next = reading != fit.reading if reading is not None else _is_journaled(fit.steps)
         if fit.steps_of_epoch and is_next:
             self.end_epoch()
         fit.reading = reading
-        fit.losses._sum = fit.losses._sum + self._pending._sum
-        fit.losses._count += self._pending._count
-        self._pending = Losses()
+        if self._pending._count:
+            fit.losses._sum = fit.losses._sum + self._pending._sum
+            fit.losses._count += self._pending._count
+            self._pending = Losses()
         fit.steps += 1
         fit.steps_of_epoch += 1
         fit.step_s = now - fit.epoch_began

@@ -83,6 +83,10 @@ class Watch:
         self.fruitless: Dict[int, int] = {}
         """How many evaluations of a model could not be read, by its identity."""
         self._iterators = 0
+        self._settled: Dict[int, Callable[[], Any]] = {}
+        """References to models of whose training nothing more is to be learned, by identity."""
+        self._repeated: Optional[Call] = None
+        """The last call of such a model, which stands for the next one too."""
         training.after_backward.append(self.backward)
         training.after_step.append(self.stepped)
         training.before_epoch_ends.append(self.end_sessions)
@@ -110,9 +114,11 @@ class Watch:
     @property
     def is_looking(self) -> bool:
         """Return whether what happens now may say how an output is read."""
-        if self.depth or self.busy or self.run.nested:
+        if not self.open or self.depth or self.busy or self.run.nested:
             return False
-        return any(self._is_wanted(call.model, grad=call.grad) for call in self.open)
+        # The output of a training of which nothing more is to be learned is not kept.
+        with_output = [call for call in self.open if call.output is not None]
+        return any(self._is_wanted(call.model, grad=call.grad) for call in with_output)
 
     def _is_wanted(self, model: Any, *, grad: bool) -> bool:
         """Return whether what is done with the output of a call is to be looked at."""
@@ -133,7 +139,11 @@ class Watch:
 
     def calls(self, model: Any, *, grad: bool) -> None:
         """Prepare for a call of an outermost module."""
-        self.depth, self.inside, self.wants_inside = 1, [], self._is_wanted(model, grad=grad)
+        self.depth, self.inside = 1, []
+        is_training = grad and model.training
+        self.wants_inside = not (is_training and self.is_settled(model)) and self._is_wanted(
+            model, grad=grad
+        )
 
     def called(self, model: Any, args: Any, kwargs: Any, output: Any, grad: bool) -> None:
         """Note a call of an outermost module."""
@@ -161,12 +171,22 @@ class Watch:
 
     def is_settled(self, model: Any) -> bool:
         """Return whether nothing more is to be learned from a model's training."""
-        return self._is_learned(model) and not any(wants(model) for wants in self.wants_inputs)
+        known = self._settled.get(id(model))
+        if known is not None and known() is model:
+            return True
+        if not self._is_learned(model) or any(wants(model) for wants in self.wants_inputs):
+            return False
+        self._settled[id(model)] = weakref.ref(model)
+        return True
 
     def called_again(self, model: Any) -> None:
         """Note a call in a training of which nothing more is to be learned; nothing of it is kept."""
-        self.open = [one for one in self.open if one.model is not model or not one.grad]
-        call = Call(model, (), {}, None, grad=True)
+        if self.open:
+            self.open = [one for one in self.open if one.model is not model or not one.grad]
+        call = self._repeated
+        if call is None or call.model is not model:
+            call = self._repeated = Call(model, (), {}, None, grad=True)
+        call.iterator = call.loader = None
         if self.batches and self.training.is_of_loader:
             call.iterator, call.loader = self.batches[-1].iterator, self.batches[-1].loader
         self.open.append(call)
@@ -405,6 +425,7 @@ class Watch:
         for session in list(self.current.values()):
             self._end(session)
         self.current.clear()
+        self._repeated = None
 
     def next_iterator(self) -> int:
         """Return a name for an iterator over a DataLoader."""
@@ -477,7 +498,8 @@ def hooks(watch: Watch) -> Dict[str, Hook]:
 
 def _watched_call(watch: Watch, plain: Callable[..., Any]) -> Callable[..., Any]:
     def __call__(self: Any, *args: Any, **kwargs: Any) -> Any:  # noqa: N807 - what Python calls
-        if _is_traced() or watch.depth or watch.run.nested or watch.busy or _is_measure(self):
+        # Within a call of a model nothing else is asked, not even of a compiler: it sees depth 1.
+        if watch.depth or _is_traced() or watch.run.nested or watch.busy or _is_measure(self):
             return plain(self, *args, **kwargs)
         grad = bool(sys.modules["torch"].is_grad_enabled())
         watch.calls(self, grad=grad)

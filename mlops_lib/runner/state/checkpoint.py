@@ -42,6 +42,10 @@ class Pace:
         """Start the clock as the training begins."""
         self._last = time.monotonic()
 
+    def expect(self, seconds: float) -> None:
+        """Assume that the next checkpoint blocks the training thread for at least so long."""
+        self._cost_s = max(self._cost_s, seconds)
+
     def is_due(self, *, within_epoch: bool = False) -> bool:
         """Return whether a checkpoint may be written now."""
         elapsed_s = time.monotonic() - self._last
