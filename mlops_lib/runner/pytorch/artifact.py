@@ -19,6 +19,12 @@ from mlops_lib.runner.state import atomic
 
 BATCH = 256
 LINES = 400
+WRAPPERS = {
+    "OptimizedModule": "_orig_mod",
+    "DataParallel": "module",
+    "DistributedDataParallel": "module",
+}
+"""Classes that compile a module or spread it over devices, and their attribute that holds it."""
 _KNOWN: Dict[int, "Model"] = {}
 """Modules by their identity; `forget` lets go of them."""
 
@@ -139,9 +145,9 @@ def evaluating(module: Any) -> Iterator[None]:
 
 def plain(module: Any) -> Any:
     """Return the module itself: not its compiled form, nor what spreads it over devices."""
-    inner = getattr(module, "_orig_mod", None)
-    if inner is None and type(module).__name__ in ("DataParallel", "DistributedDataParallel"):
-        inner = module.module
+    # A module is slow to say that it has no such attribute, and this is asked at every step.
+    attribute = WRAPPERS.get(type(module).__name__)
+    inner = None if attribute is None else getattr(module, attribute, None)
     return module if inner is None else plain(inner)
 
 

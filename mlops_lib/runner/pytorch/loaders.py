@@ -7,6 +7,7 @@ state as it was, and read up to where it stood. Where reading has no effect but 
 an order that does not repeat is noticed.
 """
 
+import array
 import contextlib
 import functools
 import random
@@ -117,6 +118,14 @@ def _parameters(code: types.CodeType) -> List[str]:
     return list(code.co_varnames[:count])
 
 
+def _shown(index: Any) -> bytes:
+    """Return what represents the indices of a batch."""
+    if type(index) is list:
+        with contextlib.suppress(TypeError, OverflowError):
+            return array.array("q", index).tobytes()
+    return repr(index).encode()
+
+
 def ignore(shown: bytes) -> None:
     """Nothing is to be done for this index."""
 
@@ -176,7 +185,7 @@ class Readings:
             if last.first is None:
                 last.first = random_states(position.loader)
             index = next_index(iterator)
-            shown = repr(index).encode()
+            shown = _shown(index)
             last.order = zlib.crc32(shown, last.order)
             readings.drawing(shown)
             return index

@@ -20,6 +20,8 @@ from mlops_lib.runner import protocol
 from mlops_lib.runner.context import Context
 from mlops_lib.runner.pytorch import artifact
 
+BEAT_S = 0.02
+"""Least time between two steps that the heartbeat counts."""
 DENSE = 100
 """Without a DataLoader every step is journaled until this one, then every tenth, every hundredth,
 and so on.
@@ -102,6 +104,7 @@ class Training:
         """The optimizer of the last step: most steps follow one of the same."""
         self._stepped_fit: Optional[Fit] = None
         self._stepped_count = 0
+        self._beat_s = 0.0
 
     def state(self) -> Dict[str, Any]:
         """Return what a restart within a fit must put back, so that epochs keep their numbers."""
@@ -173,8 +176,11 @@ class Training:
         fit.steps += 1
         fit.steps_of_epoch += 1
         fit.step_s = now - fit.epoch_began
-        beat = {"fit": fit.number, "epoch": fit.epoch, "step": fit.steps_of_epoch}
-        self.run.journal.progress("fit", step_s=round(fit.step_s / fit.steps_of_epoch, 6), **beat)
+        if now - self._beat_s >= BEAT_S or fit.steps_of_epoch == 1:
+            self._beat_s = now
+            step_s = round(fit.step_s / fit.steps_of_epoch, 6)
+            beat = {"fit": fit.number, "epoch": fit.epoch, "step": fit.steps_of_epoch}
+            self.run.journal.progress("fit", step_s=step_s, **beat)
         for follow in self.after_step:
             follow(optimizer)
 

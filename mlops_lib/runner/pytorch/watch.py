@@ -215,7 +215,7 @@ class Watch:
 
     def gave(self, iterator: int, loader: Any, data: Any) -> None:
         """Note a batch of a DataLoader."""
-        for call in list(self.open):
+        for call in list(self.open) if self.open else ():
             if (call.iterator is not None and call.iterator != iterator) or not call.grad:
                 self._close(call)
         self.batches.append(Batch(iterator, loader, data))
@@ -277,10 +277,14 @@ class Watch:
 
     def backward(self, tensor: Any) -> None:
         """Note that what was called since went into a training."""
-        for call in [one for one in self.open if one.grad]:
-            self.open.remove(call)
+        calls = [one for one in self.open if one.grad]
+        if not calls:
+            return
+        self.open = [one for one in self.open if not one.grad]
+        for call in calls:
             self._forget_session(call.model)
-            self.training.last_trained = weakref.ref(call.model)
+            if self.training.last_trained() is not call.model:
+                self.training.last_trained = weakref.ref(call.model)
             self.training.is_of_loader = call.iterator is not None
             self.training.iterator = call.iterator
             if call.output is None:
