@@ -112,9 +112,8 @@ def run(interpreter: Path, script: Path, case: dict[str, Any]) -> Outcome:
         lines = (inside / protocol.EVENTS).read_text().splitlines()
         events = [json.loads(line) for line in lines]
         if any(one["event"] == "hook_error" for one in events):
-            return Outcome(
-                None, {}, (), next(str(one) for one in events if one["event"] == "hook_error")
-            )
+            failure = next(str(one) for one in events if one["event"] == "hook_error")
+            return Outcome(None, {}, {}, (), failure)
         claims = json.loads((inside / "metrics.json").read_text())
     said = [one["message"] for one in events if one["event"] in ("warning", "note")]
     choice = protocol.choose_judged(claims["evaluations"])

@@ -277,7 +277,7 @@ class Judge:
         values = {
             name: value
             for name, value in found.values.items()
-            if abs(said.get(name, value) - value) <= 1e-5 * max(1.0, abs(value))
+            if name not in said or abs(said[name] - value) <= 1e-5 * max(1.0, abs(value))
         }
         return found._replace(values=values)
 

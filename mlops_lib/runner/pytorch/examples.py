@@ -14,7 +14,7 @@ from typing import Any, Dict, FrozenSet, List, Mapping, Optional, Tuple
 from mlops_lib.runner.context import Context
 from mlops_lib.runner.metrics import example_hashes
 from mlops_lib.runner.pytorch import artifact, tensors
-from mlops_lib.runner.pytorch.sessions import Call, Session, examples_of
+from mlops_lib.runner.pytorch.sessions import Call, Session, examples_of, picks_part
 from mlops_lib.runner.pytorch.watch import Watch
 
 FREE_S = 2.0
@@ -45,8 +45,8 @@ class Seen:
         self.is_done = False
         self.places: List[int] = []
         """Where tensors begin that were named already: full batches come again and again."""
-        self.data: Dict[int, Any] = {}
-        """Data sets that were read, by identity."""
+        self.data: Dict[Tuple[int, int], Tuple[Any, Any]] = {}
+        """Data sets that were read and their samplers, by identity."""
 
 
 class TrainingExamples:
@@ -72,8 +72,11 @@ class TrainingExamples:
         """Note the examples of a call whose output went backward."""
         model = artifact.plain(call.model)
         seen = self._seen(model)
-        if call.loader is not None and id(call.loader.dataset) not in seen.data:
-            seen.data[id(call.loader.dataset)] = call.loader.dataset
+        if call.loader is not None:
+            sampler = getattr(call.loader, "sampler", None)
+            key = (id(call.loader.dataset), id(sampler) if picks_part(sampler) else 0)
+            if key not in seen.data:
+                seen.data[key] = (call.loader.dataset, sampler)
         if seen.is_done:
             return
         if call.iterator is not None and seen.first_pass not in (None, call.iterator):
@@ -173,8 +176,8 @@ class TrainingExamples:
         known = self._known(session.model)
         if known is None or session.loader is None:
             return None
-        judged = _source(session.loader.dataset)
-        shares = [_overlap(judged, _source(one)) for one in known[1].data.values()]
+        judged = _source(session.loader.dataset, getattr(session.loader, "sampler", None))
+        shares = [_overlap(judged, _source(*one)) for one in known[1].data.values()]
         told = [share for share in shares if share is not None]
         return max(told) if told else None
 
@@ -194,9 +197,14 @@ class TrainingExamples:
             self.run.leaks.record_training(facade, x, y)
 
 
-def _source(data: Any) -> Tuple[Any, Optional[FrozenSet[int]]]:
-    """Return the data set that a `Subset` is of, and its indices; None for all of them."""
-    indices: Optional[List[int]] = None
+def _source(data: Any, sampler: Any = None) -> Tuple[Any, Optional[FrozenSet[int]]]:
+    """Return the data set that a `Subset` is of, and its indices; None for all of them.
+
+    Args:
+        data: the data set.
+        sampler: what chooses its examples; some choose a part of them.
+    """
+    indices = [int(one) for one in sampler.indices] if picks_part(sampler) else None
     for _ in range(DEPTH):
         inner = getattr(data, "dataset", None)
         own = getattr(data, "indices", None)

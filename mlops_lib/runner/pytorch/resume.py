@@ -114,6 +114,9 @@ def say_unmarked(run: Context) -> None:
     """
     run.warn_custom_loop("PyTorch", resumable="")
     folder = os.path.join(run.spec.inside, "fits", FOLDER)
+    mark = os.path.join(folder, store.MARK_ALL)
+    if os.path.exists(mark):  # this is asked at every step
+        return
     os.makedirs(folder, exist_ok=True)
-    with open(os.path.join(folder, store.MARK_ALL), "a"):
+    with open(mark, "a"):
         pass

@@ -272,9 +272,11 @@ class Session:
         """What names the data: the data set, or the place in the script that the model is called
         from.
         """
-        return (
-            ("data", id(self.loader.dataset)) if self.loader is not None else ("place", self.place)
-        )
+        if self.loader is None:
+            return "place", self.place
+        sampler = getattr(self.loader, "sampler", None)
+        part = id(sampler) if picks_part(sampler) else 0
+        return "data", id(self.loader.dataset), part
 
     def takes(self, call: Call, steps: int) -> bool:
         """Return whether a call goes on with this session."""
@@ -424,6 +426,11 @@ class Session:
     def _doubt(self, why: str) -> None:
         if why not in self.problems:
             self.problems.append(why)
+
+
+def picks_part(sampler: Any) -> bool:
+    """Return whether a sampler reads a part of a data set only, the same one in each pass."""
+    return type(sampler).__name__ == "SubsetRandomSampler" and hasattr(sampler, "indices")
 
 
 def _detached(output: Any) -> Any:

@@ -387,6 +387,12 @@ class Watch:
         if not tensors.is_tensor(target) or not target.dim() or len(target) != len(leaf):
             return
         shape = tuple(target.shape if leaf.numel() == target.numel() else leaf.shape)
+        is_second = leaf.shape[:1] + leaf.shape[2:] == target.shape  # as the loss function wants
+        if leaf.dim() == target.dim() + 1 > 2 and leaf.shape[:-1] == target.shape and not is_second:
+            # The classes come last, as in a tagger: the training has flattened both, which is all
+            # that its loss function takes.
+            shape = (target.numel(), int(leaf.shape[-1]))
+            target = target.reshape(-1)
         call.guess = Loss(
             habit.name, habit.scores, shape, target.to(leaf.device), habit.options, float("nan")
         )
