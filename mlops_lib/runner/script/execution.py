@@ -453,9 +453,15 @@ def _lacks_library(error: BaseException) -> bool:
 def _is_full_disk(error: BaseException) -> bool:
     """Return whether the disk is full.
 
-    TensorFlow reports it as ResourceExhausted, HDF5 in the text of an OSError without a number.
+    TensorFlow reports it as ResourceExhausted, HDF5 in the text of an OSError without a number,
+    PyTorch as a failed write without any reason.
     """
     if isinstance(error, OSError) and error.errno in (errno.ENOSPC, errno.EDQUOT):
+        return True
+    text = str(error)
+    if isinstance(error, RuntimeError) and "inline_container" in text:
+        return "unexpected pos" in text or "failed writing" in text
+    if isinstance(error, RuntimeError) and "PytorchStreamWriter failed writing" in text:
         return True
     return any(os.strerror(number) in str(error) for number in (errno.ENOSPC, errno.EDQUOT))
 
