@@ -61,10 +61,22 @@ def conclude(own: tuple[str, Facts], local: Sequence[tuple[str, Facts]] = ()) ->
     if not local or (alone.trains and not set(alone.families) <= WEAK):
         return alone
     together = _conclude(Case([own, *local]))
+    if not together.trains and alone.framework == "none" and _only_reads_data(own[1]):
+        return alone
     differs = alone.framework != together.framework
     if alone.trains and differs and alone.families and not alone.is_bare:
         return alone
     return together
+
+
+def _only_reads_data(facts: Facts) -> bool:
+    """Return whether all that a file defines gives data to a training: what its package also holds
+    says nothing about it.
+    """
+    bases = [base.leaf for base in facts.bases]
+    return bool(bases) and all(
+        leaf.endswith(("DataModule", "Dataset", "Sampler")) for leaf in bases
+    )
 
 
 def _conclude(case: Case) -> Conclusion:

@@ -436,7 +436,12 @@ def _uses_the_others(candidates: _Candidates) -> list[File]:
 
 
 def _has_main(candidates: _Candidates) -> list[File]:
-    return [file for file in candidates.files if candidates.sketches[file.name].has_main]
+    """Keep programs; a file that the project runs is one, whatever calls its `main`."""
+    return [
+        file
+        for file in candidates.files
+        if candidates.sketches[file.name].has_main or file.name in candidates.mentions
+    ]
 
 
 def _in_no_folder_of_another_duty(candidates: _Candidates) -> list[File]:

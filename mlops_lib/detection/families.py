@@ -23,8 +23,10 @@ ENVIRONMENTS = words("""
 """Modules of games: what learns to play draws noise and updates several networks, too."""
 HANDED = words("apply_fn apply")
 """Calls of a network that was handed in."""
-JAX_NETWORKS = words("flax haiku equinox trax")
-"""Libraries of networks on JAX: where one is imported and makes no layer, the network is handed in."""
+JAX_NETWORKS = words("flax haiku equinox trax jraph e3nn_jax kfac_jax")
+"""Libraries of networks on JAX, and of their steps: if one is imported and neither a layer nor a
+product is seen, the network is handed in.
+"""
 MESSAGES = words("update_all prop_nodes_topo apply_edges send_and_recv prop_nodes pull")
 """How networks over graphs pass messages in DGL."""
 EDGES = re.compile(r"\(…, \w+\)$")

@@ -22,6 +22,7 @@ RANKS = (
     ("taskfile.yml", 3),
     ("pyproject.toml", 3),
     ("setup.py", 3),
+    ("setup.cfg", 3),
     ("docker-compose.yml", 3),
     ("docker-compose.yaml", 3),
     ("compose.yaml", 3),

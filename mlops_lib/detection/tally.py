@@ -173,7 +173,7 @@ class Case:
         elif (
             means.part in (symbols.MODEL, symbols.LAYER)
             and means.family
-            and mention.leaf[:1].isupper()
+            and (mention.leaf[:1].isupper() or mention.name.startswith("torchvision.models."))
         ):
             self._built(file, mention, means)
 

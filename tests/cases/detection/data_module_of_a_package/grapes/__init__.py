@@ -1,0 +1,2 @@
+from .harvest import Harvest
+from .vines import Vines
