@@ -16,14 +16,14 @@ import tempfile
 import threading
 import time
 from collections.abc import Callable
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
 
 from mlops_lib.engine import LABEL_RUN, Container, Engine, Launch, choose
 from mlops_lib.environments import images
 from mlops_lib.records import Environment, Image, RunSpec
-from mlops_lib.training import cancellation, supervision
+from mlops_lib.training import cancellation, restart_policy, supervision
 
 SCRIPT = "import time\nprint('ready', flush=True)\ntime.sleep(3600)\n"
 ENVIRONMENT = Environment(name="python", framework="none", family="none")
@@ -71,7 +71,7 @@ def watched(site: Site, kills: int) -> list[float]:
     )
     # The pause before later restarts is a choice, not a cost: without progress in between it would
     # be measured.
-    supervision.restart_policy.BACK_OFF_S = (0.0,)
+    restart_policy.BACK_OFF = replace(restart_policy.BACK_OFF, first_s=0.0)
     attending.start()
     seconds = []
     one = until(lambda: _running(site, spec, other_than=""))

@@ -2,9 +2,10 @@
 
 from __future__ import annotations
 
-import re
 from collections.abc import Sequence
 from datetime import datetime, timezone
+
+from mlops_lib.lazy_regex import lazy_regex
 
 NARROW = "\u202f"
 """Narrow no-break space, between a number and its unit."""
@@ -157,7 +158,7 @@ def one_line(text: str) -> str:
     return printable(text).replace("\n", " ").replace("\t", " ")
 
 
-_TERMINAL_CONTROL = re.compile(
+_TERMINAL_CONTROL = lazy_regex(
     r"\x1b(\[[0-9;?]*[ -/]*[@-~]|\][^\x07\x1b]*(\x07|\x1b\\)?|[@-Z\\^_])"
 )
 

@@ -13,6 +13,7 @@ import re
 import shlex
 
 from mlops_lib.errors import RefusedFileError
+from mlops_lib.lazy_regex import lazy_regex
 from mlops_lib.project import files as pushed
 
 TYPE_CHECKING = False
@@ -24,12 +25,12 @@ LIMIT = 256_000
 """Bytes of a file with commands."""
 MOST_STAGES = 200
 MOST_STEPS = 12
-LAST_DUTIES = re.compile(
+LAST_DUTIES = lazy_regex(
     r"(^|[_\W])(eval|evaluate|evaluation|metrics?|score|scoring|test|test_model|validate)([_\W]|$)",
     re.I,
 )
 """Names of scripts that measure what was trained."""
-NO_STEPS = re.compile(
+NO_STEPS = lazy_regex(
     r"(^|[_\W])(setup|conftest|test_.+|.+_test|tests|deploy|serve|server|api|app|upload|push|notify|mail|publish|release"
     r"|lint|docs?|clean|install|download_model|register)([_\W]|$)",
     re.I,
@@ -45,11 +46,11 @@ _WRAPPERS = (
     ("rye", "run"),
     ("hatch", "run"),
 )
-_PYTHON = re.compile(r"(?:.*/)?(?:python[\d.]*|ipython[\d.]*)\Z")
-_ASSIGNMENT = re.compile(r"[A-Za-z_]\w*=")
-_REFERENCE = re.compile(r"\$\{\{?\s*([\w.\[\]]+)\s*\}?\}|\$\((\w+)\)|\{(\w+)\}")
-_MAKE_VARIABLE = re.compile(r"^([\w.]+)\s*(?::|\?|\+)?=\s*(.*)$")
-_MAKE_TARGET = re.compile(r"^([^\s:=#][^:=]*):(?!=)\s*([^#;]*)(?:;(.*))?$")
+_PYTHON = lazy_regex(r"(?:.*/)?(?:python[\d.]*|ipython[\d.]*)\Z")
+_ASSIGNMENT = lazy_regex(r"[A-Za-z_]\w*=")
+_REFERENCE = lazy_regex(r"\$\{\{?\s*([\w.\[\]]+)\s*\}?\}|\$\((\w+)\)|\{(\w+)\}")
+_MAKE_VARIABLE = lazy_regex(r"^([\w.]+)\s*(?::|\?|\+)?=\s*(.*)$")
+_MAKE_TARGET = lazy_regex(r"^([^\s:=#][^:=]*):(?!=)\s*([^#;]*)(?:;(.*))?$")
 
 
 class Command:

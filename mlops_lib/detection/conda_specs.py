@@ -4,11 +4,13 @@ from __future__ import annotations
 
 import re
 
+from mlops_lib.lazy_regex import lazy_regex
+
 TYPE_CHECKING = False
 if TYPE_CHECKING:
     from typing import Any
 
-_CLAUSE = re.compile(r"(===|==|~=|!=|<=|>=|<|>|\^|~|=)?\s*v?([A-Za-z0-9.*!]+)")
+_CLAUSE = lazy_regex(r"(===|==|~=|!=|<=|>=|<|>|\^|~|=)?\s*v?([A-Za-z0-9.*!]+)")
 
 
 def requirement_of(name: str, value: Any, *, exact: bool) -> str:

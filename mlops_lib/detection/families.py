@@ -2,13 +2,12 @@
 
 from __future__ import annotations
 
-import re
-
 from mlops_lib.detection import symbols
 from mlops_lib.detection import tables as k
 from mlops_lib.detection.facts import Call
 from mlops_lib.detection.tally import Case, Seen, all_seen
 from mlops_lib.detection.words import words
+from mlops_lib.lazy_regex import lazy_regex
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
@@ -29,7 +28,7 @@ product is seen, the network is handed in.
 """
 MESSAGES = words("update_all prop_nodes_topo apply_edges send_and_recv prop_nodes pull")
 """How networks over graphs pass messages in DGL."""
-EDGES = re.compile(r"\(…, \w+\)$")
+EDGES = lazy_regex(r"\(…, \w+\)$")
 """End of what is shown of a function that is given the edges of a graph."""
 NOISE = words("normal randn randn_like")
 DECODERS = words("""

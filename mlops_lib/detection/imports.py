@@ -7,13 +7,14 @@ import re
 
 from mlops_lib.detection.facts import Facts, Import
 from mlops_lib.detection.syntax import catches_import, ends_program
+from mlops_lib.lazy_regex import lazy_regex
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
     from mlops_lib.detection.facts import Call
     from mlops_lib.detection.name_resolution import NameResolver
 
-_PACKAGE = re.compile(r"[A-Za-z_]\w*(\.[A-Za-z_]\w*)*\.")
+_PACKAGE = lazy_regex(r"[A-Za-z_]\w*(\.[A-Za-z_]\w*)*\.")
 
 
 class ImportCollector:

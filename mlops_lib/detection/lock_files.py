@@ -27,6 +27,7 @@ from mlops_lib.detection.requirement_lines import (
     specifier_of,
 )
 from mlops_lib.errors import RefusedFileError
+from mlops_lib.lazy_regex import lazy_regex
 from mlops_lib.project import files, toml
 
 TYPE_CHECKING = False
@@ -36,9 +37,9 @@ if TYPE_CHECKING:
 
 SIZE_LIMIT = 20_000_000
 PACKAGES_LIMIT = 5_000
-_VERSION = re.compile(r"[A-Za-z0-9][A-Za-z0-9.!]*")
-_CONDA_FILE = re.compile(r"/([A-Za-z0-9_.-]+?)-([^-/]+)-[^-/]+\.(?:conda|tar\.bz2)\b")
-_WHEEL_FILE = re.compile(
+_VERSION = lazy_regex(r"[A-Za-z0-9][A-Za-z0-9.!]*")
+_CONDA_FILE = lazy_regex(r"/([A-Za-z0-9_.-]+?)-([^-/]+)-[^-/]+\.(?:conda|tar\.bz2)\b")
+_WHEEL_FILE = lazy_regex(
     r"/([A-Za-z0-9_.-]+?)-(\d[A-Za-z0-9_.!]*?)(?:(?:%2B|\+)[\w.]+)?(?:-[^/]*\.whl|\.tar\.gz|\.zip)\b"
 )
 BROUGHT = (

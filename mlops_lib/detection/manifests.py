@@ -29,6 +29,7 @@ from mlops_lib.detection.requirement_lines import (
 )
 from mlops_lib.detection.source import decode
 from mlops_lib.errors import RefusedFileError
+from mlops_lib.lazy_regex import lazy_regex
 from mlops_lib.project import files, toml
 
 TYPE_CHECKING = False
@@ -39,7 +40,7 @@ if TYPE_CHECKING:
 
 _INCLUDE = r"(?:-r|--requirement)[ =]?\s*(\S+)"
 _CONSTRAINT = r"(?:-c|--constraint)[ =]?\s*(\S+)"
-_EDITABLE = re.compile(r"^(?:-e|--editable)[ =]?\s*")
+_EDITABLE = lazy_regex(r"^(?:-e|--editable)[ =]?\s*")
 _OPTIONS = ("-i", "--index-url", "--extra-index-url", "-f", "--find-links", "--trusted-host")
 _FILES_LIMIT = 50
 """Files that requirements are put together from."""
@@ -49,7 +50,7 @@ TRAINING_GROUPS = ("train", "training", "ml", "model", "models")
 """Dependency groups and extras that are meant for the training."""
 OTHER_GROUPS = ("main", "default", "dev")
 """Groups that are taken if nothing else is declared."""
-_SIDE_GROUPS = re.compile(r"docs?|tests?|testing|lint|typing|types|format|build|ci|release|publish")
+_SIDE_GROUPS = lazy_regex(r"docs?|tests?|testing|lint|typing|types|format|build|ci|release|publish")
 """Groups that no training needs."""
 
 
@@ -444,7 +445,7 @@ def _workspace_folders(workspace: dict[str, Any], folder: str, project: Project)
         base = project.folder(os.path.join(folder, above))
         if not base or "*" in above:
             continue
-        shape = re.compile(re.escape(last).replace(r"\*", "[^/]*"))
+        shape = lazy_regex(re.escape(last).replace(r"\*", "[^/]*"))
         names = files.names_in(base, root=project.root)
         result += [os.path.join(base, one) for one in sorted(names) if shape.fullmatch(one)]
     return result[:200]

@@ -9,23 +9,24 @@ import os
 import re
 
 from mlops_lib.errors import RefusedFileError
+from mlops_lib.lazy_regex import lazy_regex
 from mlops_lib.project import files, toml
 
 LIMIT = 256_000
-_SETUP_CFG_NAME = re.compile(r"^[ \t]*name[ \t]*=[ \t]*([A-Za-z0-9._-]+)[ \t]*$", re.MULTILINE)
-_BUILDS = re.compile(
+_SETUP_CFG_NAME = lazy_regex(r"^[ \t]*name[ \t]*=[ \t]*([A-Za-z0-9._-]+)[ \t]*$", re.MULTILINE)
+_BUILDS = lazy_regex(
     r"^\[(project|build-system|tool\.(poetry|flit|setuptools|hatch))\b", re.MULTILINE
 )
 
 
-_SAYS_WHERE = re.compile(
+_SAYS_WHERE = lazy_regex(
     r"python-source|package-dir|pythonpath|\bwhere\b|\bfrom\b|sources|packages"
 )
-_SETUP_WHERE = re.compile(
+_SETUP_WHERE = lazy_regex(
     r"""find_(?:namespace_)?packages\(\s*(?:where\s*=\s*)?["']([\w./-]+)["']"""
     r"""|package_dir\s*=\s*\{\s*["']["']\s*:\s*["']([\w./-]+)["']"""
 )
-_CFG_WHERE = re.compile(
+_CFG_WHERE = lazy_regex(
     r"^[ \t]*(?:where|package_dir)?[ \t]*=[ \t]*(?:\n[ \t]*)?=?[ \t]*([\w./-]+)$", re.M
 )
 

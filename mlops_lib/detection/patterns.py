@@ -17,6 +17,7 @@ import re
 
 from mlops_lib.detection.facts import Call, Shape
 from mlops_lib.detection.words import words
+from mlops_lib.lazy_regex import lazy_regex
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
@@ -29,16 +30,16 @@ NORMALS = words(
 NOISE = NORMALS | frozenset(("uniform", "rand", "rand_like", "random_uniform", "truncated_normal"))
 MATRIX_PRODUCTS = words("matmul bmm einsum batch_dot batch_matmul")
 PRODUCTS = words("matmul mm dot addmm")
-STATE = re.compile(r"^(h|hx|h_\w+|\w+_h|hid|carry|\w*hidden\w*|\w+_states?|states?_\w+)$")
+STATE = lazy_regex(r"^(h|hx|h_\w+|\w+_h|hid|carry|\w*hidden\w*|\w+_states?|states?_\w+)$")
 """What the state of a recurrent cell is called; a bare `state` is as often that of a batch
 normalisation.
 """
-EDGES = re.compile(r"^(\w+_)?(adj|adjacency|laplacian|edge_index|edge_indices)(_\w+)?$")
-NAMED_EDGES = re.compile(
+EDGES = lazy_regex(r"^(\w+_)?(adj|adjacency|laplacian|edge_index|edge_indices)(_\w+)?$")
+NAMED_EDGES = lazy_regex(
     r"^(adj|(\w+_)?(adj_?mat(rix)?|adj_lists?|adjacency(_matrix)?|laplacian|edge_index|edge_indices))$"
 )
 """What the edges of a graph are called: among the arguments of a network, and of any function."""
-LOG_DETERMINANT = re.compile(r"^(\w+_)?(s?ldjs?|log_?(abs_?)?dets?)(_\w+)?$", re.I)
+LOG_DETERMINANT = lazy_regex(r"^(\w+_)?(s?ldjs?|log_?(abs_?)?dets?)(_\w+)?$", re.I)
 """What the logarithm of a Jacobian's determinant is called."""
 RESHAPED = words("""
         unsqueeze squeeze transpose to type_as expand_dims astype reshape view contiguous permute

@@ -11,13 +11,14 @@ import os
 import re
 
 from mlops_lib.errors import RefusedFileError
+from mlops_lib.lazy_regex import lazy_regex
 from mlops_lib.project import files
 
 USUAL = 11
 """Minor version of the Python 3 that environments have unless something asks for another."""
 KNOWN = range(8, 15)
 """Minor versions that there are images of, and that the runner runs on."""
-_CLAUSE = re.compile(
+_CLAUSE = lazy_regex(
     r"(===|==|~=|!=|<=|>=|<|>|\^|~|=)?\s*v?(\d+)(?:\.(\d+))?(?:\.(\d+|\*))?(\.\*)?"
 )
 

@@ -7,6 +7,7 @@ from functools import lru_cache
 
 from mlops_lib.detection.import_map import DISTRIBUTIONS
 from mlops_lib.detection.words import words
+from mlops_lib.lazy_regex import lazy_regex
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
@@ -56,17 +57,17 @@ TOOLS = words("""
 """)
 """Names in declarations that are no requirement of the script."""
 _NAME = r"[A-Za-z0-9][A-Za-z0-9._-]*"
-_NAMED_REFERENCE = re.compile(rf"({_NAME})\s*(\[[A-Za-z0-9._, -]*\])?\s*@\s*(\S.*)")
-_EGG = re.compile(rf"[#&]egg=({_NAME})")
-_WHEEL = re.compile(rf"/({_NAME}?)-(\d[A-Za-z0-9.!_]*?)(?:(?:%2B|\+)[\w.]+)?-[^/]*\.whl\b")
-_SOURCE = re.compile(rf"/({_NAME}?)-(\d[A-Za-z0-9.!]*)\.(?:tar\.(?:gz|bz2)|zip)\b")
-_REPOSITORY = re.compile(rf"[/:]({_NAME}?)(?:\.git)?(?:@[^/#]*)?/?(?:#.*)?$")
-_TAG = re.compile(r"@v?(\d+(?:\.\d+)+(?:\.?post\d+)?)(?=$|[#&])")
-_CONDA_BUILD = re.compile(r"file:.*/(croot|conda-bld|feedstock_root|tmp/(build|abs)|opt/conda)")
+_NAMED_REFERENCE = lazy_regex(rf"({_NAME})\s*(\[[A-Za-z0-9._, -]*\])?\s*@\s*(\S.*)")
+_EGG = lazy_regex(rf"[#&]egg=({_NAME})")
+_WHEEL = lazy_regex(rf"/({_NAME}?)-(\d[A-Za-z0-9.!_]*?)(?:(?:%2B|\+)[\w.]+)?-[^/]*\.whl\b")
+_SOURCE = lazy_regex(rf"/({_NAME}?)-(\d[A-Za-z0-9.!]*)\.(?:tar\.(?:gz|bz2)|zip)\b")
+_REPOSITORY = lazy_regex(rf"[/:]({_NAME}?)(?:\.git)?(?:@[^/#]*)?/?(?:#.*)?$")
+_TAG = lazy_regex(r"@v?(\d+(?:\.\d+)+(?:\.?post\d+)?)(?=$|[#&])")
+_CONDA_BUILD = lazy_regex(r"file:.*/(croot|conda-bld|feedstock_root|tmp/(build|abs)|opt/conda)")
 """Places at which conda builds its packages: `pip freeze` names them in its environments."""
-_SPECIFIER = re.compile(rf"\s*{_NAME}\s*(?:\[[^\]]*\])?\s*\(?([^;)]*)")
-_EXTRAS = re.compile(rf"\s*{_NAME}\s*\[([^\]]*)\]")
-_LOCAL = re.compile(r"(==\s*[0-9][A-Za-z0-9.!]*)\+[A-Za-z0-9._-]+")
+_SPECIFIER = lazy_regex(rf"\s*{_NAME}\s*(?:\[[^\]]*\])?\s*\(?([^;)]*)")
+_EXTRAS = lazy_regex(rf"\s*{_NAME}\s*\[([^\]]*)\]")
+_LOCAL = lazy_regex(r"(==\s*[0-9][A-Za-z0-9.!]*)\+[A-Za-z0-9._-]+")
 MACHINES = ("x86_64", "aarch64")
 """Processors of the environments: the names of `platform_machine`."""
 

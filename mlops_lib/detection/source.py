@@ -13,6 +13,7 @@ import warnings
 
 from mlops_lib.detection.words import words
 from mlops_lib.errors import RefusedFileError
+from mlops_lib.lazy_regex import lazy_regex
 
 PARSES_LIMIT = 80
 """How often a broken file is parsed again, a line poorer each time."""
@@ -119,21 +120,21 @@ class _Old:
     """Patterns of Python 2, IPython and git leftovers, compiled for the few files that have them."""
 
     def __init__(self) -> None:
-        self.magic = re.compile(
+        self.magic = lazy_regex(
             r"^\s*(%{1,2}[A-Za-z]|[!?]|<{7}|={7}|>{7}|\|{7}|get_ipython\(\)\.)|^[^#'\"=]*[^#'\"=\s]\?{1,2}$"
         )
-        self.assigned_magic = re.compile(r"^(\s*[\w, ]+=\s*)[%!].*")
-        self.printed = re.compile(
+        self.assigned_magic = lazy_regex(r"^(\s*[\w, ]+=\s*)[%!].*")
+        self.printed = lazy_regex(
             r"^(\s*|.*[:;]\s*)print(\s+(?![=(,.\[])|\s*(?=[\"'])|\s+\((?=.*\)\s*[%,]))(?!$)(.*)$"
         )
-        self.print_alone = re.compile(r"^(.*[:;])?(\s*)print\s*$")
-        self.print_call_rest = re.compile(r"^(\s*)print\s*\((.*)\)\s*([%,].*)$")
-        self.caught = re.compile(r"^(\s*except\s+(?:[\w.]+|\([^)]*\)))\s*,\s*(\w+)\s*:")
-        self.raised = re.compile(r"^(\s*raise\s+[\w.]+)\s*,\s*(.+)$")
-        self.executed = re.compile(r"^(\s*)exec\s+(?!\()(.+)$")
-        self.backtick = re.compile(r"`([^`\n]+)`")
-        self.literal = re.compile(r"(?<![\w.])(0[0-7]+|\d+)[lL]\b|(?<![\w.])0([0-7]+)\b(?![.\w])")
-        self.unicode = re.compile(r"(?<!\w)[uU][rR](?=[\"'])")
+        self.print_alone = lazy_regex(r"^(.*[:;])?(\s*)print\s*$")
+        self.print_call_rest = lazy_regex(r"^(\s*)print\s*\((.*)\)\s*([%,].*)$")
+        self.caught = lazy_regex(r"^(\s*except\s+(?:[\w.]+|\([^)]*\)))\s*,\s*(\w+)\s*:")
+        self.raised = lazy_regex(r"^(\s*raise\s+[\w.]+)\s*,\s*(.+)$")
+        self.executed = lazy_regex(r"^(\s*)exec\s+(?!\()(.+)$")
+        self.backtick = lazy_regex(r"`([^`\n]+)`")
+        self.literal = lazy_regex(r"(?<![\w.])(0[0-7]+|\d+)[lL]\b|(?<![\w.])0([0-7]+)\b(?![.\w])")
+        self.unicode = lazy_regex(r"(?<!\w)[uU][rR](?=[\"'])")
 
 
 def _modernised(text: str) -> tuple[str, Problem | None]:
@@ -326,16 +327,16 @@ def _cell_text(cell: dict[str, object]) -> str:
 
 _OF_PYTHON = words("time timeit capture prun memit mprun snakeviz wandb python python3")
 """Cell magics under which Python goes on."""
-_RUNS = re.compile(
+_RUNS = lazy_regex(
     r"^%(?:time|timeit|prun|memit|mprun|lprun)\b\s*(?:-{1,2}\w+(?:\s+\d+)?\s+)*(?=\S)"
 )
 """Line magics with Python behind them."""
-_ASSIGNED = re.compile(r"^(\s*[A-Za-z_][\w, ]*=\s*)[!%](?=[^\s=])(.*)$")
-_WRITES = re.compile(r"\s*%%(?:write)?file\s+(?:-a\s+)?(?:\./)?(\w+)\.py\s*\n")
-_FETCHES = re.compile(r"\b(?:wget|curl)\s.*?/(\w+)\.py\b")
-_SETS = re.compile(r"^%(?:set_)?env\s+(\w+)(?:\s*=\s*|\s+)(\S.*)$")
+_ASSIGNED = lazy_regex(r"^(\s*[A-Za-z_][\w, ]*=\s*)[!%](?=[^\s=])(.*)$")
+_WRITES = lazy_regex(r"\s*%%(?:write)?file\s+(?:-a\s+)?(?:\./)?(\w+)\.py\s*\n")
+_FETCHES = lazy_regex(r"\b(?:wget|curl)\s.*?/(\w+)\.py\b")
+_SETS = lazy_regex(r"^%(?:set_)?env\s+(\w+)(?:\s*=\s*|\s+)(\S.*)$")
 """A variable of the environment."""
-_HELP = re.compile(r"^(\?{1,2}[\w.*]+|[\w.]+\?{1,2})\s*$")
+_HELP = lazy_regex(r"^(\?{1,2}[\w.*]+|[\w.]+\?{1,2})\s*$")
 
 
 def _cell_lines(cell: str, before: int, commands: list[tuple[str, int]]) -> list[str]:

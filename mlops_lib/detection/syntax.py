@@ -3,9 +3,10 @@
 from __future__ import annotations
 
 import ast
-import re
 
-_INSTALLED = re.compile(
+from mlops_lib.lazy_regex import lazy_regex
+
+_INSTALLED = lazy_regex(
     r"(?i)(^|_)(is_)?(available|installed|importable)$|^find_spec$|^_?(has|have)_"
 )
 

@@ -2,10 +2,9 @@
 
 from __future__ import annotations
 
-import re
-
 from mlops_lib.detection.words import words
 from mlops_lib.errors import RefusedFileError
+from mlops_lib.lazy_regex import lazy_regex
 from mlops_lib.project import files as pushed
 
 TYPE_CHECKING = False
@@ -56,10 +55,10 @@ CALLED = words("""
     get_ipython().system os.system os.popen subprocess.getoutput subprocess.check_output
     subprocess.check_call subprocess.call subprocess.run subprocess.Popen
 """)
-_SEPARATORS = re.compile(r"&&|\|\||[;|\n]|\$\(|`")
-_BEFORE = re.compile(r"^(?:sudo|time|nohup|then|do|else|!|[A-Z_]+=\S*)\s+")
-_APT = re.compile(r"\bapt(?:-get)?\s+(?:-\S+\s+)*install\s+([^&;|\n]*)")
-_PACKAGE = re.compile(r"[a-z0-9][a-z0-9+.-]+$")
+_SEPARATORS = lazy_regex(r"&&|\|\||[;|\n]|\$\(|`")
+_BEFORE = lazy_regex(r"^(?:sudo|time|nohup|then|do|else|!|[A-Z_]+=\S*)\s+")
+_APT = lazy_regex(r"\bapt(?:-get)?\s+(?:-\S+\s+)*install\s+([^&;|\n]*)")
+_PACKAGE = lazy_regex(r"[a-z0-9][a-z0-9+.-]+$")
 
 
 def declared(folder: str) -> list[tuple[str, int]]:

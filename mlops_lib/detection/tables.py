@@ -5,6 +5,7 @@ from __future__ import annotations
 import re
 
 from mlops_lib.detection.words import words
+from mlops_lib.lazy_regex import lazy_regex
 
 PREFIXES = (
     ("tensorflow.compat.v1.keras.", "keras."),
@@ -123,7 +124,7 @@ ORDER = (
 )
 """Where several families apply equally, the most specific is the main one."""
 
-PREPARES = re.compile(
+PREPARES = lazy_regex(
     r"(^|_)(label_?encoder|one_?hot(_?encoder)?|ohe|scaler|imputer|tokenizer|(count|tfidf)?_?vectorizer"
     r"|binarizer|normalizer|discretizer|preprocessor|mlb|lb)$",
     re.IGNORECASE,

@@ -2,12 +2,11 @@
 
 from __future__ import annotations
 
-import re
-
 from mlops_lib.detection import symbols
 from mlops_lib.detection.facts import Call, Facts
 from mlops_lib.detection.tables import PREPARES
 from mlops_lib.detection.words import words
+from mlops_lib.lazy_regex import lazy_regex
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
@@ -27,7 +26,7 @@ TAPES = words("apply_gradients gradient GradientTape")
 OPTIMIZERS = ("optax.adam", "optax.sgd", "optax.rmsprop", "torch.optim.Adam", "torch.optim.RMSprop")
 NO_MODELS = words("numpy scipy pandas matplotlib seaborn")
 """Modules with methods of such names that train nothing."""
-BENT = re.compile(r"\b(mm|matmul|dot)\(\)\.(clamp|clip|relu|tanh|sigmoid)\w*\(\)")
+BENT = lazy_regex(r"\b(mm|matmul|dot)\(\)\.(clamp|clip|relu|tanh|sigmoid)\w*\(\)")
 """An activation of a product."""
 ARRAYS = words("jax tensorflow torch")
 """Modules whose arrays `@` multiplies."""

@@ -275,7 +275,8 @@ UNIT_RANGE = (
 )
 """Metrics that lie between 0 and 1."""
 
-_LOW_STEMS = re.compile(
+# Texts, compiled when first used (`re` keeps them): most programs that import this judge no metric.
+_LOW_STEMS = (
     r"loss|error|entropy|hinge|deviance|divergence|kullback|leibler|perplexity|distance|nloglik"
     r"|inertia|distortion|regret|wasserstein|hausdorff|discrepancy|misclassif|mistake"
     r"|(?:rms|ms|ma|map)e$|msle$|^smape"
@@ -290,11 +291,11 @@ _LOW_WORDS = (
 """Whole words in the names of metrics that should be small."""
 _HIGH_FIRST = frozenset(("d2", "r2", "explained"))
 """First words of names that are a share of explained variance, whatever follows."""
-_ANY_WORD = re.compile(r"[^a-z0-9]+")
-_CAMEL = re.compile(r"(?<=[a-z0-9])(?=[A-Z])|(?<=[A-Z])(?=[A-Z][a-z])")
-_HELD_OUT_PREFIX = re.compile(r"^(?:val|valid|validation|test|eval|holdout|heldout|held_out)_(?=.)")
-_NUMBERED = re.compile(r"_\d+$")
-_TOP_K = re.compile(r"top_?(?:k|\d+)(?:_|$)")
+_ANY_WORD = r"[^a-z0-9]+"
+_CAMEL = r"(?<=[a-z0-9])(?=[A-Z])|(?<=[A-Z])(?=[A-Z][a-z])"
+_HELD_OUT_PREFIX = r"^(?:val|valid|validation|test|eval|holdout|heldout|held_out)_(?=.)"
+_NUMBERED = r"_\d+$"
+_TOP_K = r"top_?(?:k|\d+)(?:_|$)"
 
 
 def metric_name(name: str) -> str:
@@ -306,12 +307,13 @@ def metric_name(name: str) -> str:
     'my_score'
     """
     plain = (
-        _ANY_WORD.sub("_", _CAMEL.sub("_", name.strip()).lower()).strip("_") or name.strip().lower()
+        re.sub(_ANY_WORD, "_", re.sub(_CAMEL, "_", name.strip()).lower()).strip("_")
+        or name.strip().lower()
     )
-    plain = _HELD_OUT_PREFIX.sub("", plain)
+    plain = re.sub(_HELD_OUT_PREFIX, "", plain)
     if plain in ALIASES:
         return ALIASES[plain]
-    if _TOP_K.search(plain):  # a hit among several guesses is another measure
+    if re.search(_TOP_K, plain):  # a hit among several guesses is another measure
         return plain
     return "accuracy" if plain.endswith(("categorical_accuracy", "binary_accuracy")) else plain
 
@@ -335,7 +337,7 @@ def find_metric(metric: str, names: Sequence[str]) -> Optional[str]:
         [
             name
             for name, usual_of_name in candidates
-            if metric_name(_NUMBERED.sub("", usual_of_name)) == usual_name
+            if metric_name(re.sub(_NUMBERED, "", usual_of_name)) == usual_name
         ],
         [name for name, usual_of_name in candidates if _is_of_an_output(usual_of_name, usual_name)],
     ):
@@ -349,7 +351,7 @@ def _is_of_an_output(name: str, usual: str) -> bool:
     if (
         name in UNIT_RANGE
         or name in ALIASES.values()
-        or _TOP_K.search(name)
+        or re.search(_TOP_K, name)
         or name.startswith("train")
     ):
         return False
@@ -367,7 +369,7 @@ def higher_is_better(metric: str) -> bool:
     >>> higher_is_better("recall_at_fpr")
     True
     """
-    words = [word for word in _ANY_WORD.split(_CAMEL.sub("_", metric).lower()) if word]
+    words = [word for word in re.split(_ANY_WORD, re.sub(_CAMEL, "_", metric).lower()) if word]
     if "at" in words[1:]:  # sensitivity at a specificity: the first one is measured
         words = words[: words.index("at", 1)]
     while words and (
@@ -385,7 +387,9 @@ def higher_is_better(metric: str) -> bool:
 
 def _should_shrink(word: str) -> bool:
     low = _LOW_WORDS.split()
-    return word in low or word.rstrip("0123456789") in low or _LOW_STEMS.search(word) is not None
+    return (
+        word in low or word.rstrip("0123456789") in low or re.search(_LOW_STEMS, word) is not None
+    )
 
 
 def direction(metric: str, mode: str = "auto") -> str:
@@ -411,7 +415,7 @@ def is_proportion(metric: str) -> bool:
     name = metric_name(
         re.sub(r"_(?:macro|micro|weighted|samples|binary)$", "", metric_name(metric))
     )
-    return name in PROPORTIONS or _TOP_K.search(name) is not None
+    return name in PROPORTIONS or re.search(_TOP_K, name) is not None
 
 
 def is_in_unit_range(metric: str) -> bool:
