@@ -66,7 +66,7 @@ def find(work: str) -> Dict[str, str]:
         for name in os.listdir(folder) if os.path.isdir(folder) else ():
             if name.isidentifier() and os.path.isfile(os.path.join(folder, name, "__init__.py")):
                 packages[name] = folder
-    # A folder of the standard library's name (`test`, `code`) must not replace that module
+    # A folder of the standard library's name (`code`, `types`) must not replace that module
     # everywhere.
     standard = getattr(sys, "stdlib_module_names", ())
     return {name: folder for name, folder in packages.items() if name not in standard}
