@@ -65,20 +65,20 @@ def gather(
 ) -> list[Path]:
     """Collect a run's artifacts in `folder`, replacing those of an earlier build.
 
-    A run that failed or is still running gives what it has.
+    If the run failed or is still running, the artifacts so far are collected.
 
     Args:
         run_dir: the run directory; None for a build that failed before there was a run.
         folder: is created; files that this function wrote for an earlier run are removed.
         home: folder of mlops' own files, which holds the results of branches.
-        project: the project's folder, below which nothing is paths through a link.
+        project: the project's folder; nothing below it is written through a link.
         model_limit: largest model that is copied, in bytes.
 
     Returns:
-        The files paths, without the report's.
+        The paths of the written files, without the report's.
 
     Raises:
-        OSError: the folder cannot be paths.
+        OSError: the folder cannot be written.
         UsageError: it holds other files, or a push has put a link in its place.
     """
     folder = places.fresh_folder(folder, project=project, names=_WRITTEN)

@@ -41,7 +41,7 @@ def watch(
     stopped: cancellation.Stop | None = None,
     **settings: Unpack[SettingsArguments],
 ) -> RunResult | None:
-    """Watch a run or all runs of a home, and resume those whose driving process has died.
+    """Watch a run or all runs of a home; resume those whose driving process has died.
 
     Return when `stopped` is set, or with `until_done` when nothing is left to do. The containers of
     runs that it has taken over train on, for the next watchdog to adopt.

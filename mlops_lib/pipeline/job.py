@@ -153,7 +153,7 @@ def _again(
     observer: Observer,
     stopped: cancellation.Stop,
 ) -> Job:
-    """Return the job of a run directory; where the number is read may have changed since."""
+    """Return the job of a run directory, with the judged number as configured now."""
     resolved = config.resolve(Path(spec.project), settings)
     if Path(spec.project).is_dir():
         spec = replace(
@@ -174,7 +174,7 @@ def _again(
 
 
 def _need(detection: Detection, settings: config.Settings, engine: Engine) -> resolution.Need:
-    """Return what the project's environment has to have, on this machine."""
+    """Return the requirements of the project's environment on this machine."""
     return resolution.need(
         detection,
         base_image=settings["base_image"],

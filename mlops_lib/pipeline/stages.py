@@ -344,9 +344,9 @@ def _over_seeds(
     count = int(job.settings["seeds"])
     repetitions = {repetition.seed: repetition for repetition in seeds.read(job.run_dir)}
     further_seeds = range(job.spec.seed + 1, job.spec.seed + count)
-    missing = [seed for seed in further_seeds if seed not in repetitions]
-    if missing:
-        not_trained = reason("seeds missing", missing=len(missing), count=count)
+    untrained = [seed for seed in further_seeds if seed not in repetitions]
+    if untrained:
+        not_trained = reason("seeds missing", missing=len(untrained), count=count)
         return replace(
             own,
             verdict="undecided" if own.verdict == "accepted" else own.verdict,
@@ -584,8 +584,8 @@ def _retrain(job: Job, verdict: Verdict) -> tuple[Job, Verdict, SearchResult]:
         job.observer(events.warning(note))
     if len(attempts) > 1:
         argument_sweep.remember(job.run_dir, attempts)
-    chosen = argument_sweep.best(attempts)
-    return jobs[chosen.args], chosen.verdict, argument_sweep.as_search(attempts, notes=notes)
+    best = argument_sweep.best(attempts)
+    return jobs[best.args], best.verdict, argument_sweep.as_search(attempts, notes=notes)
 
 
 def _suggest(job: Job) -> None:

@@ -23,7 +23,7 @@ from mlops_lib.runner import protocol
 QUIET_S = 3600.0
 """Least time between two messages about a training that fails again and again."""
 JOIN_S = 5.0
-"""How long to wait at the end for messages under way."""
+"""Time to wait at the end for messages that are being sent."""
 
 
 @contextmanager

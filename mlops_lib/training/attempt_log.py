@@ -81,11 +81,11 @@ def stopped_since(run_dir: Path, moment: float) -> bool:
         moment: Unix time; 0 for ever.
     """
     try:
-        made = (run_dir / STOP).stat().st_mtime
+        stop_time = (run_dir / STOP).stat().st_mtime
     except OSError:
         return False
     # A marker from the future was made before the clock was set back, so before any moment of now.
-    return moment <= 0.0 or moment <= made <= time.time() + CLOCKS_S
+    return moment <= 0.0 or moment <= stop_time <= time.time() + CLOCKS_S
 
 
 def reading(spec: RunSpec) -> list[str]:

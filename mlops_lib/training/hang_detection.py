@@ -104,11 +104,11 @@ class HangDetector:
         # Over a shorter time the counters are too coarse to tell idle from busy.
         if now - when < ACTIVITY_S:
             return
-        measured = activity()
+        current = activity()
         # Without two measurements nothing can be said, and a training is not killed for that.
-        if measured is None or before is None or progress.is_busy(before, measured, now - when):
+        if current is None or before is None or progress.is_busy(before, current, now - when):
             self._activity_time = now
-        self._measurement = None if measured is None else (now, measured)
+        self._measurement = None if current is None else (now, current)
 
     def save_paces(self) -> None:
         """Keep the learned paces for later attempts."""

@@ -29,12 +29,12 @@ IDLE_S = {
     "search": 900.0,
     "exit": 900.0,
 }
-"""How long a training may be idle in phases without steps.
+"""Allowed idle time in phases without steps.
 
 In other phases a script may sleep on purpose; there the setting `idle_minutes` counts.
 """
 FIRST_STEP_S = 900.0
-"""How long it may be idle before the first step of an epoch, which traces, or after the last."""
+"""Allowed idle time before the first step of an epoch, which traces, or after the last."""
 BUSY = 0.02
 """Processors in use below which a container is idle, if it does no input or output either."""
 BUSY_BYTES_S = 4096.0
@@ -65,7 +65,9 @@ class Pace(Record):
         if isinstance(step_s, (int, float)) and step_s > 0:
             learned = replace(learned, step_s=float(step_s))
         if all(
-            isinstance(one.get(key), int) for one in (before, now) for key in ("step", "progress")
+            isinstance(heartbeat.get(key), int)
+            for heartbeat in (before, now)
+            for key in ("step", "progress")
         ):
             steps = now["step"] - before["step"]
             signs = now["progress"] - before["progress"]
@@ -82,7 +84,7 @@ class Pace(Record):
 
 @dataclass(frozen=True, kw_only=True)
 class Allowance:
-    """How long a training may make no progress."""
+    """The time that a training may make no progress."""
 
     seconds: float
     idle: bool

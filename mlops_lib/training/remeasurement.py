@@ -49,13 +49,13 @@ def measure(
     """Measure an evaluation again in a process without the script.
 
     A failure of the engine is a result too (`state` "not run"); nothing is raised for it. The
-    result is kept, and returned again while model file, examples and image are the same.
+    result is stored, and returned again while model file, examples and image are the same.
 
     Args:
         run_dir: the run directory, its training finished.
         spec: the run's specification.
         evaluation: the judged evaluation, of metrics.json.
-        engine: where the process runs.
+        engine: the engine that runs the process.
         observer: gets an event when it begins.
     """
     model = champions.model_file(run_dir)

@@ -240,7 +240,7 @@ def decide(situation: Situation, *, chance: Callable[[], float] = random.random)
 
 
 def back_off(restarts: int, *, chance: Callable[[], float] = random.random) -> float:
-    """Return the seconds before the next restart: none at first, then growing to a cap."""
+    """Return the seconds before the next restart: 0 at first, then more, up to a cap."""
     return replace(BACK_OFF, chance=chance).pause_s(restarts) if restarts else 0.0
 
 

@@ -81,15 +81,15 @@ def train(
     If another program already trains the same run, wait for it.
 
     Args:
-        spec: what to run.
-        engine: where containers run.
+        spec: the run.
+        engine: the engine that runs its containers.
         run_dir: the run's directory; its spec has been written.
-        restarts: how often a broken container is restarted without progress in between.
+        restarts: the number of restarts of a broken container without progress in between.
         number_of_pass: 1, or 2 and higher for a pass with the search.
         search: the orders of a pass with the search.
         shared: `inside/` of the run that this is a worker of; None for the run itself.
         home: folder of mlops' own files.
-        idle_minutes: how long a script may be idle while it makes no steps.
+        idle_minutes: the time that a script may be idle while it makes no steps.
         taking_over: the caller is a watchdog: a run that a person stopped stays stopped.
         observer: gets the runner's events and the host's (`attempt`, `exit`, `decision`) as they
             come.
@@ -186,14 +186,14 @@ class _LeaseWait:
 
 
 class RunSupervisor:
-    """Drives one run while this program holds its lease.
+    """Drive one run while this program holds its lease.
 
     Args:
-        plan: how its containers start.
-        engine: where they run.
+        plan: the start of its containers.
+        engine: the engine that runs them.
         run: the run's directory.
-        budget: how often it is restarted without progress in between.
-        idle_s: how long a script may be idle while it makes no steps, in seconds.
+        budget: the number of restarts without progress in between.
+        idle_s: the time that a script may be idle while it makes no steps, in seconds.
         observer: gets all events.
         stopped: set from outside to end this.
     """
@@ -269,8 +269,8 @@ class RunSupervisor:
         That is so if the settings that locate the number have changed.
         """
         starts = self._starts()
-        used = starts[-1].reading if starts else None
-        return self._pass == 1 and used not in (None, tuple(reading(self._spec)))
+        last_reading = starts[-1].reading if starts else None
+        return self._pass == 1 and last_reading not in (None, tuple(reading(self._spec)))
 
     def _starts(self) -> list[Attempt]:
         return [event for event in self._run.attempts if isinstance(event, Attempt)]
@@ -371,10 +371,10 @@ class RunSupervisor:
     def _is_stopped_within(self, delay_s: float) -> bool:
         deadline = time.monotonic() + delay_s
         while not self._is_to_stop():
-            left = deadline - time.monotonic()
-            if left <= 0:
+            left_s = deadline - time.monotonic()
+            if left_s <= 0:
                 return False
-            self._stopped.wait(min(left, LOOK_S))
+            self._stopped.wait(min(left_s, LOOK_S))
         return True
 
     def _retry_while_engine_down(self, call: Callable[[], T]) -> T:

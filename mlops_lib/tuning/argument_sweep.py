@@ -47,8 +47,8 @@ def _reads_a_number(project: Path, entry: str) -> bool:
         tree = ast.parse(files.read(entry, root=project, limit=CODE_LIMIT).decode("utf-8"))
     except (RefusedFileError, ValueError, SyntaxError, RecursionError, MemoryError):
         return False
-    read = [node for node in ast.walk(tree) if _argument(node) is not None]
-    whole = [
+    arguments = [node for node in ast.walk(tree) if _argument(node) is not None]
+    integers = [
         node
         for node in ast.walk(tree)
         if isinstance(node, ast.Call)
@@ -57,7 +57,7 @@ def _reads_a_number(project: Path, entry: str) -> bool:
         and len(node.args) == 1
         and _argument(node.args[0]) == 1
     ]
-    return bool(whole) and all(_argument(node) in (0, 1) for node in read)
+    return bool(integers) and all(_argument(node) in (0, 1) for node in arguments)
 
 
 def _argument(node: ast.AST) -> int | None:
@@ -97,10 +97,12 @@ class Attempt:
 def best(attempts: Sequence[Attempt]) -> Attempt:
     """Return the attempt to continue with: an accepted one, else the first best."""
 
-    def rank(one: Attempt) -> tuple[bool, float]:
-        value = one.verdict.value
-        sign = 1.0 if one.verdict.mode == "max" else -1.0
-        return one.verdict.verdict == "accepted", float("-inf") if value is None else sign * value
+    def rank(attempt: Attempt) -> tuple[bool, float]:
+        value = attempt.verdict.value
+        sign = 1.0 if attempt.verdict.mode == "max" else -1.0
+        return attempt.verdict.verdict == "accepted", float(
+            "-inf"
+        ) if value is None else sign * value
 
     return max(attempts, key=rank)
 
@@ -110,16 +112,16 @@ def as_search(attempts: Sequence[Attempt], *, notes: Sequence[str] = ()) -> Sear
 
     Its selection is "contaminated": it selected on the very examples that are judged.
     """
-    chosen = best(attempts)
+    winner = best(attempts)
     first = attempts[0].verdict
     trials = tuple(
         Trial(
             number=i,
             parent=0 if i else None,
-            score=one.verdict.value,
-            edits=(f"argument {' '.join(one.args)}",) if i else (),
+            score=attempt.verdict.value,
+            edits=(f"argument {' '.join(attempt.args)}",) if i else (),
         )
-        for i, one in enumerate(attempts)
+        for i, attempt in enumerate(attempts)
     )
     return SearchResult(
         metric=first.metric or "",
@@ -127,46 +129,46 @@ def as_search(attempts: Sequence[Attempt], *, notes: Sequence[str] = ()) -> Sear
         selection="contaminated",
         fit=first.judged_fit or 1,
         trials=trials,
-        winner=attempts.index(chosen),
-        score=chosen.verdict.value,
-        examples=chosen.verdict.examples,
-        stopped="bar" if chosen.verdict.verdict == "accepted" else "exhausted",
+        winner=attempts.index(winner),
+        score=winner.verdict.value,
+        examples=winner.verdict.examples,
+        stopped="bar" if winner.verdict.verdict == "accepted" else "exhausted",
         notes=tuple(notes),
     )
 
 
 def remember(run_dir: Path, attempts: Sequence[Attempt]) -> None:
     """Record in the first run's directory which run its project continues as."""
-    chosen = best(attempts)
-    listed = [
+    winner = best(attempts)
+    entries = [
         {
-            "args": list(one.args),
-            "value": one.verdict.value,
-            "verdict": one.verdict.verdict,
-            "run_dir": one.run_dir,
+            "args": list(attempt.args),
+            "value": attempt.verdict.value,
+            "verdict": attempt.verdict.verdict,
+            "run_dir": attempt.run_dir,
         }
-        for one in attempts
+        for attempt in attempts
     ]
     atomic.write_json(
-        run_dir / CONTINUED, {"schema": 1, "args": list(chosen.args), "attempts": listed}
+        run_dir / CONTINUED, {"schema": 1, "args": list(winner.args), "attempts": entries}
     )
 
 
 def continued(run_dir: Path) -> tuple[str, ...] | None:
     """Return the arguments that a run's project continues with; None for its own."""
     try:
-        found = atomic.read_json(run_dir / CONTINUED)
+        content = atomic.read_json(run_dir / CONTINUED)
     except (OSError, ValueError):
         return None
-    args = found.get("args") if isinstance(found, dict) else None
+    args = content.get("args") if isinstance(content, dict) else None
     return tuple(map(str, args)) if isinstance(args, list) else None
 
 
 def attempts_of(run_dir: Path) -> int:
     """Return the number of further values that were tried."""
     try:
-        found = atomic.read_json(run_dir / CONTINUED)
+        content = atomic.read_json(run_dir / CONTINUED)
     except (OSError, ValueError):
         return 0
-    listed = found.get("attempts") if isinstance(found, dict) else None
-    return max(len(listed) - 1, 0) if isinstance(listed, list) else 0
+    entries = content.get("attempts") if isinstance(content, dict) else None
+    return max(len(entries) - 1, 0) if isinstance(entries, list) else 0

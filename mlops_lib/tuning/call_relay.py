@@ -70,7 +70,11 @@ class CallQueue:
         self._lock = threading.Lock()
 
     def take(self, *, timeout_s: float) -> list[Call]:
-        """Return the calls that have arrived; wait for the first one up to `timeout_s` seconds."""
+        """Return the calls that have arrived; wait for the first one.
+
+        Args:
+            timeout_s: the longest wait.
+        """
         calls = []
         try:
             calls.append(self._waiting.get(timeout=timeout_s))
@@ -170,14 +174,14 @@ class ChiefCaller:
         except OSError as error:
             return Answer("UNAVAILABLE", f"the chief has no socket: {error.strerror or error}")
         try:
-            response, done = self._channel.unary_unary(call.method).with_call(
+            response, rpc = self._channel.unary_unary(call.method).with_call(
                 call.request, metadata=call.metadata, timeout=CALL_TIMEOUT_S
             )
         except grpc.RpcError as error:
             return Answer(error.code().name, str(error.details()))
         metadata = tuple(
             (str(key), str(value))
-            for key, value in done.initial_metadata()
+            for key, value in rpc.initial_metadata()
             if key.startswith(protocol.METADATA_PREFIX)
         )
         return Answer("OK", "", metadata, response)

@@ -58,17 +58,17 @@ def improve_cell(shell: Any, line: str, cell: str) -> Any:
     """
     from mlops_lib.tuning.in_memory import improve
 
-    given = _options(line)
-    name = given.pop("result", "")
+    options = _options(line)
+    name = options.pop("result", "")
     witness = _Witness()
     shell.user_ns["__mlops_call__"] = witness
     shell.ast_transformers.append(_Calls())
     try:
-        done = shell.run_cell(cell)
+        execution = shell.run_cell(cell)
     finally:
         shell.ast_transformers.pop()
         shell.user_ns.pop("__mlops_call__", None)
-    if not done.success:
+    if not execution.success:
         return None
     if witness.fitted is None:
         raise UsageError(
@@ -77,27 +77,27 @@ def improve_cell(shell: Any, line: str, cell: str) -> Any:
             remedy="Let it call model.fit(x, y, …).",
         )
     model, x, y, validation = witness.fitted
-    found = improve(
-        model, x, y, validation_data=witness.measured or validation, in_place=True, **given
+    improvement = improve(
+        model, x, y, validation_data=witness.measured or validation, in_place=True, **options
     )
     if name:
-        shell.user_ns[name] = found
-    return found
+        shell.user_ns[name] = improvement
+    return improvement
 
 
 def _options(line: str) -> dict[str, Any]:
     words = shlex.split(line.replace("=", " "))
-    given = {}
+    options = {}
     while words:
         flag = words.pop(0)
         convert = _OPTIONS.get(flag.removeprefix("--"))
         if not flag.startswith("--") or convert is None or not words:
             raise UsageError(f"{flag!r} is not understood", where="%%mlops", remedy=_USAGE)
         try:
-            given[flag[2:]] = convert(words.pop(0))
+            options[flag[2:]] = convert(words.pop(0))
         except ValueError as error:
             raise UsageError(str(error), where=f"%%mlops {flag}", remedy=_USAGE) from None
-    return given
+    return options
 
 
 class _Calls(ast.NodeTransformer):

@@ -1,8 +1,8 @@
-"""Files that the machines of one search exchange: fits, weights, checkpoints, records.
+"""Exchange files between the machines of one search.
 
-Both sides have a folder, and send each other new and changed files of some patterns. A script can
-write anything into its folder: only regular files are sent, names are checked, and no link is
-followed when a file is read or written.
+They are fits, weights, checkpoints and records. Both sides have a folder, and send each other new
+and changed files of some patterns. A script can write anything into its folder: only regular files
+are sent, names are checked, and no link is followed when a file is read or written.
 """
 
 from __future__ import annotations
@@ -129,7 +129,7 @@ class Inbox:
         return received
 
     def sent_by(self, name: str) -> str:
-        """Return who sent the present content of a name; "" if nobody did."""
+        """Return the sender of the present content of a name, or ""."""
         with self._lock:
             return self._senders.get(name, "")
 

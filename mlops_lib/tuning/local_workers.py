@@ -40,9 +40,9 @@ def train(
 
     Args:
         spec: the run.
-        execution: how the run's container is executed; workers get restarts and limits of it.
+        execution: the execution of the run's container; workers use its restarts and limits.
         request: the search request.
-        workers: how many workers there are, and where.
+        workers: the number of workers, and their machines.
 
     Raises:
         TrainingError: no worker is able to work.
@@ -112,7 +112,7 @@ def _train_worker(
 def _on_cluster(
     workers: Workers, spec: RunSpec, request: dict[str, Any], execution: Execution
 ) -> Iterator[Work | None]:
-    """Provide the function that runs a worker on a Ray cluster; None if workers are local."""
+    """Yield the function that runs a worker on a Ray cluster, or None for local ones."""
     if not workers.are_remote:
         yield None
         return

@@ -18,7 +18,7 @@ def ignore(event: dict[str, Any]) -> None:
 
 @dataclass(frozen=True, kw_only=True)
 class Execution:
-    """How the trainings of one run directory are executed and supervised."""
+    """The execution and supervision of the trainings of one run directory."""
 
     engine: Engine
     run_dir: Path

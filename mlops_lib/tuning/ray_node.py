@@ -1,7 +1,8 @@
-"""Start nodes of a Ray cluster for one search: its head here, and a node on each other machine.
+"""Start the nodes of a Ray cluster for one search.
 
-Both are processes of this program's and end with it. Only those who know Ray's token may join: a
-cluster without one runs the code of everybody who reaches it.
+Its head runs here, and a node on each other machine. Both are child processes of this program and
+end with it. A node needs Ray's token to join: a cluster without one runs the code of everybody who
+reaches it.
 """
 
 from __future__ import annotations
@@ -47,7 +48,7 @@ main()
 
 
 def new_cluster() -> dict[str, str]:
-    """Return the address and the token of a cluster whose head is yet to be started here."""
+    """Return the address and the token of a cluster whose head is not started yet."""
     host = _own_address()
     with socket.socket() as free:
         free.bind((host, 0))
@@ -76,7 +77,7 @@ def head(address: str) -> Iterator[None]:
 
 
 def join(address: str, *, stopped: cancellation.Stop) -> None:
-    """Lend this machine to the cluster at `address` (HOST:PORT) until its head has gone.
+    """Add this machine to the cluster at `address` (HOST:PORT) until its head stops.
 
     Raises:
         UsageError: Ray has no token, or is not installed, or this is no address.

@@ -1,10 +1,11 @@
-"""Workers of a search on a Ray cluster, which places them on nodes and restarts them.
+"""Run the workers of a search on a Ray cluster.
 
-Each worker is an actor that runs the script in a container of its node, as a local worker does. The
-chief stays on this machine, and listens at its Unix socket only. What its workers say and write
-travels through Ray: this program asks each actor in turn for the calls and files that have
-gathered there, and hands it the answers and the files of the search. Connections are Ray's own, so
-its TLS and its tokens protect them; large files go through its object store.
+Ray places them on nodes and restarts them. Each worker is an actor that runs the script in a
+container of its node, as a local worker does. The chief stays on this machine, and listens at its
+Unix socket only. All messages and files of its workers travel through Ray: this program polls each
+actor in turn for the calls and files that have gathered there, and returns the answers and the
+files of the search. Connections are Ray's own, so its TLS and its tokens protect them; large files
+go through its object store.
 """
 
 from __future__ import annotations
@@ -73,7 +74,7 @@ class Worker:
         self._stop = cancellation.Stop()
 
     def inventory(self, patterns: tuple[str, ...]) -> tuple[str, dict[str, int]]:
-        """Return this process's identity, and the sizes of files that an earlier one has left."""
+        """Return this process's identity, and the sizes of an earlier process's files."""
         return self._incarnation, file_exchange.inventory(self._shared, patterns)
 
     def exchange(
@@ -85,10 +86,12 @@ class Worker:
         confirmed: list[str],
         is_complete: bool,
     ) -> Exchange | None:
-        """Take answers and files; return calls and files, or None if meant for another process.
+        """Take answers and files; return calls and files.
 
         Args:
-            incarnation: identity of the process that this is meant for.
+            incarnation: identity of the process that this is meant for; for another one, nothing is
+                taken
+                and None returned.
             answers: answers to calls, by number.
             incoming: files of the search.
             confirmed: names of files that have arrived there.

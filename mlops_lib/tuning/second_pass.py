@@ -44,10 +44,10 @@ def search(
     Args:
         spec: the run.
         verdict: the verdict on the model of pass 1, or on the winner of an earlier search.
-        execution: how the trainings are executed.
-        budget: when the search ends.
+        execution: the execution of the trainings.
+        budget: the end of the search.
         limits: limits on the search's changes; the setting `search`.
-        workers: how many workers there are, and where.
+        workers: the number of workers, and their machines.
 
     Raises:
         SearchError: the search itself failed.
@@ -357,8 +357,8 @@ def _after_rejection(
     ):
         return None
     used_s = sum(trial.seconds for trial in outcome.trials if trial.number)
-    tried = sum(trial.number > 0 for trial in outcome.trials)
-    if tried >= before.get("trials", 0) or used_s >= 60 * before.get("minutes", 0):
+    count = sum(trial.number > 0 for trial in outcome.trials)
+    if count >= before.get("trials", 0) or used_s >= 60 * before.get("minutes", 0):
         return None
     return {**before, "rejected": [*rejected, outcome.score], "pass": number + 1}
 
@@ -400,7 +400,7 @@ def repeated_fits(journal: Sequence[Event]) -> str:
 
     Such a script cross-validates or searches by itself.
     """
-    measured = {
+    measured_fits = {
         event.fit
         for event in journal
         if isinstance(event, Metric) and not event.source.startswith("fit.")
@@ -410,7 +410,7 @@ def repeated_fits(journal: Sequence[Event]) -> str:
         if not isinstance(event, FitStarted) or event.number_of_pass not in (None, 1):
             continue
         # One that continues another fit is a further phase of the same training.
-        if event.fit in measured and not event.continues:
+        if event.fit in measured_fits and not event.continues:
             model = (event.model, event.parameters)
             fits_of_model.setdefault(model, set()).add(event.fit)
     most = max(map(len, fits_of_model.values()), default=0)
@@ -436,16 +436,16 @@ def _judged_fit(run_dir: Path, verdict: Verdict) -> tuple[int | None, str]:
     started = [event for event in journal if isinstance(event, FitStarted)]
     boosters = {event.fit for event in started if event.model == "Booster"}
     fits = {event.fit for event in started if event.fit is not None}
-    judged = verdict.judged_fit
-    if judged is None and len(fits) == 1:
-        judged = next(iter(fits))
-    if judged in boosters:
+    number = verdict.judged_fit
+    if number is None and len(fits) == 1:
+        number = next(iter(fits))
+    if number in boosters:
         return None, (
             "a booster trained by `train` is not searched: its estimator (XGBClassifier,"
             " LGBMClassifier …) is"
         )
-    if judged is not None:
-        return judged, ""
+    if number is not None:
+        return number, ""
     if not fits:
         return None, _no_fits(journal)
     return None, (
@@ -470,8 +470,8 @@ def _judged_digest(run_dir: Path, verdict: Verdict) -> str:
 
     "" without one, or if every read gives others.
     """
-    listed = verdicts.read_claims(run_dir).get("evaluations")
-    for evaluation in reversed(listed if isinstance(listed, list) else []):
+    evaluations = verdicts.read_claims(run_dir).get("evaluations")
+    for evaluation in reversed(evaluations if isinstance(evaluations, list) else []):
         if not isinstance(evaluation, dict) or evaluation.get("source") != verdict.source:
             continue
         digest = str(evaluation.get("examples_digest") or "")

@@ -35,7 +35,7 @@ def test_layers_take_the_functions_of_those_with_their_name(tmp_path: Path) -> N
         keras.models.load_model(path, safe_mode=False)
     held = lambdas.holders(list(model._flatten_layers()))
     assert len(held) == 2
-    with lambdas.lent(held):
+    with lambdas.shared_functions(held):
         loaded = keras.models.load_model(path, safe_mode=False)
     data = [numpy.random.default_rng(i).normal(size=(5, 6)).astype("float32") for i in (0, 1)]
     numpy.testing.assert_array_equal(

@@ -190,9 +190,9 @@ class Rounds:
             self.run.shutdown.block_if_requested()
 
     def _check_proof(self, count: int, metrics: Dict[str, float]) -> None:
-        """Compare a round's evaluations with those before the restart, or keep them for the next.
+        """Compare a round's evaluations with those before the restart, or store them.
 
-        Without evaluations nothing of a round is known that costs little.
+        Without evaluations, nothing of a round can be compared at little cost.
         """
         if not metrics:
             self.proof.is_awaited = False

@@ -68,7 +68,7 @@ def load(run: Context, keras: Any, path: str, model: Any) -> Any:
         holders = lambdas.holders(_parts(model)) if keras.__name__ == "keras" else {}
         if not holders:
             raise
-        with lambdas.lent(holders):
+        with lambdas.shared_functions(holders):
             loaded = load()
     run.journal.warn(
         "the saved model loads only with the script's own lambdas at hand (layers"

@@ -6,7 +6,7 @@ from typing import Any, Iterator, List
 
 
 class ResumedHeaders:
-    """The CSVLoggers of a fit whose header is suppressed in the first epoch after a resume."""
+    """The CSVLoggers of a fit whose first epoch after a resume writes no header."""
 
     def __init__(self) -> None:
         self._loggers: List[Any] = []

@@ -59,7 +59,7 @@ def _record(run: Context, model: Any, call: Dict[str, Any], logs: Dict[str, Any]
         model=model,
         everything=_plain_names(logs),
         repeat=_repeat(source, metric),
-        xy=source.asked(),
+        xy=source.arrays(),
         data="what evaluate was given",
         recipe=_recipe(source, metric),
     )
@@ -167,7 +167,7 @@ def add_fit_metrics(
         baseline=baseline(x, y, metric) if x is not None else None,
         everything=_plain_names(validation),
         repeat=None if rest is None else _repeat(rest, metric),
-        xy=None if rest is None else rest.asked(),
+        xy=None if rest is None else rest.arrays(),
         data=f"validation data of fit {fit}",
         left_out=len(left_out),
         recipe=None if rest is None else _recipe(rest, metric),
@@ -265,11 +265,11 @@ def _repeat(source: Source, metric: str) -> Optional[Repeat]:
         logs = reading.logs
         y = reading.targets
         constant = baseline(None, y, metric) if y is not None else None
-        asked = None if rest is source else rest.asked()
+        request = None if rest is source else rest.arrays()
         is_same = bool(without) or source.is_same_again(reading.names)
         value = float(logs[metric])
         return Measured(
-            value, reading.names, _plain_names(logs), constant, asked, rest.weight, is_same
+            value, reading.names, _plain_names(logs), constant, request, rest.weight, is_same
         )
 
     return repeat

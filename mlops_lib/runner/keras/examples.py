@@ -152,7 +152,7 @@ class Source:
             return self
         return Source(x, y, weight, batch_size=batches.batch_size)
 
-    def asked(self) -> Optional[Tuple[Any, Any]]:
+    def arrays(self) -> Optional[Tuple[Any, Any]]:
         """Return the examples and their targets, or None if the data has no end.
 
         For a pipeline the first value yields both, and the second is None.

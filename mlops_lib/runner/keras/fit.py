@@ -38,8 +38,9 @@ None stands for a call inside a fit that is not part of it.
 class Fit:
     """One call of `fit` by the script.
 
-    It trains, and records what was trained and measured. `FitResume` returns it to a checkpoint,
-    `FitCheckpoints` writes them, `FitData` is its data.
+    It trains, and records the training data, the epochs and the measurements. `FitResume` returns
+    it to
+    a checkpoint, `FitCheckpoints` writes them, `FitData` is its data.
 
     Args:
         run: the execution.
@@ -231,10 +232,10 @@ class Fit:
         if not self.is_on_tensorflow and run.fit_of(self.model) is not None:
             self.resume.random_at_call = rng.capture_python()
         with run.journal.guard("missing values"):
-            missing = finite.describe_missing(call.get("x"))
-            if missing is not None:
+            absent = finite.describe_missing(call.get("x"))
+            if absent is not None:
                 run.journal.warn(
-                    f"the inputs of fit {self.number} hold NaN: {missing}; fill or drop them before"
+                    f"the inputs of fit {self.number} hold NaN: {absent}; fill or drop them before"
                 )
         with run.shutdown.waiting_for(self.checkpoints):
             with self._footprint():

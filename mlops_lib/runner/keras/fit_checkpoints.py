@@ -15,7 +15,7 @@ if TYPE_CHECKING:
 
 
 class FitCheckpoints:
-    """The checkpoints that a running fit writes, and what they have to contain."""
+    """The checkpoints that a running fit writes, and their contents."""
 
     def __init__(self, fit: "Fit") -> None:
         spec = fit.context.spec

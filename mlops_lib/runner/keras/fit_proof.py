@@ -1,4 +1,4 @@
-"""Proof of a fit's resume: the first step after the checkpoint must give the same numbers."""
+"""Proof of a fit's resume: the first step after it must repeat its numbers."""
 
 import inspect
 import sys
@@ -15,7 +15,7 @@ class FitProof:
     """The numbers of the steps that follow the checkpoints of a fit.
 
     Attributes:
-        has_lost: whether something of the checkpoint could not be restored, which was said.
+        has_lost: whether a part of the checkpoint could not be restored, with a warning.
     """
 
     def __init__(self, fit: "Fit") -> None:
@@ -30,15 +30,15 @@ class FitProof:
         self.has_lost = False
 
     def load(self) -> Any:
-        """Return the newest checkpoint that was not found to be wrong; None if there is none."""
+        """Return the newest checkpoint that was not refuted, or None."""
         fit = self._fit
         state = proof.load(fit.store, fit.context.journal, fit.number)
-        found = 0 if state is None else int(state.get("id", 0))
-        self._newest = max([found, *self._proof.refuted()])
+        number = 0 if state is None else int(state.get("id", 0))
+        self._newest = max([number, *self._proof.refuted()])
         return state
 
     def arrive(self, state: Dict[str, Any]) -> None:
-        """Let the next step be compared: the fit goes on at a checkpoint."""
+        """Compare the next step, because the fit resumes from a checkpoint."""
         self._proof.arrive(int(state.get("id", 0)))
 
     def expect(self, *, done: bool) -> int:
@@ -54,11 +54,11 @@ class FitProof:
 
     @property
     def is_comparing(self) -> bool:
-        """Return whether the next step shows if the fit goes on as before."""
+        """Return whether the next step will be compared with the one before the restart."""
         return self._proof.is_comparing
 
     def show(self, logs: Dict[str, Any]) -> None:
-        """Compare the numbers of a step with those before the restart, or keep them for the next.
+        """Compare a step's numbers with those before the restart, or store them.
 
         Args:
             logs: loss and metrics of the step.
@@ -80,7 +80,10 @@ class FitProof:
 
     @property
     def _repeats(self) -> bool:
-        """Return whether the training must repeat to the bit: else a difference proves nothing."""
+        """Return whether the training must repeat to the bit.
+
+        If it need not, a difference proves nothing.
+        """
         x = self._fit.call.get("x")
         races = data_order.is_dataset(x) and data_order.has_racing_randomness(x)
         if self.has_lost or races or inspect.isgenerator(x) or self._fit.reads_by_threads:

@@ -29,7 +29,8 @@ class FitResume:
         self.random_at_call: Optional[Dict[str, Any]] = None
         """The random state at the call.
 
-        Keras may read a batch to build what a restored fit did not build; that must not draw twice.
+        Keras may read a batch to build a part that a restored fit did not build; that must not draw
+        twice.
         """
 
     @property
@@ -82,9 +83,9 @@ class FitResume:
 
     def _restore_state(self, state: Dict[str, Any]) -> None:
         fit = self.fit
-        lost = fit_state.restore(fit.model, fit.callback_state, state, fit.store)
-        fit.proof.has_lost |= bool(lost)
-        for name in lost:
+        unrestored = fit_state.restore(fit.model, fit.callback_state, state, fit.store)
+        fit.proof.has_lost |= bool(unrestored)
+        for name in unrestored:
             fit.context.journal.warn(
                 f"{name} could not be restored: the continuation is not guaranteed identical"
             )
@@ -146,7 +147,7 @@ class FitResume:
             self.fit.data.restore(name, self.state["data"][name])
 
     def begin_epoch(self) -> None:
-        """Restore the begin of the epoch that the checkpoint lies in, if there is such a one."""
+        """Restore the beginning of the epoch in which the checkpoint lies, if there is one."""
         if self.point is None:
             return
         begin = self.point["begin"]
@@ -213,7 +214,7 @@ class FitResume:
             model.stop_training = state["stop"]
 
     def restore_finished(self) -> Any:
-        """Bring the process to the state after this fit, without training; return the History."""
+        """Restore the state after this finished fit without training; return the History."""
         state = self.state
         assert state is not None
         fit = self.fit

@@ -37,8 +37,8 @@ def variables(model: Any) -> List[Any]:
 
 def _optimizer_variables(optimizer: Any) -> List[Any]:
     # A property in Keras 3, a method in the legacy Keras.
-    listed = optimizer.variables
-    return list(listed() if callable(listed) else listed)
+    variables = optimizer.variables
+    return list(variables() if callable(variables) else variables)
 
 
 def _untracked(layer: Any) -> List[Any]:
@@ -207,14 +207,14 @@ class CallbackState:
 
     def capture(self) -> "tuple[Dict[str, bytes], List[str]]":
         """Return their contents, and the names of the script's objects that are lost."""
-        contents, lost = objects.capture(objects.find_places(self.roots), self._marks)
+        contents, uncaptured = objects.capture(objects.find_places(self.roots), self._marks)
         # Frameworks' own callbacks rebuild what cannot be stored; nothing of the script is lost.
         framework_roots = {
             name
             for name, callback in self.roots
             if type(callback).__module__.split(".")[0] in objects.FRAMEWORKS
         }
-        return contents, [name for name in lost if name.split(".")[0] not in framework_roots]
+        return contents, [name for name in uncaptured if name.split(".")[0] not in framework_roots]
 
     def restore(self, contents: Dict[str, bytes]) -> List[str]:
         """Restore captured contents; return the names that could not be restored."""
@@ -229,13 +229,13 @@ def capture(model: Any, callback_state: CallbackState, store: checkpoint.Store) 
     if hasattr(model, "jax_state_sync"):
         # Within an epoch JAX's steps hold the values, and the variables hold stale ones.
         model.jax_state_sync()
-    contents, lost = callback_state.capture()
+    contents, uncaptured = callback_state.capture()
     return {
         "variables": capture_variables(model),
         "build": build_config(model),
         "counters": graph_random.capture(model),
         "callbacks": contents,
-        "lost": lost,
+        "lost": uncaptured,
         "random": rng.capture(),
         "files": store.snapshot_files(),
         "stop": bool(model.stop_training),
@@ -250,12 +250,12 @@ def restore(
     restore_variables(model, state["variables"])
     graph_random.restore(model, state["counters"])
     handles = flush_handles(store.work)
-    lost = callback_state.restore(state["callbacks"])
+    unrestored = callback_state.restore(state["callbacks"])
     store.restore_files(state["files"])
     # Handles that the script still holds would otherwise write behind the file's restored end.
     for handle in handles:
         handle.seek(0, os.SEEK_END)
-    return [*state["lost"], *lost]
+    return [*state["lost"], *unrestored]
 
 
 def flush_writers(callbacks: List[Any]) -> None:

@@ -49,11 +49,11 @@ def copied(layer: Any) -> Any:
 
 
 @contextlib.contextmanager
-def lent(holders: Dict[str, Any]) -> Iterator[None]:
-    """Within the block, loaded layers take the functions of their namesakes.
+def shared_functions(holders: Dict[str, Any]) -> Iterator[None]:
+    """Give loaded layers the functions of the live layers with the same name.
 
     Args:
-        holders: the layers by name, from `holders`.
+        holders: the live layers by name, from `holders`.
     """
     classes = [
         sys.modules["keras.src.ops.operation"].Operation,
@@ -62,14 +62,16 @@ def lent(holders: Dict[str, Any]) -> Iterator[None]:
     originals = [vars(kind)["from_config"] for kind in classes]
     try:
         for kind, original in zip(classes, originals):
-            kind.from_config = classmethod(_lending(original.__func__, holders))
+            kind.from_config = classmethod(_with_shared_functions(original.__func__, holders))
         yield
     finally:
         for kind, original in zip(classes, originals):
             kind.from_config = original
 
 
-def _lending(original: Callable[..., Any], holders: Dict[str, Any]) -> Callable[..., Any]:
+def _with_shared_functions(
+    original: Callable[..., Any], holders: Dict[str, Any]
+) -> Callable[..., Any]:
     def from_config(cls: Any, config: Dict[str, Any], *args: Any, **kwargs: Any) -> Any:
         layer = holders.get(config.get("name", ""))
         if layer is None or type(layer) is not cls:

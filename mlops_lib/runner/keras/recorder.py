@@ -1,4 +1,4 @@
-"""The callback by which a `fit` of Keras reports its epochs, steps and validations."""
+"""The Keras callback that reports the epochs, steps and validations of a `fit`."""
 
 import time
 from typing import TYPE_CHECKING, Any, Optional

@@ -117,7 +117,7 @@ def _scores(recipe: Recipe, truth: Any, guess: Any) -> Optional[Tuple[Any, Calla
 
 
 def mean_of_scores(recipe: Recipe, truth: Any, guess: Any) -> Optional[float]:
-    """Return the metric as a mean of scores per example; None if it is not such a mean."""
+    """Return the metric as a mean of scores per example, or None if it is not one."""
     scores = _scores(recipe, truth, guess)
     return None if scores is None else float(scores[1](scores[0].mean()))
 

@@ -26,7 +26,7 @@ DATASETS = (
 
 
 def majority(y: Any) -> Optional[Dict[str, Any]]:
-    """Return the share of the most frequent class; None if the targets are not classes."""
+    """Return the share of the most frequent class, or None if there are no classes."""
     import numpy
 
     labels = classes_of(y)

@@ -400,13 +400,13 @@ OUT_OF_MEMORY = (
     "CUBLAS_STATUS_ALLOC_FAILED",
     "CUDNN_STATUS_ALLOC_FAILED",
 )
-"""What a RuntimeError says if an allocation failed: PyTorch's allocators for the processor, CUDA, HIP
-and MPS, its linear algebra, and JAX.
+"""Parts of a RuntimeError's message that mean a failed allocation: PyTorch's allocators for the
+processor, CUDA, HIP and MPS, its linear algebra, and JAX.
 """
 
 
 def is_out_of_memory(error: BaseException) -> bool:
-    """Return whether an allocation failed, in this process or in one that it reports of."""
+    """Return whether an allocation failed, here or in a process that the error reports."""
     name = type(error).__name__
     if isinstance(error, MemoryError) or "ResourceExhausted" in name or "OutOfMemory" in name:
         return True

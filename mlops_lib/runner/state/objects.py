@@ -229,13 +229,13 @@ def restore(
     """
     by_name = {place[0]: place for place in places}
     owners = dict(items)
-    missing = []
+    unrestored = []
     for name, content in values.items():
         owner, _, attribute = name.rpartition(".")
         try:
             new = pickle.loads(content)
         except Exception:  # noqa: BLE001 - a foreign object may raise anything here, too
-            missing.append(name)
+            unrestored.append(name)
             continue
         if name in by_name:
             _, space, key = by_name[name]
@@ -246,8 +246,8 @@ def restore(
         elif owner in owners:
             owners[owner].__dict__[attribute] = new
         else:
-            missing.append(name)
-    return missing
+            unrestored.append(name)
+    return unrestored
 
 
 def update_in_place(old: Any, new: Any) -> Any:

@@ -1,9 +1,9 @@
-"""Proof of resume: the first boundary after a restart must be what it was before.
+"""Proof of resume: the first boundary after a restart repeats the one before.
 
-After each checkpoint, the next boundary of the training (the top of a loop, the end of a step or of
-a boosting round) leaves a digest of what it looks like. A process that begins at the checkpoint
-comes to the same boundary, and must find the same digest. If it does not, the checkpoint is refuted:
-the generation before is tried, then the beginning.
+After each checkpoint, a digest of the state is stored at the next boundary of the training (the top
+of a loop, the end of a step or of a boosting round). A process that begins at the checkpoint comes
+to the same boundary, and its digest must be the same. If it is not, the checkpoint is refuted: the
+generation before is tried, then the beginning.
 
 Numbers repeat to the bit only on the same processor type and with as many threads: a digest that
 was made under other conditions proves nothing, and is not compared.
@@ -24,40 +24,40 @@ THREADS = ("OMP_NUM_THREADS", "MKL_NUM_THREADS", "OPENBLAS_NUM_THREADS", "TF_NUM
 
 
 def conditions(*libraries: str, more: Any = None) -> str:
-    """Return what a computation depends on besides its inputs, as a digest.
+    """Return a digest of everything that affects a computation besides its inputs.
 
     Args:
         libraries: the modules that compute; their versions count.
-        more: anything else.
+        more: any other condition.
     """
     versions = [str(getattr(sys.modules.get(name), "__version__", "")) for name in libraries]
     threads = [os.environ.get(name, "") for name in THREADS]
-    known = [*_processor(), len(os.sched_getaffinity(0)), threads, versions, more]
-    return hashlib.sha256(repr(known).encode()).hexdigest()[:16]
+    factors = [*_processor(), len(os.sched_getaffinity(0)), threads, versions, more]
+    return hashlib.sha256(repr(factors).encode()).hexdigest()[:16]
 
 
 def _processor() -> List[str]:
-    """Return what names the processor type, with the instructions that it has."""
-    found = {"model name": platform.processor(), "flags": "", "Features": ""}
+    """Return the name of the processor type and its instruction sets."""
+    properties = {"model name": platform.processor(), "flags": "", "Features": ""}
     try:
         with open("/proc/cpuinfo") as stream:
             for line in stream:
                 name, _, value = line.partition(":")
                 if not line.strip():
                     break  # all processors are of one type
-                if name.strip() in found:
-                    found[name.strip()] = value.strip()
+                if name.strip() in properties:
+                    properties[name.strip()] = value.strip()
     except OSError:
         pass
-    return [platform.machine(), *found.values()]
+    return [platform.machine(), *properties.values()]
 
 
 def load(store: checkpoint.Store, journal: Journal, fit: int) -> Optional[Dict[str, Any]]:
-    """Return the newest state of a fit that was not found to be wrong, None if there is none.
+    """Return the newest state of a fit that was not refuted, or None.
 
     Args:
         store: the fit's checkpoints.
-        journal: is warned if there was one that was found to be wrong.
+        journal: gets a warning if all of them were refuted.
         fit: its number.
     """
     refuted = Proof(store.folder, "").refuted()
@@ -88,7 +88,7 @@ class Proof:
     """The digests of one training.
 
     Args:
-        folder: where the checkpoints are.
+        folder: the folder of the checkpoints.
         conditions: those of this process; see `conditions`.
     """
 
@@ -98,16 +98,16 @@ class Proof:
         self._refuted_path = os.path.join(folder, "refuted.json")
         self._conditions = conditions
         self._number = 0
-        self._known: Optional[Dict[str, Any]] = None
+        self._expected: Optional[Dict[str, Any]] = None
         self.is_awaited = False
         """True if the next boundary shows or keeps a digest."""
         self.proven = 0
-        """How many restarts of this process were proven: one or none."""
+        """Number of restarts that this process has proven: one or none."""
 
     def expect(self, number: int) -> None:
-        """Let the next boundary leave its digest: a checkpoint was taken.
+        """Expect a digest at the next boundary, after a checkpoint was taken.
 
-        The one that this process began at is proven first.
+        The checkpoint that this process began at is proven first.
 
         Args:
             number: names the checkpoint.
@@ -115,55 +115,58 @@ class Proof:
         if self.is_comparing:
             return
         self._number = number
-        self._known = None
+        self._expected = None
         self.is_awaited = True
 
     @property
     def is_comparing(self) -> bool:
-        """Return whether the next boundary shows if this process goes on as before."""
-        return self.is_awaited and self._known is not None
+        """Return whether the next boundary will be compared with a stored digest."""
+        return self.is_awaited and self._expected is not None
 
     def arrive(self, number: int) -> None:
-        """Let the next boundary be compared, if there is a digest: this process begins at a
-        checkpoint.
+        """Compare the next boundary with the digest of the checkpoint it resumes from.
+
+        Args:
+            number: names the checkpoint.
         """
         self.expect(number)
-        known = self._read().get(str(number))
-        is_comparable = isinstance(known, dict) and known.get("conditions") == self._conditions
-        self._known = known if is_comparable else None
+        stored = self._read().get(str(number))
+        is_comparable = isinstance(stored, dict) and stored.get("conditions") == self._conditions
+        self._expected = stored if is_comparable else None
 
     def show(self, place: Any, digest: str) -> bool:
-        """Keep the digest of a boundary, or compare it; return whether it is what it was.
+        """Store or compare the digest of a boundary; return whether it is unchanged.
 
         Args:
             place: names the boundary, as JSON values.
-            digest: of what it looks like.
+            digest: of the training's state there.
         """
         self.is_awaited = False
-        found = {"place": place, "digest": digest, "conditions": self._conditions}
-        if self._known is not None:
+        current = {"place": place, "digest": digest, "conditions": self._conditions}
+        if self._expected is not None:
             self.proven += 1
-            return self._known == found
-        known = {**self._read(), str(self._number): found}
-        kept = sorted(known, key=int)[-KEPT:]
+            return self._expected == current
+        digests = {**self._read(), str(self._number): current}
+        newest = sorted(digests, key=int)[-KEPT:]
         os.makedirs(os.path.dirname(self._path), exist_ok=True)
-        atomic.write_json(self._path, {number: known[number] for number in kept}, lasting=False)
+        atomic.write_json(self._path, {number: digests[number] for number in newest}, lasting=False)
         return True
 
     def _read(self) -> Dict[str, Any]:
-        known = atomic.read_json(self._path)
-        return known if isinstance(known, dict) else {}
+        content = atomic.read_json(self._path)
+        return content if isinstance(content, dict) else {}
 
     def refuted(self) -> List[int]:
-        """Return the checkpoints that were found to be wrong."""
-        known = atomic.read_json(self._refuted_path)
-        return [int(one) for one in known] if isinstance(known, list) else []
+        """Return the numbers of the refuted checkpoints."""
+        content = atomic.read_json(self._refuted_path)
+        return [int(number) for number in content] if isinstance(content, list) else []
 
     def stands(self, journal: Journal, fit: int) -> bool:
-        """Return whether a difference still counts, with a warning if it does not.
+        """Return whether a difference refutes the checkpoint; warn if it does not.
 
-        Two checkpoints in a row that seem wrong are a training that does not repeat itself. To begin
-        anew after each kill would lose all that was trained, for no better a result.
+        Two checkpoints in a row that seem wrong belong to a training that does not repeat itself.
+        Starting
+        from the beginning after each kill would lose the whole training, for no better a result.
 
         Args:
             journal: gets the warning.
@@ -178,6 +181,6 @@ class Proof:
         return False
 
     def refute(self, *numbers: int) -> None:
-        """Let no process begin at these checkpoints any more."""
+        """Keep every process from beginning at these checkpoints."""
         os.makedirs(os.path.dirname(self._path), exist_ok=True)
         atomic.write_json(self._refuted_path, sorted({*self.refuted(), *numbers}))

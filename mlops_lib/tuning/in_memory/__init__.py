@@ -106,7 +106,7 @@ def improve(
 def _improvement(
     task: Task, outcome: Outcome, place: Path, *, notes: list[str], began: float
 ) -> Improvement:
-    """Return the outcome of a search, measured on examples that neither trained nor selected."""
+    """Return the outcome of a search, measured on examples that it has not used."""
     search = outcome.search
     is_changed = search is not None and search.winner > 0
     value, count = task.measured(outcome.model, changed=is_changed, folder=place)

@@ -28,9 +28,9 @@ def search_folder(
             str(task.is_apart),
         ]
         for data in (task.x, task.y, task.judged_x, task.judged_y):
-            found = example_hashes.hashes(data)
+            hashes = example_hashes.hashes(data)
             parts.append(
-                hashlib.sha256(b"".join(found) if found else repr(data).encode()).hexdigest()
+                hashlib.sha256(b"".join(hashes) if hashes else repr(data).encode()).hexdigest()
             )
         name = hashlib.sha256("\0".join(parts).encode("utf-8", "surrogatepass")).hexdigest()[:16]
         place = config.resolve(None).home / "improve" / name
@@ -44,7 +44,7 @@ def _identity(model: Any) -> list[Any]:
         weights = hashlib.sha256(
             b"".join(value.tobytes() for value in model.get_weights())
         ).hexdigest()
-        layers = [(type(one).__name__, one.name) for one in getattr(model, "layers", [])]
+        layers = [(type(layer).__name__, layer.name) for layer in getattr(model, "layers", [])]
         return [type(model).__name__, layers, str(model.optimizer.get_config()), weights]
     return [
         type(model).__name__,

@@ -73,7 +73,7 @@ class Improvement:
 
     def __repr__(self) -> str:
         reached = "not measured" if self.value is None else f"{self.value:.4g}"
-        trials = 0 if self.search is None else sum(one.number > 0 for one in self.search.trials)
+        trials = 0 if self.search is None else sum(trial.number > 0 for trial in self.search.trials)
         return (
             f"<{type(self.model).__name__}: {self.metric} {reached}, bar {self.target:g}, {trials}"
             " trials>"

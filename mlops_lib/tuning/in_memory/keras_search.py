@@ -64,10 +64,10 @@ def improve_keras(
 
 
 def _require_tuner() -> None:
-    """Check that what the search needs beside Keras is there.
+    """Check that the packages that the search needs beside Keras are installed.
 
     Raises:
-        UsageError: it is not.
+        UsageError: one is missing.
     """
     try:
         import keras_tuner  # noqa: F401
@@ -86,7 +86,7 @@ def _request(
     *,
     before: float | None,
 ) -> tuple[FitCall, SearchRequest]:
-    """Return the fit that the search repeats, and what is searched for."""
+    """Return the fit that the search repeats, and the search request."""
     from mlops_lib.runner.metrics import example_hashes
     from mlops_lib.runner.search.request import FitCall, SearchRequest
 
@@ -98,7 +98,7 @@ def _request(
     }
     if task.is_apart:
         arguments["validation_data"] = (task.judged_x, task.judged_y)
-    judged = example_hashes.examples(task.judged_x)
+    judged_examples = example_hashes.examples(task.judged_x)
     request = SearchRequest(
         fit=1,
         directory=str(place),
@@ -107,7 +107,7 @@ def _request(
         target=task.target,
         trials=options.trials,
         minutes=options.minutes,
-        judged_digest=judged.digest if judged is not None else "",
+        judged_digest=judged_examples.digest if judged_examples is not None else "",
         judged_value=before,
         seed=options.seed,
     )
@@ -145,12 +145,12 @@ def _ensure_fitted(model: Any, task: Task, place: Path, *, seed: int, epochs: in
     history = getattr(model, "history", None)
     if history is not None and getattr(history, "epoch", None):
         return history
-    kept = place / "own.npz"
+    stored_weights = place / "own.npz"
     count = epochs or EPOCHS
-    if kept.is_file():
+    if stored_weights.is_file():
         if not model.built:
             model.predict(pick(task.x, range(1)), verbose=0)
-        with numpy.load(kept, allow_pickle=False) as stored:
+        with numpy.load(stored_weights, allow_pickle=False) as stored:
             model.set_weights([stored[f"arr_{i}"] for i in range(len(stored.files))])
         history = keras.callbacks.History()
         history.set_model(model)
@@ -163,7 +163,7 @@ def _ensure_fitted(model: Any, task: Task, place: Path, *, seed: int, epochs: in
     )
     partial = place / ".own.npz"
     numpy.savez(partial, *model.get_weights())
-    partial.replace(kept)
+    partial.replace(stored_weights)
     return history
 
 

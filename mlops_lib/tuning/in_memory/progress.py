@@ -37,11 +37,11 @@ class ObserverJournal:
 
 @contextmanager
 def progress_observer(
-    given: Observer | None, model: Any, task: Task, trials: int
+    observer: Observer | None, model: Any, task: Task, trials: int
 ) -> Iterator[Observer]:
-    """Yield the caller's observer; without one, a view that closes at the end of the block."""
-    if given is not None:
-        yield given
+    """Yield the caller's observer, or a view that closes at the end of the block."""
+    if observer is not None:
+        yield observer
         return
     view = notebook.view()
     view(

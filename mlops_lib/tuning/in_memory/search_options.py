@@ -1,4 +1,4 @@
-"""What bounds a search in the caller's process, and what it returns."""
+"""The limits and the result of a search in the caller's process."""
 
 from __future__ import annotations
 

@@ -119,16 +119,21 @@ class Task:
 
         x = self.judged_x
         y = self.judged_y
-        chosen = selected_hashes(folder)
-        if self.kind != "keras" or not self.is_apart or not chosen:
+        selected = selected_hashes(folder)
+        if self.kind != "keras" or not self.is_apart or not selected:
             return x, y
         apart = [
-            i for i, one in enumerate(example_hashes.hashes(x) or []) if one.hex() not in chosen
+            i
+            for i, example_hash in enumerate(example_hashes.hashes(x) or [])
+            if example_hash.hex() not in selected
         ]
         return (pick(x, apart), pick(y, apart)) if apart else (x, y)
 
     def score_of(self, model: Any) -> float | None:
-        """Return the metric of the caller's model, None if it may have seen the judged examples."""
+        """Return the metric of the caller's model.
+
+        None if the model may have been trained on the judged examples.
+        """
         return self.score(model, self.judged_x, self.judged_y) if self.is_apart else None
 
     def score(self, model: Any, x: Any, y: Any) -> float:
@@ -149,15 +154,15 @@ class Task:
             f"val_{name}": value
             for name, value in model.evaluate(x, y, verbose=0, return_dict=True).items()
         }
-        found = scores.in_logs(self.metric, logs)
-        if found is None:
-            known = ", ".join(name[4:] for name in logs)
+        key = scores.in_logs(self.metric, logs)
+        if key is None:
+            names = ", ".join(name[4:] for name in logs)
             raise UsageError(
                 f"the model does not measure {self.metric!r}",
                 where="metric",
-                remedy=f"It measures {known}.",
+                remedy=f"It measures {names}.",
             )
-        return float(logs[found])
+        return float(logs[key])
 
 
 def _are_classes(y: Any) -> bool:
@@ -175,14 +180,14 @@ def _are_classes(y: Any) -> bool:
     )
 
 
-def pick(values: Any, wanted: Any) -> Any:
+def pick(values: Any, positions: Any) -> Any:
     """Return the rows at these positions of arrays, frames and lists of them."""
     from mlops_lib.runner.search.examples import rows
 
     if hasattr(values, "iloc"):
-        return values.iloc[list(wanted)]
+        return values.iloc[list(positions)]
     is_plain = isinstance(values, list) and not hasattr(values[0], "shape")
-    return [values[i] for i in wanted] if is_plain else rows(values, wanted)
+    return [values[i] for i in positions] if is_plain else rows(values, positions)
 
 
 def selected_hashes(place: Path) -> set[str]:
