@@ -350,37 +350,13 @@ class _Link:
         self._incarnation = ""
 
 
-@contextmanager
-def cluster(
-    spec: RunSpec, *, workers: Workers, request: dict[str, Any], execution: Execution
-) -> Iterator[Cluster]:
-    """Connect with a Ray cluster while the context is open.
-
-    Args:
-        spec: the run.
-        workers: `ray_address` is `ray://HOST:PORT`, HOST:PORT, `auto` for the cluster that this
-            machine belongs to, or `head://HOST:PORT` for a new one with its head here.
-        request: the search request for workers.
-        execution: restarts and limits of the workers; its observer receives warnings.
+def _connected(spec: RunSpec, address: str) -> Any:
+    """Connect with a Ray cluster, shipping the project and this package; return `ray`.
 
     Raises:
         UsageError: Ray is not installed, or the project contains files that it cannot ship.
         EngineError: no cluster answers at the address.
     """
-    address = workers.ray_address
-    if address.startswith(ray_node.HEAD):
-        own = address.removeprefix(ray_node.HEAD)
-        with (
-            ray_node.head(own),
-            cluster(
-                spec,
-                workers=replace(workers, ray_address=own),
-                request=request,
-                execution=execution,
-            ) as started,
-        ):
-            yield started
-        return
     setting = f"on={address}"
     try:
         import grpc  # noqa: F401 - needed by the relay
@@ -413,6 +389,41 @@ def cluster(
                 where=setting,
                 remedy="`ray start --head`, or another address.",
             ) from None
+    return ray
+
+
+@contextmanager
+def cluster(
+    spec: RunSpec, *, workers: Workers, request: dict[str, Any], execution: Execution
+) -> Iterator[Cluster]:
+    """Connect with a Ray cluster while the context is open.
+
+    Args:
+        spec: the run.
+        workers: `ray_address` is `ray://HOST:PORT`, HOST:PORT, `auto` for the cluster that this
+            machine belongs to, or `head://HOST:PORT` for a new one with its head here.
+        request: the search request for workers.
+        execution: restarts and limits of the workers; its observer receives warnings.
+
+    Raises:
+        UsageError: Ray is not installed, or the project contains files that it cannot ship.
+        EngineError: no cluster answers at the address.
+    """
+    address = workers.ray_address
+    if address.startswith(ray_node.HEAD):
+        own = address.removeprefix(ray_node.HEAD)
+        with (
+            ray_node.head(own),
+            cluster(
+                spec,
+                workers=replace(workers, ray_address=own),
+                request=request,
+                execution=execution,
+            ) as started,
+        ):
+            yield started
+        return
+    ray = _connected(spec, address)
     try:
         yield Cluster(ray, spec, request=request, execution=execution)
     finally:

@@ -16,7 +16,7 @@ import pytest
 from mlops_lib.detection import detect, missing_data
 from mlops_lib.project import fingerprint
 from mlops_lib.runner import protocol
-from mlops_lib.runner.metrics.evaluations import read_accuracy
+from mlops_lib.runner.metrics.reported_numbers import read_accuracy
 from mlops_lib.runner.script import workdir
 from mlops_lib.training import remedies
 

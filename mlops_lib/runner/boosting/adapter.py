@@ -161,14 +161,21 @@ class Rounds:
             "random": rng.capture(),
             "records": self.journal_later(),
         }
+        self.unsaved = not self._submit(state)
+        self.pace.record_write(time.monotonic() - now)
+        if is_ending and not self.unsaved:
+            self.run.shutdown.block_if_requested()
+
+    def _submit(self, state: Dict[str, Any]) -> bool:
+        """Write a checkpoint in the background; return whether its files were captured."""
+        count = state["round"]
+        records = state["records"]
         try:
             state["files"] = self.store.snapshot_files()
         except OSError as error:
             self.run.journal.warn(checkpoint.describe_write_error(error))
-            self.journal_now(state["records"])
-            self.pace.record_write(time.monotonic() - now)
-            return
-        records = state["records"]
+            self.journal_now(records)
+            return False
 
         def durable(size: int, seconds: float) -> None:
             self.pace.add_background(seconds)
@@ -184,10 +191,7 @@ class Rounds:
                 )
 
         self.run.writer.submit(self.store, state, durable)
-        self.unsaved = False
-        self.pace.record_write(time.monotonic() - now)
-        if is_ending:
-            self.run.shutdown.block_if_requested()
+        return True
 
     def _check_proof(self, count: int, metrics: Dict[str, float]) -> None:
         """Compare a round's evaluations with those before the restart, or store them.

@@ -7,7 +7,7 @@ functional and subclassed models inherit from it.
 import functools
 import sys
 from types import ModuleType
-from typing import Any, Callable, Dict, List, Optional, Type
+from typing import Any, Callable, Dict, List, Optional, Tuple, Type
 
 from mlops_lib.runner.context import Context
 from mlops_lib.runner.keras import data_order, evaluation, graph_random, tf_keras
@@ -16,77 +16,93 @@ from mlops_lib.runner.script import call_sites
 from mlops_lib.runner.script.arguments import bind
 from mlops_lib.runner.state import rng
 
+Action = Tuple[str, Callable[[Any], None]]
+"""A purpose, for the journal if it fails, and a function of the imported module."""
+
 
 def install(run: Context) -> Dict[str, Callable[[ModuleType], None]]:
     """Return the import hooks for TensorFlow and Keras, by module."""
+    actions = {**_tensorflow_actions(run), **_keras_actions(run), **_legacy_actions(run)}
+    return {name: _guarded(run, action) for name, action in actions.items()}
 
-    def tensorflow(module: ModuleType) -> None:
-        with run.journal.guard("seed tensorflow"):
-            rng.seed_tensorflow(module, run.spec.seed + SEED_OFFSET)
 
-    def model(module: ModuleType) -> None:
-        with run.journal.guard("patch keras.Model"):
-            # Keras recognises an overridden `compile` by a comparison with Trainer's, so the method
-            # is replaced there.
-            patch_model(module.Model, sys.modules["keras.src.trainers.trainer"].Trainer, run, Fit)
+def _guarded(run: Context, action: Action) -> Callable[[ModuleType], None]:
+    """Return an import hook; its errors go to the journal, never to the script."""
+    purpose, act = action
 
-    def legacy_model(module: ModuleType) -> None:
-        with run.journal.guard("patch tf_keras.Model"):
-            patch_model(module.Model, module.Model, run, tf_keras.LegacyFit)
-            tf_keras.patch_model(module.Model, lambda: ACTIVE_FITS[-1] if ACTIVE_FITS else None)
+    def on_import(module: ModuleType) -> None:
+        with run.journal.guard(purpose):
+            act(module)
 
-    def legacy_data(module: ModuleType) -> None:
-        with run.journal.guard("patch tf_keras data"):
-            tf_keras.patch_handlers(module.DataHandler)
+    return on_import
 
-    def metrics(module: ModuleType) -> None:
-        with run.journal.guard("patch keras metrics"):
-            evaluation.watch_metric(run, module.Mean)
 
-    def layer(module: ModuleType) -> None:
-        with run.journal.guard("watch keras layers"):
-            if run.spec.search is not None:
-                call_sites.watch_layers(module.Layer, run.work)
+def _active_fit() -> Optional[Fit]:
+    return ACTIVE_FITS[-1] if ACTIVE_FITS else None
 
-    def iterators(name: str) -> Callable[[ModuleType], None]:
-        def trainer(module: ModuleType) -> None:
-            with run.journal.guard("patch keras iterators"):
-                data_order.patch_iterators(
-                    getattr(module, name), lambda: ACTIVE_FITS[-1] if ACTIVE_FITS else None
-                )
 
-        return trainer
+def _tensorflow_actions(run: Context) -> Dict[str, Action]:
+    return {
+        "tensorflow": (
+            "seed tensorflow",
+            lambda module: rng.seed_tensorflow(module, run.spec.seed + SEED_OFFSET),
+        ),
+        "tensorflow.python.data.ops.dataset_ops": (
+            "patch tf.data",
+            lambda module: data_order.count_iterators(module.DatasetV2),
+        ),
+        "tensorflow.python.ops.gen_random_ops": ("patch random operations", graph_random.install),
+    }
 
-    def dataset(module: ModuleType) -> None:
-        with run.journal.guard("patch tf.data"):
-            data_order.count_iterators(module.DatasetV2)
 
-    def random_operations(module: ModuleType) -> None:
-        with run.journal.guard("patch random operations"):
-            graph_random.install(module)
+def _keras_actions(run: Context) -> Dict[str, Action]:
+    def patch_keras_model(module: Any) -> None:
+        # Keras recognises an overridden `compile` by a comparison with Trainer's, so the method is
+        # replaced there.
+        patch_model(module.Model, sys.modules["keras.src.trainers.trainer"].Trainer, run, Fit)
 
-    def seed_generator(module: ModuleType) -> None:
-        with run.journal.guard("patch seed generators"):
-            rng.seed_generators.track(module.SeedGenerator)
+    def watch_layers(module: Any) -> None:
+        if run.spec.search is not None:
+            call_sites.watch_layers(module.Layer, run.work)
 
-    def epoch_iterator(module: ModuleType) -> None:
-        with run.journal.guard("watch keras iterators"):
-            _journal_exhausted_data(module.EpochIterator, run)
+    def iterators(name: str) -> Action:
+        return (
+            "patch keras iterators",
+            lambda module: data_order.patch_iterators(getattr(module, name), _active_fit),
+        )
 
     return {
-        "tensorflow": tensorflow,
-        "keras.src.trainers.epoch_iterator": epoch_iterator,
-        "tensorflow.python.data.ops.dataset_ops": dataset,
-        "tensorflow.python.ops.gen_random_ops": random_operations,
-        "keras.src.layers.layer": layer,
-        "keras.src.models.model": model,
-        "keras.src.metrics.reduction_metrics": metrics,
+        "keras.src.trainers.epoch_iterator": (
+            "watch keras iterators",
+            lambda module: _journal_exhausted_data(module.EpochIterator, run),
+        ),
+        "keras.src.layers.layer": ("watch keras layers", watch_layers),
+        "keras.src.models.model": ("patch keras.Model", patch_keras_model),
+        "keras.src.metrics.reduction_metrics": (
+            "patch keras metrics",
+            lambda module: evaluation.watch_metric(run, module.Mean),
+        ),
         "keras.src.backend.tensorflow.trainer": iterators("TFEpochIterator"),
         "keras.src.backend.jax.trainer": iterators("JAXEpochIterator"),
         "keras.src.backend.torch.trainer": iterators("TorchEpochIterator"),
-        "keras.src.random.seed_generator": seed_generator,
-        "tf_keras.src.engine.training": legacy_model,
-        "tf_keras.src.engine.data_adapter": legacy_data,
+        "keras.src.random.seed_generator": (
+            "patch seed generators",
+            lambda module: rng.seed_generators.track(module.SeedGenerator),
+        ),
+    }
+
+
+def _legacy_actions(run: Context) -> Dict[str, Action]:
+    def patch_legacy_model(module: Any) -> None:
+        patch_model(module.Model, module.Model, run, tf_keras.LegacyFit)
+        tf_keras.patch_model(module.Model, _active_fit)
+
+    return {
+        "tf_keras.src.engine.training": ("patch tf_keras.Model", patch_legacy_model),
+        "tf_keras.src.engine.data_adapter": (
+            "patch tf_keras data",
+            lambda module: tf_keras.patch_handlers(module.DataHandler),
+        ),
     }
 
 
@@ -125,67 +141,83 @@ def patch_model(model_class: Any, trainer_class: Any, run: Context, fit_class: T
         run: the execution.
         fit_class: the class that runs a call of `fit`.
     """
-    fit = model_class.fit
-    evaluate = model_class.evaluate
-    predict = model_class.predict
-    compile_ = trainer_class.compile
-    on_batch = model_class.train_on_batch
+    model_class.fit = _patched_fit(run, model_class.fit, fit_class)
+    model_class.evaluate = _patched_evaluate(run, model_class.evaluate)
+    model_class.predict = _patched_predict(run, model_class.predict)
+    model_class.train_on_batch = _patched_train_on_batch(run, model_class.train_on_batch)
+    trainer_class.compile = _patched_compile(run, trainer_class.compile)
 
-    @functools.wraps(fit)
-    def fit_(self: Any, *args: Any, **kwargs: Any) -> Any:
-        if run.nested:
-            return _inner(self, None, fit, *args, **kwargs)
-        return fit_class(run, self, fit, args, kwargs).run()
 
-    @functools.wraps(evaluate)
-    def evaluate_(self: Any, *args: Any, **kwargs: Any) -> Any:
+def _patched_fit(
+    run: Context, original: Callable[..., Any], fit_class: Type[Fit]
+) -> Callable[..., Any]:
+    @functools.wraps(original)
+    def fit(self: Any, *args: Any, **kwargs: Any) -> Any:
         if run.nested:
-            # A fit's own validation is part of it; what a callback evaluates is not.
-            own = (
-                ACTIVE_FITS[-1] if ACTIVE_FITS and kwargs.get("_use_cached_eval_dataset") else None
-            )
-            return _inner(self, own, evaluate, *args, **kwargs)
+            return _inner(self, None, original, *args, **kwargs)
+        return fit_class(run, self, original, args, kwargs).run()
+
+    return fit
+
+
+def _patched_evaluate(run: Context, original: Callable[..., Any]) -> Callable[..., Any]:
+    @functools.wraps(original)
+    def evaluate(self: Any, *args: Any, **kwargs: Any) -> Any:
+        if run.nested:
+            # A fit's own validation is part of it; an evaluation by a callback is not.
+            is_validation = bool(ACTIVE_FITS) and kwargs.get("_use_cached_eval_dataset")
+            own = ACTIVE_FITS[-1] if is_validation else None
+            return _inner(self, own, original, *args, **kwargs)
         return _inner(
-            self, None, evaluation.evaluate, run, self, evaluate, args, kwargs, here=False
+            self, None, evaluation.evaluate, run, self, original, args, kwargs, here=False
         )
 
-    @functools.wraps(predict)
-    def predict_(self: Any, *args: Any, **kwargs: Any) -> Any:
+    return evaluate
+
+
+def _patched_predict(run: Context, original: Callable[..., Any]) -> Callable[..., Any]:
+    @functools.wraps(original)
+    def predict(self: Any, *args: Any, **kwargs: Any) -> Any:
         run.journal.progress("evaluate" if not run.nested else None)
+        # Keras' `predict` may call other patched methods, which are no calls of the script.
         run.nested += 1
         try:
-            result = _inner(self, None, predict, *args, **kwargs)
+            result = _inner(self, None, original, *args, **kwargs)
         finally:
             run.nested -= 1
         if not run.nested:
             run.journal.progress("script")
             with run.journal.guard("keras.predict"):
-                evaluation.remember_prediction(run, self, predict, args, kwargs, result)
+                evaluation.remember_prediction(run, self, original, args, kwargs, result)
         return result
 
-    @functools.wraps(on_batch)
+    return predict
+
+
+def _patched_train_on_batch(run: Context, original: Callable[..., Any]) -> Callable[..., Any]:
+    @functools.wraps(original)
     def train_on_batch(self: Any, *args: Any, **kwargs: Any) -> Any:
         if not run.nested:
             run.warn_custom_loop("train_on_batch", resumable="`fit`")
             run.journal.progress("fit")
-        return _inner(self, None, on_batch, *args, **kwargs)
+        return _inner(self, None, original, *args, **kwargs)
 
-    @functools.wraps(compile_)
-    def compile__(self: Any, *args: Any, **kwargs: Any) -> Any:
+    return train_on_batch
+
+
+def _patched_compile(run: Context, original: Callable[..., Any]) -> Callable[..., Any]:
+    @functools.wraps(original)
+    def compile_model(self: Any, *args: Any, **kwargs: Any) -> Any:
         with run.journal.guard("keras.compile"):
             # The objects themselves: a loss written by the user cannot be made again from a
             # configuration.
-            self.__dict__["_mlops_compile"] = bind(compile_, self, args, kwargs)
+            self.__dict__["_mlops_compile"] = bind(original, self, args, kwargs)
             graph_random.forget(self)
             if run.spec.search is not None and not run.nested:
                 self.__dict__["_mlops_compile_site"] = call_sites.caller(run.work)
-        return compile_(self, *args, **kwargs)
+        return original(self, *args, **kwargs)
 
-    model_class.fit = fit_
-    model_class.evaluate = evaluate_
-    model_class.predict = predict_
-    model_class.train_on_batch = train_on_batch
-    trainer_class.compile = compile__
+    return compile_model
 
 
 def _inner(

@@ -108,6 +108,23 @@ def _record_metric(
     records[id(metric)] = run.evaluations.records[-1]
 
 
+def _add_training_metric(run: Context, model: Any, fit: int, logs: Dict[str, Any]) -> None:
+    metric = main_metric(logs)
+    if metric is None:
+        return
+    run.evaluations.add(
+        metric=named(metric, logs),
+        value=float(logs[metric]),
+        source="fit.training",
+        fit=fit,
+        held_out=False,
+        task=task(logs),
+        model=model,
+        everything=_plain_names(logs),
+        data=f"training examples of fit {fit}",
+    )
+
+
 def add_fit_metrics(
     run: Context,
     model: Any,
@@ -133,19 +150,7 @@ def add_fit_metrics(
     """
     training = {name: value for name, value in logs.items() if name[:4] != "val_"}
     validation = {name[4:]: value for name, value in logs.items() if name[:4] == "val_"}
-    metric = main_metric(training)
-    if metric is not None:
-        run.evaluations.add(
-            metric=named(metric, training),
-            value=float(training[metric]),
-            source="fit.training",
-            fit=fit,
-            held_out=False,
-            task=task(training),
-            model=model,
-            everything=_plain_names(training),
-            data=f"training examples of fit {fit}",
-        )
+    _add_training_metric(run, model, fit, training)
     metric = main_metric(validation)
     if metric is None:
         return

@@ -8,7 +8,7 @@ loaded or measured, the claim contains the reason.
 
 import contextlib
 import os
-from typing import Any, Dict, FrozenSet, List
+from typing import Any, Dict, FrozenSet, List, Tuple
 
 from mlops_lib.runner import protocol
 from mlops_lib.runner.context import Context
@@ -156,6 +156,41 @@ def _measure_all(run: Context, champion: Any, trained_on: FrozenSet[bytes]) -> L
     return measurements
 
 
+class _TooFewError(Exception):
+    """The champion was trained on judged examples, and the others do not suffice."""
+
+
+def _measure_rest(
+    run: Context, evaluation: int, leaking: FrozenSet[bytes], *, count: int
+) -> Tuple[float, Examples, int]:
+    """Measure the new model on the examples that the champion was not trained on.
+
+    Training examples of the champion overrate it, so both models are measured on the rest.
+
+    Args:
+        run: the execution.
+        evaluation: the judged evaluation's id.
+        leaking: the hashes of judged examples that the champion was trained on.
+        count: the number of judged examples.
+
+    Returns:
+        The number, the examples, and how many they are.
+
+    Raises:
+        _TooFewError: the rest cannot be measured, or is too small.
+    """
+    try:
+        rest = run.evaluations.measure_without(evaluation, run.evaluations.reloaded, leaking)
+    except Exception as error:
+        raise _TooFewError(f"it was trained on examples that are judged: {error}") from error
+    remaining = len(rest.names or ())
+    if remaining < MIN_EXAMPLES or rest.xy is None or rest.xy[1] is None:
+        raise _TooFewError(
+            f"it was trained on {count - remaining} of the {count} examples, which leaves too few"
+        )
+    return rest.value, Examples(*rest.xy, rest.weight), remaining
+
+
 def _measure_one(
     run: Context,
     champion: Any,
@@ -173,23 +208,11 @@ def _measure_one(
     value = record["recomputed"]
     leaking = run.evaluations.hashes_of(record["id"]) & trained_on
     if leaking:
-        # Training examples of the champion overrate it: both models are measured on the rest.
         count = record["examples"] or 0
         try:
-            rest = run.evaluations.measure_without(record["id"], run.evaluations.reloaded, leaking)
-        except Exception as error:  # noqa: BLE001 - a script's own data may raise anything
-            return dict(
-                claim, note=f"it was trained on examples that are judged: {error}"[:NOTE_LENGTH]
-            )
-        remaining = len(rest.names or ())
-        if remaining < MIN_EXAMPLES or rest.xy is None or rest.xy[1] is None:
-            return dict(
-                claim,
-                note=f"it was trained on {count - remaining} of the {count} examples, which leaves"
-                " too few",
-            )
-        examples = Examples(*rest.xy, rest.weight)
-        value = rest.value
+            value, examples, remaining = _measure_rest(run, record["id"], leaking, count=count)
+        except _TooFewError as error:
+            return dict(claim, note=str(error)[:NOTE_LENGTH])
         claim["left_out"] = count - remaining
     # A pipeline that cannot be materialized has no order to pair its examples by.
     with contextlib.suppress(kept_examples.UnstorableError):

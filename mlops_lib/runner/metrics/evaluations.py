@@ -5,7 +5,6 @@ Each evaluation is repeated on the reloaded model, on examples that no training 
 
 import contextlib
 import os
-import re
 import weakref
 from typing import (
     Any,
@@ -23,6 +22,7 @@ from typing import (
 
 from mlops_lib.runner import protocol
 from mlops_lib.runner.journal import Journal, plain
+from mlops_lib.runner.metrics import reported_numbers
 from mlops_lib.runner.metrics.example_hashes import HASH, Examples
 from mlops_lib.runner.script.conditions import Conditions, Surroundings, surroundings
 from mlops_lib.runner.state import atomic
@@ -33,6 +33,8 @@ MAX_MODELS = 8
 """Number of the latest models that are kept: models that the script drops must not fill the memory.
 """
 MAX_TRAININGS = MAX_REPEATS = 32
+
+_NOT_REPEATABLE = "the examples or the model behind this number are not known"
 
 MAX_LISTED_HASHES = 2_000_000
 """Largest number of examples that are listed by hash; larger sets have a digest only."""
@@ -81,52 +83,6 @@ def reference(item: Any) -> Callable[[], Any]:
         return weakref.ref(item)
     except TypeError:  # lists, tuples, None
         return lambda: None
-
-
-ACCURACY_FILE = re.compile(r"(?:^|[^a-z])acc(?:uracy|uracies)?(?:[^a-z]|$)|accuracy", re.IGNORECASE)
-RESULT_FILE = re.compile(r"score|result|output|metric|report|performance|data", re.IGNORECASE)
-TEXT_SUFFIXES = ("", ".txt", ".log", ".json", ".csv", ".dat", ".out", ".text")
-MAX_FILE_BYTES = 1 << 16
-_NUMBER = r"[-+]?(?:\d+\.?\d*|\.\d+)(?:[eE][-+]?\d+)?"
-_LABELLED_NUMBER = re.compile(
-    rf"acc(?:uracy)?[\w %()]*[\"']?\s*[:=]?\s*[\[(]?\s*({_NUMBER})\s*(%?)", re.IGNORECASE
-)
-_SINGLE_NUMBER = re.compile(rf"\s*[\[(]*\s*(?:{_NUMBER}\s*,\s*)*({_NUMBER})\s*(%?)\s*[\])]*\s*")
-
-
-def _accuracy_file_rank(path: str) -> int:
-    stem, suffix = os.path.splitext(os.path.basename(path))
-    if suffix.lower() not in TEXT_SUFFIXES:
-        return 0
-    return 2 if ACCURACY_FILE.search(stem) else 1 if RESULT_FILE.search(stem) else 0
-
-
-def read_accuracy(path: str) -> Optional[float]:
-    """Return the accuracy in a file, or None if the content is ambiguous.
-
-    The file may contain a single number, a list (the last number counts) or a number after the
-    word.
-    """
-    try:
-        if os.path.getsize(path) > MAX_FILE_BYTES:
-            return None
-        with open(path, encoding="utf-8", errors="replace") as stream:
-            text = stream.read()
-    except OSError:
-        return None
-    alone = _SINGLE_NUMBER.fullmatch(text)
-    if alone is not None and _accuracy_file_rank(path) < 2 and "." not in alone[1]:
-        return None  # a whole number may be a count
-    matches = [alone] if alone is not None else list(_LABELLED_NUMBER.finditer(text))
-    if not matches:
-        return None
-    number, percent = matches[-1].group(1, 2)
-    value = float(number)
-    if number.lstrip("+") == "1" and not percent:
-        return None  # 1 may mean everything or one per cent
-    if percent or 1 < value <= 100:
-        value /= 100
-    return value if 0 <= value <= 1 else None
 
 
 class Evaluations:
@@ -236,6 +192,7 @@ class Evaluations:
         number = self._count = self._count + 1
         if held_out is None:
             held_out = self.is_held_out(model, x, examples)
+        can_repeat = repeat is not None
         record = {
             "id": number,
             "metric": metric,
@@ -248,9 +205,7 @@ class Evaluations:
             "held_out": held_out,
             "higher_is_better": protocol.higher_is_better(metric),
             "recomputed": None,
-            "recompute_note": ""
-            if repeat is not None
-            else "the examples or the model behind this number are not known",
+            "recompute_note": "" if can_repeat else _NOT_REPEATABLE,
             "baseline": None if callable(baseline) else baseline,
             "confusion": confusion,
             "labels": labels,
@@ -260,6 +215,31 @@ class Evaluations:
         }
         _set_examples(record, examples)
         self.records.append(record)
+        self._remember(
+            number,
+            repeat=repeat,
+            examples=examples,
+            baseline=baseline,
+            model=model,
+            xy=xy,
+            recipe=recipe,
+        )
+        self._journal.write(protocol.EVENT_METRIC, **record)
+        self._drop_old()
+        return number
+
+    def _remember(
+        self,
+        number: int,
+        *,
+        repeat: Optional[Repeat],
+        examples: Optional[Examples],
+        baseline: Baseline,
+        model: Any,
+        xy: Optional[Tuple[Any, Any]],
+        recipe: Optional[Tuple[Any, Any]],
+    ) -> None:
+        """Keep the objects with which an evaluation can be made again."""
         if repeat is not None:
             self._repeat[number] = repeat
             self._surroundings[number] = surroundings()
@@ -273,9 +253,6 @@ class Evaluations:
             self.xy[number] = xy
         if recipe is not None and recipe[0] is not None:
             self.recipes[number] = recipe
-        self._journal.write(protocol.EVENT_METRIC, **record)
-        self._drop_old()
-        return number
 
     def withdraw(self, fit: int) -> None:
         """Remove a fit's own measurements, because its model was replaced."""
@@ -374,7 +351,7 @@ class Evaluations:
         """
         self.live = live
         self.reloaded = model
-        measured = set()
+        measured_again = set()
         for record in reversed(self.records):
             repeat = self._repeat.get(record["id"])
             if repeat is None:
@@ -390,10 +367,10 @@ class Evaluations:
                 record["examples_digest"],
                 record["examples"],
             )
-            if same in measured:
+            if same in measured_again:
                 record["recompute_note"] = "measured again later"
                 continue
-            measured.add(same)
+            measured_again.add(same)
             try:
                 with self.original_conditions(record["id"]):
                     self._measure(record, repeat, model)
@@ -436,8 +413,8 @@ class Evaluations:
         examples = self._known.get(number) or (
             None if measurement.names is None else Examples(measurement.names)
         )
-        # What a search selected on is held out from training, and yet steered it: both kinds are
-        # left out.
+        # Examples that a search selected on are held out from training, and yet steered it: both
+        # kinds are left out.
         steered = NONE if examples is None else examples.hashes & self.selected
         record["measured_on"]["same_again"] = (
             None if examples is None else measurement.is_same_again
@@ -445,21 +422,10 @@ class Evaluations:
         leaking = NONE if examples is None else examples.hashes & self.leaking.get(number, NONE)
         rest = self._measure_rest(record, repeat, model, examples, steered, leaking)
         if examples is not None and rest is not None:
-            everything = examples.count
-            record["on_all"] = {
-                "metric": record["metric"],
-                "value": record["value"],
-                "recomputed": measurement.value,
-                "examples": everything,
-            }
             trained_on = sum(name in leaking for name in measurement.names or ())
+            _replace_by_rest(record, measurement, rest, count=examples.count, trained_on=trained_on)
             measurement = rest
-            examples = Examples(measurement.names or ())
-            record.update(
-                value=measurement.value, baseline=measurement.baseline, confusion=None, labels=None
-            )
-            record["measured_on"]["left_out"] = everything - examples.count - trained_on
-            record["all"] = measurement.everything or {record["metric"]: measurement.value}
+            examples = Examples(rest.names or ())
             steered = NONE
         if number in self.repeated:
             self._measure_without_repeats(record, repeat, model, self.selected | leaking)
@@ -553,28 +519,10 @@ class Evaluations:
             output: the script's output.
             metrics_file: a file with a number, or JSON with numbers by name.
         """
-        if pattern:
-            matches = re.findall(pattern, output)
-            if matches:
-                last = matches[-1] if isinstance(matches[-1], str) else matches[-1][0]
-                self._add_number(
-                    "accuracy" if "acc" in pattern.lower() else "metric", last, "printed"
-                )
-        for name in [metrics_file] if metrics_file else ["metrics.json"]:
-            with contextlib.suppress(OSError, ValueError):
-                path = os.path.join(work, name)
-                if os.path.getsize(path) < 1 << 20:
-                    content = atomic.read_json(path)
-                    if isinstance(content, dict):
-                        for metric, value in content.items():
-                            self._add_number(str(metric), value, "file")
-                    else:
-                        with open(path) as stream:
-                            match = re.search(
-                                r"[-+]?\d*\.?\d+(?:[eE][-+]?\d+)?\s*%?", stream.read()
-                            )
-                        if match:
-                            self._add_number("accuracy", match.group(), "file")
+        reported = list(reported_numbers.in_output(pattern, output)) if pattern else []
+        path = os.path.join(work, metrics_file or "metrics.json")
+        for number in [*reported, *reported_numbers.in_metrics_file(path)]:
+            self._add_reported(number)
 
     def add_from_files(self, work: str, paths: Iterable[str]) -> None:
         """Add the accuracy in a file that is named for it, if nothing else was measured.
@@ -583,29 +531,17 @@ class Evaluations:
             work: the working directory.
             paths: the files that the script wrote, relative to it.
         """
-        if self.records:
+        accuracy = None if self.records else reported_numbers.accuracy_in_files(work, paths)
+        if accuracy is None:
             return
-        # Files named for the accuracy come before files with a general name such as `results.txt`.
-        for path in sorted(paths, key=lambda path: (-_accuracy_file_rank(path), path)):
-            if _accuracy_file_rank(path):
-                value = read_accuracy(os.path.join(work, path))
-                if value is not None:
-                    self.add(metric="accuracy", value=value, source="file", fit=None)
-                    self._journal.warn(
-                        f"{path}: using its number as the accuracy, because nothing else was"
-                        " measured"
-                    )
-                    return
+        path, value = accuracy
+        self._add_reported(reported_numbers.Reported("accuracy", value, "file"))
+        self._journal.warn(
+            f"{path}: using its number as the accuracy, because nothing else was measured"
+        )
 
-    def _add_number(self, metric: str, text: Any, source: str) -> None:
-        with contextlib.suppress(TypeError, ValueError):
-            percent = isinstance(text, str) and text.strip().endswith("%")
-            value = float(text.strip().rstrip("%")) if isinstance(text, str) else float(text)
-            if isinstance(text, bool):
-                return
-            if metric.startswith("acc") and (percent or 1 < value <= 100):
-                value /= 100
-            self.add(metric=metric, value=value, source=source, fit=None)
+    def _add_reported(self, number: reported_numbers.Reported) -> None:
+        self.add(metric=number.metric, value=number.value, source=number.source, fit=None)
 
     def save(self, inside: str) -> None:
         """Write metrics.json, and the hashes of the judged examples beside it."""
@@ -654,6 +590,31 @@ def _examples(measurement: Measured) -> Any:
 
     x, y = measurement.xy or (None, None)
     return None if y is None else Arrays(x, y, measurement.weight)
+
+
+def _replace_by_rest(
+    record: Dict[str, Any], whole: Measured, rest: Measured, *, count: int, trained_on: int
+) -> None:
+    """Let the measurement on the clean examples be the record's number.
+
+    The number on all examples is kept beside it.
+
+    Args:
+        record: the evaluation.
+        whole: the measurement on all examples.
+        rest: the measurement on the clean ones.
+        count: the number of all examples.
+        trained_on: how many of them were trained on; the others were left out for the search.
+    """
+    record["on_all"] = {
+        "metric": record["metric"],
+        "value": record["value"],
+        "recomputed": whole.value,
+        "examples": count,
+    }
+    record.update(value=rest.value, baseline=rest.baseline, confusion=None, labels=None)
+    record["measured_on"]["left_out"] = count - len(rest.names or ()) - trained_on
+    record["all"] = rest.everything or {record["metric"]: rest.value}
 
 
 def _set_examples(record: Dict[str, Any], examples: Optional[Examples]) -> None:

@@ -14,7 +14,7 @@ import io
 import os
 import shutil
 import weakref
-from typing import Any, Callable, Dict, Iterator, Mapping, Optional, Tuple
+from typing import Any, Callable, Dict, Iterator, List, Mapping, Optional, Tuple
 
 from mlops_lib.runner import protocol
 
@@ -117,6 +117,37 @@ def build(project: str, work: str, links: Optional[Mapping[str, str]] = None) ->
             os.symlink(os.path.realpath(source), place)
 
 
+def _mirror_folders(
+    folder: str, folders: List[str], target: str, *, project: str, work: str
+) -> None:
+    """Create a folder's subfolders in `target`; links are copied, and not walked into.
+
+    Args:
+        folder: the project's folder.
+        folders: the names of its subfolders; links are removed from the list, in place.
+        target: the counterpart of `folder` in the working directory.
+        project: the project's root.
+        work: the working directory.
+    """
+    for name in list(folders):
+        path = os.path.join(folder, name)
+        if os.path.islink(path):
+            folders.remove(name)
+            if not os.path.lexists(os.path.join(target, name)):
+                os.symlink(_link_target(path, project, work), os.path.join(target, name))
+        else:
+            os.makedirs(os.path.join(target, name), exist_ok=True)
+
+
+def _copy_status(source: str, place: str) -> None:
+    """Give a copy the times and the mode of its source, but writable."""
+    # Build tools and scripts compare times, for example of a cache and of the data that it was made
+    # of.
+    shutil.copystat(source, place)
+    # The project is mounted read-only; its copies must be writable.
+    os.chmod(place, os.stat(place).st_mode | 0o600)
+
+
 def _mirror(project: str, work: str, most: int) -> None:
     """Create folders, copy small files up to `most` bytes in all, link all others."""
     os.makedirs(work, exist_ok=True)
@@ -137,16 +168,9 @@ def _mirror(project: str, work: str, most: int) -> None:
             and not own.startswith(os.path.realpath(os.path.join(folder, name)) + os.sep)
         ]
         target = os.path.join(work, os.path.relpath(folder, project))
+        _mirror_folders(folder, folders, target, project=project, work=work)
         # Once per folder: for each of 10,000 pictures it would cost more than the links.
         real = os.path.realpath(folder)
-        for name in list(folders):
-            path = os.path.join(folder, name)
-            if os.path.islink(path):
-                folders.remove(name)
-                if not os.path.lexists(os.path.join(target, name)):
-                    os.symlink(_link_target(path, project, work), os.path.join(target, name))
-            else:
-                os.makedirs(os.path.join(target, name), exist_ok=True)
         for name in names:
             source = os.path.join(folder, name)
             place = os.path.join(target, name)
@@ -164,11 +188,7 @@ def _mirror(project: str, work: str, most: int) -> None:
                 if not clones:
                     copied += size
                     shutil.copyfile(source, place)
-                # Build tools and scripts compare times, for example of a cache and of the data that
-                # it was made of.
-                shutil.copystat(source, place)
-                # The project is mounted read-only; its copies must be writable.
-                os.chmod(place, os.stat(place).st_mode | 0o600)
+                _copy_status(source, place)
             else:
                 os.symlink(
                     os.path.realpath(source)

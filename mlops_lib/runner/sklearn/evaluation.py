@@ -7,7 +7,7 @@ import functools
 import inspect
 import sys
 from types import ModuleType
-from typing import Any, Callable, Dict, FrozenSet, List, Optional, Tuple
+from typing import Any, Callable, Dict, FrozenSet, List, NamedTuple, Optional, Tuple
 
 from mlops_lib.runner import protocol
 from mlops_lib.runner.context import Context
@@ -269,10 +269,11 @@ def _record_metric(
         return
     classification = metric not in map(protocol.metric_name, REGRESSION)
     traced = predictions.trace(predicted)
-    swapped = False
-    if traced is None and predictions.trace(y) is not None:
+    swapped = traced is None and predictions.trace(y) is not None
+    if swapped:
         # accuracy_score(p, y): scripts swap the arguments, and the number is the same.
-        traced, y, predicted, swapped = predictions.trace(y), predicted, y, True
+        y, predicted = predicted, y
+        traced = predictions.trace(predicted)
     confusion, labels = _confusion(y, predicted) if classification else (None, None)
     baseline = _constant_baseline(function, y, args, kwargs, classification=classification)
     common: Dict[str, Any] = {
@@ -289,7 +290,35 @@ def _record_metric(
         # model.
         run.evaluations.add(fit=None, count=len(y), **common)
         return
+    call = _Call(function, args, kwargs, classification=classification, swapped=swapped)
+    _add_traced(run, call, traced, y, common)
+
+
+class _Call(NamedTuple):
+    """A call of a metric function, without its targets and predictions."""
+
+    function: Callable[..., Any]
+    args: List[Any]
+    kwargs: Dict[str, Any]
+    classification: bool
+    swapped: bool
+    """True if the script gave the predictions first."""
+
+
+def _add_traced(
+    run: Context, metric: _Call, traced: Tuple[Any, Any], y: Any, common: Dict[str, Any]
+) -> None:
+    """Record a metric of predictions whose model and inputs are known.
+
+    Args:
+        run: the execution.
+        metric: the call of the metric function.
+        traced: the prediction, and the function that maps the model's output to the argument.
+        y: the targets.
+        common: the other fields of the evaluation.
+    """
     prediction, shape = traced
+    function, args, kwargs, classification, swapped = metric
 
     def call(truth: Any, output: Any) -> float:
         guess = shape(output)

@@ -75,7 +75,7 @@ def serve(
         atomic.write_json(os.path.join(request.directory, protocol.SEARCH_OVER), over)
         return stopped
     finally:
-        # A call that arrives now is decided by nobody; its thread would keep the process from ending.
+        # A call that arrives now is never decided; its thread would keep the process from ending.
         has_ended.set()
         server.stop(grace=CHECK_INTERVAL_S).wait()
         threads.shutdown(wait=False)
@@ -152,18 +152,25 @@ def _answer_batch(
         answer.set_result(decision)
 
 
-def _service(
-    dispatcher: TrialDispatcher,
-    calls: "queue.Queue[Call]",
-    journal: SearchJournal,
-    has_ended: threading.Event,
-) -> Any:
-    from keras_tuner.src import protos
-    from keras_tuner.src.distribute.oracle_chief import OracleServicer
+class _MainThread:
+    """Pass decisions from the server's threads to the process's main thread.
 
-    messages = protos.get_service()
+    Args:
+        dispatcher: knows the workers.
+        calls: the queue that the main thread answers.
+        has_ended: set when no call is answered any more.
+    """
 
-    def in_main_thread(context: Any, decide: Callable[[], Any]) -> Any:
+    def __init__(
+        self, dispatcher: TrialDispatcher, calls: "queue.Queue[Call]", has_ended: threading.Event
+    ) -> None:
+        self._dispatcher = dispatcher
+        self._calls = calls
+        self._has_ended = has_ended
+
+    def decide(self, context: Any, decide: Callable[[], Any]) -> Any:
+        """Return the decision on a worker's call, made in the main thread."""
+        dispatcher = self._dispatcher
         answer: "futures.Future[Any]" = futures.Future()
         worker = _worker(context)
         if not dispatcher.knows_worker(worker) and len(dispatcher.workers()) >= MAX_WORKERS:
@@ -175,16 +182,30 @@ def _service(
             dispatcher.touch_worker(worker, _machine(context))
             return decide()
 
-        calls.put((touch_and_decide, answer))
-        while not has_ended.is_set():
+        self._calls.put((touch_and_decide, answer))
+        while not self._has_ended.is_set():
             with contextlib.suppress(futures.TimeoutError):
                 return answer.result(timeout=CHECK_INTERVAL_S)
         return _last_answer(answer, context)
 
+
+def _service(
+    dispatcher: TrialDispatcher,
+    calls: "queue.Queue[Call]",
+    journal: SearchJournal,
+    has_ended: threading.Event,
+) -> Any:
+    """Return KerasTuner's oracle service, answered by the dispatcher."""
+    from keras_tuner.src import protos
+    from keras_tuner.src.distribute.oracle_chief import OracleServicer
+
+    messages = protos.get_service()
+    main_thread = _MainThread(dispatcher, calls, has_ended)
+
     class Service(OracleServicer):  # type: ignore[misc]
         def CreateTrial(self, request: Any, context: Any) -> Any:  # noqa: N802 - KerasTuner's names
             worker = _worker(context)
-            assignment = in_main_thread(context, lambda: dispatcher.assign(worker))
+            assignment = main_thread.decide(context, lambda: dispatcher.assign(worker))
             return messages.CreateTrialResponse(trial=_as_trial(assignment))
 
         def UpdateTrial(self, request: Any, context: Any) -> Any:  # noqa: N802
@@ -193,7 +214,7 @@ def _service(
                 number = rpc.number_of(request.trial_id)
                 curve, seconds = rpc.metrics_as_curve(request.metrics)
             journal.progress("search", trial=number, epoch=len(curve) - 1 if curve else None)
-            reply = in_main_thread(
+            reply = main_thread.decide(
                 context,
                 lambda: dispatcher.report_progress(worker, number, curve=curve, seconds=seconds),
             )
@@ -206,7 +227,7 @@ def _service(
             worker = _worker(context)
             with _rejecting_malformed(context):
                 record = rpc.record_of(request.trial)
-            in_main_thread(context, lambda: dispatcher.report_end(worker, record))
+            main_thread.decide(context, lambda: dispatcher.report_end(worker, record))
             return messages.EndTrialResponse()
 
     return Service(None)

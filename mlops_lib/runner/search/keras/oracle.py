@@ -214,15 +214,58 @@ def _edit_oracle(
     refine: Refine,
     own: Optional[OwnSpace],
 ) -> Any:
+    """Return KerasTuner's oracle for this search.
+
+    Args:
+        request: the search.
+        base_rate: the learning rate around which the refinement looks.
+        propose: returns the next candidate.
+        refine: returns a candidate with the refinement's values.
+        own: the project's own space and the function from its values to a candidate, or None.
+    """
     import keras_tuner
-    from keras_tuner.src.engine import trial as trials
+
+    oracle_class = _edit_oracle_class(propose, refine, own)
+    return oracle_class(
+        objective=keras_tuner.Objective(OBJECTIVE, request.mode),
+        max_trials=request.trials,
+        seed=request.seed or 1,
+        hyperparameters=_refinement_space(base_rate) if own is None else own[0],
+        # The space is complete from the beginning. A trial that added an entry would change the
+        # draws of all later ones, and a replay would not repeat them.
+        allow_new_entries=False,
+        tune_new_entries=False,
+    )
+
+
+def _refinement_space(base_rate: float) -> Any:
+    """Return the space of the best model's training: learning rate and epochs."""
+    import keras_tuner
+
+    space = keras_tuner.HyperParameters()
+    # Lower by ten and higher by three: a rate that is too high diverges, one that is too low only
+    # learns slowly.
+    space.Float("learning_rate", base_rate / 10, base_rate * 3, sampling="log")
+    space.Int("epochs", Recipe().epochs // 2, 4 * Recipe().epochs)
+    return space
+
+
+def _parent_oracle() -> Any:
+    """Return KerasTuner's Bayesian oracle, or its random one without scikit-learn."""
+    import keras_tuner
 
     try:
         import sklearn.gaussian_process  # noqa: F401 - what the Bayesian oracle needs
     except ImportError:
-        parent: Any = keras_tuner.oracles.RandomSearchOracle
-    else:
-        parent = keras_tuner.oracles.BayesianOptimizationOracle
+        return keras_tuner.oracles.RandomSearchOracle
+    return keras_tuner.oracles.BayesianOptimizationOracle
+
+
+def _edit_oracle_class(propose: Propose, refine: Refine, own: Optional[OwnSpace]) -> Any:
+    """Return the class of the oracle; its base is known once KerasTuner is imported."""
+    from keras_tuner.src.engine import trial as trials
+
+    parent: Any = _parent_oracle()
 
     class EditOracle(parent):  # type: ignore[misc]
         """Edits first, then the learning rate and the epochs of the best model."""
@@ -230,27 +273,27 @@ def _edit_oracle(
         def populate_space(self, trial_id: str) -> Dict[str, Any]:
             # In the order in which they began, which a replay repeats; the order of ends depends on
             # the workers.
-            tried = [self.trials[number].hyperparameters.values for number in self.start_order]
-            candidate = propose(tried)
-            if candidate is None:
-                # The draw depends on the trial's number alone, so that a search that was killed
-                # repeats it.
-                self._random_state = numpy.random.RandomState(self.seed + int(trial_id))
-                with _one_thread():
-                    draw = super().populate_space(trial_id)
-                # The space is used up: every value has been drawn.
-                if draw["status"] != "RUNNING":
-                    return dict(draw)
-                if own is not None:
-                    # Beside KerasTuner's own names, by which it models the scores.
-                    return {
-                        "status": "RUNNING",
-                        "values": {**own[1](draw["values"]).values(), **draw["values"]},
-                    }
-                candidate = refine(
-                    float(draw["values"]["learning_rate"]), int(draw["values"]["epochs"])
-                )
+            earlier = [self.trials[number].hyperparameters.values for number in self.start_order]
+            candidate = propose(earlier)
+            if candidate is not None:
+                return {"status": "RUNNING", "values": candidate.values()}
+            draw = self._draw(trial_id)
+            # The space is used up: every value has been drawn.
+            if draw["status"] != "RUNNING":
+                return draw
+            values = draw["values"]
+            if own is not None:
+                # Beside KerasTuner's own names, by which it models the scores.
+                return {"status": "RUNNING", "values": {**own[1](values).values(), **values}}
+            candidate = refine(float(values["learning_rate"]), int(values["epochs"]))
             return {"status": "RUNNING", "values": candidate.values()}
+
+        def _draw(self, trial_id: str) -> Dict[str, Any]:
+            # The draw depends on the trial's number alone, so that a search that was killed repeats
+            # it.
+            self._random_state = numpy.random.RandomState(self.seed + int(trial_id))
+            with _one_thread():
+                return dict(super().populate_space(trial_id))
 
         def _check_consecutive_failures(self) -> None:
             """Do not stop: the budget bounds the search, however many trials fail."""
@@ -271,19 +314,4 @@ def _edit_oracle(
         def _save_trial(self, trial: Any) -> None:
             """Do nothing: the ledger has it."""
 
-    space = keras_tuner.HyperParameters() if own is None else own[0]
-    if own is None:
-        # Lower by ten and higher by three: a rate that is too high diverges, one that is too low
-        # only learns slowly.
-        space.Float("learning_rate", base_rate / 10, base_rate * 3, sampling="log")
-        space.Int("epochs", Recipe().epochs // 2, 4 * Recipe().epochs)
-    return EditOracle(
-        objective=keras_tuner.Objective(OBJECTIVE, request.mode),
-        max_trials=request.trials,
-        seed=request.seed or 1,
-        hyperparameters=space,
-        # The space is complete from the beginning. A trial that added an entry would change the
-        # draws of all later ones, and a replay would not repeat them.
-        allow_new_entries=False,
-        tune_new_entries=False,
-    )
+    return EditOracle

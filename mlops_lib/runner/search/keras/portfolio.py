@@ -9,7 +9,7 @@ limited by the cost of an example, so the rules name a budget of multiplications
 from __future__ import annotations
 
 import math
-from typing import Any, List, Tuple
+from typing import Any, Callable, List, Optional, Tuple
 
 from mlops_lib.runner.search.keras import graph
 from mlops_lib.runner.search.keras.architecture_edits import Edit, NotApplicableError, apply
@@ -203,11 +203,11 @@ def multiplications(model: Any) -> float:
     return total
 
 
-def fitting(model: Any, wanted: List[Edit], facts: Facts) -> Tuple[Any, List[Edit]]:
+def fitting(model: Any, edits: List[Edit], facts: Facts) -> Tuple[Any, List[Edit]]:
     """Apply the edits that fit and are allowed; return the model and these edits."""
     fitting_edits: List[Edit] = []
     most = facts.limits.parameters
-    for edit in wanted:
+    for edit in edits:
         if not facts.limits.allow(edit):
             continue
         try:
@@ -235,9 +235,9 @@ def _convolutional(model: Any, facts: Facts) -> List[Edit]:
     """
     edits: List[Edit] = []
     edits += [
-        {"kind": "batch_norm", "at": one.name}
-        for one in convolutions(model)
-        if not normalised(model, one)
+        {"kind": "batch_norm", "at": layer.name}
+        for layer in convolutions(model)
+        if not normalised(model, layer)
     ]
     budget = COST * (ACCELERATED if facts.accelerated else 1)
     for base in WIDTHS:
@@ -246,7 +246,7 @@ def _convolutional(model: Any, facts: Facts) -> List[Edit]:
             break
     edits += wider + blocks
     if features > LARGE_MAP:
-        edits += [{"kind": "global_pool", "at": one.name} for one in of_kind(model, "Flatten")]
+        edits += [{"kind": "global_pool", "at": layer.name} for layer in of_kind(model, "Flatten")]
     for layer in hidden_dense(model):
         if layer.units <= NARROW:
             narrow = {"kind": "resize", "at": layer.name, "size": 2 * NARROW}
@@ -269,7 +269,7 @@ def _planned(model: Any, base: int) -> Tuple[List[Edit], List[Edit], float, floa
     cost = 0.0
     channels = int(own[0].input.shape[-1])
 
-    def wanted(at_side: int, least: int) -> int:
+    def wanted_filters(at_side: int, least: int) -> int:
         stage = max(round(math.log2(side / max(at_side, 1))), 0)
         return max(least, min(int(base * 2**stage), MOST_FILTERS))
 
@@ -277,12 +277,12 @@ def _planned(model: Any, base: int) -> Tuple[List[Edit], List[Edit], float, floa
         return float(channels * filters * math.prod(kernel) * at_side ** len(kernel))
 
     for layer in own:
-        filters = wanted(_side(layer), int(layer.filters))
+        filters = wanted_filters(_side(layer), int(layer.filters))
         if filters > layer.filters:
             wider.append({"kind": "resize", "at": layer.name, "size": filters})
         cost += price(_side(layer), filters, layer.kernel_size)
         channels = filters
-    blocks = more_blocks(model, wanted=wanted)
+    blocks = more_blocks(model, wanted_filters=wanted_filters)
     end = _side(own[-1])
     for edit, at_side in blocks:
         cost += price(at_side, edit["size"], (3,) * own[-1].rank)
@@ -297,8 +297,54 @@ def _side(layer: Any) -> int:
     return max((int(n or 0) for n in shape), default=0)
 
 
+WantedFilters = Callable[[int, int], int]
+"""The side of a map and the least number of filters, to a number of filters."""
+
+
+class _Blocks:
+    """Conv-Pool blocks to add, each like the model's last convolution.
+
+    Args:
+        model: the network.
+        like: its last convolution.
+        wanted_filters: maps the side of a map and the least number of filters to a number of
+            filters; None doubles it with each block.
+    """
+
+    def __init__(self, model: Any, like: Any, wanted_filters: Optional[WantedFilters]) -> None:
+        self.edits: List[Tuple[Edit, int]] = []
+        self._like = like
+        self._filters = int(like.filters)
+        self._wanted_filters = wanted_filters
+        self._free_numbers = _free_numbers(model)
+
+    def add(self, at: str, side: int, *, pool: bool) -> str:
+        """Add a block behind layer `at`; return the name of the block's last layer.
+
+        Args:
+            at: the layer's name.
+            side: the side of the map that the layer gives.
+            pool: whether the block ends in a pooling.
+        """
+        if self._wanted_filters is not None:
+            self._filters = self._wanted_filters(side, self._filters)
+        else:
+            self._filters = min(2 * self._filters, max(MOST_FILTERS, self._filters))
+        edit: Edit = {
+            "kind": "conv_block",
+            "at": at,
+            "like": self._like.name,
+            "size": self._filters,
+            "pool": pool,
+        }
+        self.edits.append((edit, side))
+        # The names that the edit will give: the next block stands behind this one.
+        number = next(self._free_numbers)
+        return f"conv_added_pool_{number}" if pool else f"conv_added_activation_{number}"
+
+
 def more_blocks(
-    model: Any, *, most: int = MOST_BLOCKS, wanted: Any = None
+    model: Any, *, most: int = MOST_BLOCKS, wanted_filters: Optional[WantedFilters] = None
 ) -> List[Tuple[Edit, int]]:
     """Return Conv-Pool blocks to add before the map is flattened or pooled away.
 
@@ -308,7 +354,8 @@ def more_blocks(
     Args:
         model: the network.
         most: the largest number of blocks.
-        wanted: maps the side of a map and the least number of filters to a number of filters.
+        wanted_filters: maps the side of a map and the least number of filters to a number of
+            filters.
     """
     own = convolutions(model)
     heads = [
@@ -324,50 +371,32 @@ def more_blocks(
     ):
         return []
     like = own[-1]
-    filters = int(own[-1].filters)
-    names = _free_numbers(model)
-    edits: List[Tuple[Edit, int]] = []
-
-    def add(at: str, side: int, *, pool: bool) -> str:
-        nonlocal filters
-        filters = (
-            wanted(side, filters)
-            if wanted is not None
-            else min(2 * filters, max(MOST_FILTERS, filters))
-        )
-        number = next(names)
-        edit: Edit = {
-            "kind": "conv_block",
-            "at": at,
-            "like": like.name,
-            "size": filters,
-            "pool": pool,
-        }
-        edits.append((edit, side))
-        return f"conv_added_pool_{number}" if pool else f"conv_added_activation_{number}"
-
+    blocks = _Blocks(model, like, wanted_filters)
     for second in of_kind(model, *_POOLING):
-        before = graph.producers(model, second)
-        if (
-            len(before) == 1
-            and type(before[0]).__name__ in _POOLING
-            and _rank(before[0]) == like.rank
-        ):
-            add(before[0].name, _side(before[0]), pool=False)
+        first = graph.producers(model, second)
+        if len(first) == 1 and type(first[0]).__name__ in _POOLING and _rank(first[0]) == like.rank:
+            blocks.add(first[0].name, _side(first[0]), pool=False)
     before = graph.producers(model, heads[0])[0]
-    reads_words = like.rank == 1 and any(
-        type(layer).__name__ == "Embedding" for layer in model.layers
-    )
-    if _rank(before) != like.rank or (
-        reads_words and not type(heads[0]).__name__.startswith("Flatten")
-    ):
-        return edits  # convolutions over words look for phrases, wherever they stand
+    if _rank(before) != like.rank or _finds_phrases(model, like, heads[0]):
+        return blocks.edits
     at = before.name
     side = _side(before)
-    count = 0
-    while side >= SMALLEST_MAP and count < most:
-        at, side, count = add(at, side, pool=True), (side + 1) // 2, count + 1
-    return edits
+    for _ in range(most):
+        if side < SMALLEST_MAP:
+            break
+        at = blocks.add(at, side, pool=True)
+        side = (side + 1) // 2
+    return blocks.edits
+
+
+def _finds_phrases(model: Any, like: Any, head: Any) -> bool:
+    """Return whether convolutions over words are pooled over all positions.
+
+    Such a network looks for phrases anywhere in the text: a further pooling would blur them.
+    """
+    has_embedding = any(type(layer).__name__ == "Embedding" for layer in model.layers)
+    reads_words = like.rank == 1 and has_embedding
+    return reads_words and not type(head).__name__.startswith("Flatten")
 
 
 def deeper(model: Any, layer: Any) -> Edit:

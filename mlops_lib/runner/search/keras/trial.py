@@ -380,88 +380,124 @@ def pulse(journal: SearchJournal, clock: Clock, number: int) -> Any:
     return Pulse
 
 
+class _Judge:
+    """Decide after each epoch on the best weights and on the end of a trial.
+
+    Args:
+        context: the parts that all trials share.
+        recipe: the trial's training.
+        run: the trial; the decisions are written into it.
+    """
+
+    def __init__(self, context: TrialContext, recipe: Recipe, run: TrialRun) -> None:
+        self._context = context
+        self._recipe = recipe
+        self._run = run
+
+    def rejects(self, score: Optional[float], logs: Mapping[str, Any]) -> bool:
+        """Return whether the epoch has no valid score or loss; the run is then invalid."""
+        losses = [float(logs.get(name, 0.0)) for name in ("loss", "val_loss")]
+        if score is not None and all(map(math.isfinite, losses)):
+            return False
+        self._run.state = "invalid"
+        self._run.message = "the loss is not a number" if score is not None else "no score"
+        return True
+
+    def add_epoch(self, score: float, loss: float, weights: Callable[[], List[Any]]) -> bool:
+        """Record an epoch; return whether the trial stops after it.
+
+        Args:
+            score: the score on the selection examples.
+            loss: the loss on them.
+            weights: returns the model's weights.
+        """
+        run = self._run
+        supersedes = self._supersedes(score, loss)
+        run.curve.append(score)
+        run.losses.append(loss)
+        if supersedes:
+            run.score = score
+            run.weights = weights()
+        run.reached = run.reached or not self._context.request.better(self._context.bar, score)
+        if self._is_safely_above_bar(score):
+            run.message = "the bar is passed by far, and the curve has levelled off"
+            return True
+        if not run.reached and self._is_hopeless():
+            run.state = "stopped"
+            run.message = "cannot become the best any more"
+            return True
+        return False
+
+    def _supersedes(self, score: float, loss: float) -> bool:
+        """Return whether this epoch's weights replace those of the best epoch so far."""
+        run = self._run
+        request = self._context.request
+        # Few examples allow only few different scores: among equal ones the lower loss wins.
+        if score == run.score and loss <= min(run.losses):
+            return True
+        if self._recipe.schedule != "cosine" or not run.curve:
+            return request.better(score, run.score)
+        # Under a falling rate later weights are better ones. A difference that chance explains
+        # speaks for no earlier epoch, unless that one alone has reached the bar.
+        bar = self._context.bar
+        best = (max if request.mode == "max" else min)(run.curve)
+        error = scores.error_of_score(request.metric, best, self._context.selected.count)
+        lost_bar = request.better(bar, score) and not request.better(bar, best)
+        return not request.better(best - error, score) and not lost_bar
+
+    def _is_safely_above_bar(self, score: float) -> bool:
+        # A cosine ends where its rate does: before that its curve only seems to be level.
+        if self._recipe.schedule == "cosine":
+            return False
+        is_sure = not self._context.request.better(self._context.sure, score)
+        return is_sure and levelled_off(self._run.losses, self._recipe.epochs)
+
+    def _is_hopeless(self) -> bool:
+        context = self._context
+        request = context.request
+        return outlook.is_hopeless(
+            self._run.curve,
+            self._recipe.epochs,
+            context.best,
+            mode=request.mode,
+            finished=context.finished,
+            error=scores.error_of_score(
+                request.metric, context.best or 0.0, context.selected.count
+            ),
+        )
+
+
 def _monitor(
     context: TrialContext, recipe: Recipe, number: int, run: TrialRun, checkpoint: TrialCheckpoint
 ) -> Any:
     """Return the callback that scores every epoch and stops a hopeless trial."""
     scorer = Scorer(context.request, context.selected)
+    judge = _Judge(context, recipe, run)
 
     class Monitor(pulse(context.journal, context.clock, number)):  # type: ignore[misc]
         def on_train_batch_end(self, batch: int, logs: Any = None) -> None:
             super().on_train_batch_end(batch, logs)
             why = "the time is used up" if context.clock.left_s <= 0.0 else context.cancel_reason()
             if why:
-                run.out_of_time = self.model.stop_training = True
+                self.model.stop_training = True
+                run.out_of_time = True
                 run.message = why
 
         def on_epoch_end(self, epoch: int, logs: Any = None) -> None:
             logs = dict(logs or {})
             score = scorer(self.model, logs)
-            context.journal.progress(
-                "search", trial=number, epoch=epoch, metrics={**logs, "score": score}
-            )
-            if score is None or not all(
-                math.isfinite(float(logs.get(n, 0.0))) for n in ("loss", "val_loss")
-            ):
-                run.state, run.message = (
-                    "invalid",
-                    "the loss is not a number" if score is not None else "no score",
-                )
+            metrics = {**logs, "score": score}
+            context.journal.progress("search", trial=number, epoch=epoch, metrics=metrics)
+            if judge.rejects(score, logs):
                 self.model.stop_training = True
                 return
+            assert score is not None  # or it was rejected
             loss = float(logs.get("val_loss", logs.get("loss", 0.0)))
-            supersedes = self._supersedes(score, loss)
-            run.curve.append(score)
-            run.losses.append(loss)
-            if supersedes:
-                run.score, run.weights = score, self.model.get_weights()
-            self._decide(epoch, score)
+            if judge.add_epoch(score, loss, self.model.get_weights):
+                self.model.stop_training = True
+            # A stopped trial has its result: nothing will resume it.
             if not self.model.stop_training:
                 checkpoint.write(self.model, run, epoch, context.clock.running_s)
-
-        def _supersedes(self, score: float, loss: float) -> bool:
-            """Return whether this epoch's weights replace those of the best epoch so far."""
-            better = context.request.better
-            # Few examples allow only few different scores: among equal ones the lower loss wins.
-            if score == run.score and loss <= min(run.losses):
-                return True
-            if recipe.schedule != "cosine" or not run.curve:
-                return better(score, run.score)
-            # Under a falling rate later weights are better ones. A difference that chance explains
-            # speaks for no earlier epoch, unless that one alone has reached the bar.
-            best = (max if context.request.mode == "max" else min)(run.curve)
-            error = scores.error_of_score(context.request.metric, best, context.selected.count)
-            lost_bar = better(context.bar, score) and not better(context.bar, best)
-            return not better(best - error, score) and not lost_bar
-
-        def _is_hopeless(self) -> bool:
-            request = context.request
-            return outlook.is_hopeless(
-                run.curve,
-                recipe.epochs,
-                context.best,
-                mode=request.mode,
-                finished=context.finished,
-                error=scores.error_of_score(
-                    request.metric, context.best or 0.0, context.selected.count
-                ),
-            )
-
-        def _decide(self, epoch: int, score: float) -> None:
-            run.reached = run.reached or not context.request.better(context.bar, score)
-            # A cosine ends where its rate does: before that its curve only seems to be level.
-            is_sure = recipe.schedule != "cosine" and not context.request.better(
-                context.sure, score
-            )
-            if is_sure and levelled_off(run.losses, recipe.epochs):
-                self.model.stop_training = True
-                run.message = "the bar is passed by far, and the curve has levelled off"
-            elif not run.reached and self._is_hopeless():
-                run.state, run.message, self.model.stop_training = (
-                    "stopped",
-                    "cannot become the best any more",
-                    True,
-                )
 
     return Monitor()
 
