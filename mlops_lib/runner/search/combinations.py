@@ -38,6 +38,7 @@ def best_vote(
     if len(pool) < 2:
         return None
     members: Tuple[int, ...] = (pool[0],)
+    # Not the score of the best alone: the caller compares the vote with it by its error.
     best = float("-inf")
     while len(members) < MOST_MEMBERS:
         best_addition = max(
@@ -112,6 +113,7 @@ def threshold_labels(folds: CrossValidation, probabilities: Any) -> Tuple[float,
     """
     import numpy
 
+    # Class 1 in the order of `classes`.
     positive = probabilities[:, 1]
     labels = folds.classes[(positive >= 0.5).astype(int)]
     everyone = numpy.arange(len(positive))

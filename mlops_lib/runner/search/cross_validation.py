@@ -78,6 +78,7 @@ class CrossValidation:
         self.classes: Any = numpy.unique(self.targets) if is_classifier else None
         count = len(self.targets)
         is_dealt = is_classifier and self.targets.ndim == 1
+        # Each class in every fold as in the whole, or a rare one could be missing from a fold.
         splitter = (StratifiedKFold if is_dealt else KFold)(
             min(count, FOLDS if count < MANY else 3), shuffle=True, random_state=seed
         )
@@ -92,6 +93,8 @@ class CrossValidation:
         """Return the block of each example; each block has its share of every class."""
         import numpy
 
+        # Sorted by class after a shuffle, then dealt out in turn: each block gets its share of
+        # every class.
         shuffled = numpy.random.default_rng(self.seed).permutation(len(self.targets))
         if self.targets.ndim == 1:
             shuffled = shuffled[numpy.argsort(self.targets[shuffled], kind="stable")]
@@ -112,6 +115,7 @@ class CrossValidation:
         """
         one_fit = seeded(single_threaded(estimator), self.seed)
         parts: List[Tuple[float, Any, Any]] = []
+        # In two heats: after the first, a candidate that is clearly worse costs no further fits.
         heats = (self.splits[:FIRST_HEAT], self.splits[FIRST_HEAT:])
         with warnings.catch_warnings(), parallel_fits() as each:
             warnings.simplefilter("ignore")
@@ -149,6 +153,7 @@ class CrossValidation:
 
         if self.targets.ndim > 1 or isinstance(probabilities, list):
             return None
+        # A fold without a rare class gives no column for it; its probability is 0.
         padded = numpy.zeros((len(probabilities), len(self.classes)))
         padded[:, numpy.searchsorted(self.classes, model.classes_)] = probabilities
         return padded
@@ -156,6 +161,7 @@ class CrossValidation:
     def _joined(self, parts: List[Tuple[float, Any, Any]]) -> Tuple[Any, Any]:
         import numpy
 
+        # The folds list the examples in their own order; votes need one order for all candidates.
         order = numpy.argsort(numpy.concatenate([left_out for _, left_out in self.splits]))
         labels = numpy.concatenate([numpy.asarray(labels) for _, labels, _ in parts])[order]
         if any(probabilities is None for _, _, probabilities in parts):
@@ -195,6 +201,7 @@ class CrossValidation:
     def _score(self, index: Any, labels: Any, probabilities: Any) -> float:
         from sklearn.metrics import get_scorer
 
+        # scikit-learn's scorers take an estimator, so that the predictions are passed as one.
         stand_in = predictions(
             labels[index],
             None if probabilities is None else probabilities[index],
@@ -215,6 +222,7 @@ def scorer_name(metric: str, y: Any, *, is_classifier: bool) -> str:
     is_binary = is_classifier and len(numpy.unique(numpy.asarray(y))) == 2
     if scorer == "roc_auc_ovr" and is_binary:
         return "roc_auc"
+    # With classes 0 and 1 the metric functions score class 1 alone, and so does the script.
     if scorer.endswith("_macro") and _is_zero_one(y):
         return scorer[: -len("_macro")]  # the default of scikit-learn's metric functions
     return scorer
@@ -288,6 +296,7 @@ def parallel_fits() -> Iterator[Callable[..., List[Any]]]:
     import sklearn
 
     controller = ThreadpoolController()
+    # Read in this thread: the configuration is local to a thread.
     configuration = sklearn.get_config()
 
     def begin() -> None:

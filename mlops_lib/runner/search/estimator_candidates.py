@@ -121,6 +121,7 @@ class Candidates:
             yield from self._own_scaled()
         if own_name not in SPACES:
             self.notes.append(f"{own_name} has no space of its own: other estimators are tried")
+        # The developer's own estimator first: a change of settings is the smallest patch.
         for _ in range(OWN_TRIALS):
             yield from self._varied("own")
         if self.own_only:
@@ -129,6 +130,7 @@ class Candidates:
                 yield from more
                 more = list(self._varied("own"))
             return
+        # A threshold for the own estimator may do already.
         yield from self._derived()
         if is_even:
             yield from self._own_scaled()
@@ -184,6 +186,7 @@ class Candidates:
             for name, value in settings.items()
             if not _same_value(estimator.get_params().get(name), value)
         }
+        # Only the settings that differ: a scaler that is set again would lose its own parameters.
         varied = clone(estimator).set_params(
             **{name: as_parameter(value) for name, value in values.items()}
         )
@@ -250,6 +253,7 @@ class Candidates:
                 balanced=self.metric in RARE_COUNTS,
                 is_classifier=self.is_classifier,
             )
+            # A script that calls predict_proba later must not fail on the winner.
             if estimator is None or not self._answers(estimator):
                 continue
             settings = ", ".join(f"{n}={in_words(v)}" for n, v in family.settings.items())

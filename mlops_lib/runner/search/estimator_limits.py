@@ -47,6 +47,7 @@ class Curve(NamedTuple):
         """
         if self.is_flat:
             return None
+        # A power law: the ratio of two gains is that of all later ones.
         before = self.scores[-2] - self.scores[-3]
         ratio = self.last_gain / before if before > 0 else MOST_RATIO
         ratio = min(max(ratio, LEAST_RATIO), MOST_RATIO)
@@ -101,6 +102,7 @@ def doubted_labels(folds: CrossValidation, probabilities: Any) -> List[int]:
 
     labels: Any = numpy.searchsorted(folds.classes, folds.targets)
     own = probabilities[numpy.arange(len(labels)), labels]
+    # By class: a model may be less sure of one class than of another without being wrong.
     usual = numpy.array([own[labels == c].mean() for c in range(len(folds.classes))])
     confident = (probabilities >= usual) & (probabilities > CONFIDENT)
     predicted = numpy.where(confident, probabilities, -1.0).argmax(axis=1)
@@ -140,6 +142,7 @@ def in_words(
                 f"further examples would help: from half of the training examples to all"
                 f" {curve.examples} the score went from {scores}; {outlook}"
             )
+    # Every model is confidently wrong now and then; one in fifty is worth a look.
     if len(doubted) > 0.02 * count:
         rows = ", ".join(map(str, doubted[:10]))
         notes.append(

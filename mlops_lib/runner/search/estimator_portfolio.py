@@ -157,6 +157,7 @@ class Inputs:
 
         self.rows = int(x.shape[0]) if hasattr(x, "shape") else len(x)
         sample = x[:SAMPLE] if not hasattr(x, "iloc") else x.iloc[:SAMPLE]
+        # By the text of the pipeline, so that scalers inside a ColumnTransformer count as well.
         scales = "Scaler" in repr(steps) or "Normalizer" in repr(steps)
         if steps is not None and len(steps):
             sample = steps.transform(sample)
@@ -187,6 +188,7 @@ class Inputs:
         if self.has_missing and not family.missing:
             steps.append(_construct("sklearn.impute", "SimpleImputer", strategy="median"))
         if self.is_sparse and not family.sparse:
+            # Too wide or too large to be written out: reduced to a few components instead.
             if self.columns > DENSE_COLUMNS or self.rows * self.columns > DENSE_CELLS:
                 count = min(COMPONENTS, self.columns - 1)
                 steps.append(
@@ -200,6 +202,7 @@ class Inputs:
             else:
                 steps.append(dense())
         if family.scaled and not self.is_unit:
+            # Centring would fill the zeros of a sparse table.
             scaler = "MaxAbsScaler" if self.is_sparse else "StandardScaler"
             steps.append(_construct("sklearn.preprocessing", scaler))
         return make_pipeline(*steps, estimator) if steps else estimator
@@ -274,6 +277,7 @@ def estimator_of(
         balanced: whether a rare class counts as much as a frequent one.
         is_classifier: whether it predicts classes; for numbers, targets are scaled as well.
     """
+    # An older version may lack the class or one of the settings.
     try:
         kind = getattr(import_module(family.module), family.name)
         estimator = kind(**family.settings)
@@ -285,6 +289,7 @@ def estimator_of(
         if family.module == "catboost" or set(weights) <= set(estimator.get_params()):
             estimator.set_params(**weights)
     prepared = inputs.prepared(family, estimator, seed)
+    # Ridge and the neighbours do not depend on the scale of the targets.
     if is_classifier or not family.scaled or family.name in ("Ridge", "KNeighborsRegressor"):
         return prepared
     return _construct(

@@ -97,6 +97,7 @@ class TrialLog:
             [self._signed_of_first(), *rejected]
         ):
             return False
+        # The gate judges on other examples, so the score must clear the bar by more than its noise.
         spread = deviation(fold_scores(trial)) / len(fold_scores(trial)) ** 0.5
         return bool(self.signed(trial["score"]) - 2 * spread >= target)
 

@@ -63,6 +63,7 @@ def choose(call: FitCall, request: SearchRequest) -> Selected:
     """
     arguments = call.arguments
     x = arguments.get("x")
+    # A generator that the fit has used up has nothing left for a trial.
     one_shot = read_once(x)
     if one_shot and not (
         arguments.get("steps_per_epoch") and arguments.get("validation_data") is not None
@@ -123,6 +124,7 @@ def _held_out(
         return None
     arrays = {name: as_arrays(value) for name, value in training.items()}
     count = length(arrays["x"])
+    # The last rows, before any shuffle.
     edge = int(count * (1.0 - float(share)))  # as Keras rounds
     head = range(edge)
     tail = range(edge, count)
@@ -172,6 +174,8 @@ def _from_validation(
     if example_hashes.Examples(hashes).digest == request.judged_digest:
         kind, usable = "half", _half(hashes, usable)
     elif request.judged_hashes:
+        # Examples that the gate judged must not select, or its verdict would judge the search's own
+        # choice.
         apart = [i for i in usable if hashes[i] not in request.judged_hashes]
         if len(apart) < min(len(usable), max(FEWEST, len(usable) // 4)):
             kind = "half"
@@ -203,6 +207,7 @@ def _split(training: Dict[str, Any], arguments: Dict[str, Any], request: SearchR
         training = {"x": x, "y": y, "sample_weight": weight}
     training = {name: as_arrays(value) for name, value in training.items() if value is not None}
     count = length(training["x"])
+    # Enough to select by, and never more than a quarter of a small set.
     size = min(max(int(count * SPLIT_SHARE), min(SPLIT_LEAST, count // 4)), SPLIT_MOST)
     if size < FEWEST:
         raise RefusedError(
@@ -236,6 +241,7 @@ def _draw(
     """
     import numpy
 
+    # A series: the latest examples select, because a model is used on later ones still.
     if in_order:
         return range(count - size, count), range(count - size)
     order = numpy.random.default_rng(seed).permutation(count)

@@ -29,6 +29,7 @@ def common_failure(trials: Iterable[Mapping[str, Any]]) -> str:
     messages = [
         str(trial.get("message", "")) for trial in changed_trials if trial.get("state") == "failed"
     ]
+    # One trial that trains shows that the script and its data can be searched.
     if len(messages) < SAME_FAILURES or len(messages) < len(changed_trials):
         return ""
     return messages[-1] if len({_VARIABLE.sub("…", message) for message in messages}) == 1 else ""

@@ -39,6 +39,7 @@ def without(arguments: Mapping[str, Any], hashes: FrozenSet[bytes]) -> Optional[
     x = arguments.get("x")
     names = example_hashes.hashes(x) if x is not None and is_arrays(x) else None
     index = [i for i, name in enumerate(names or ()) if name not in hashes]
+    # Nothing to leave out, or nothing would be left.
     if names is None or not index or len(index) == len(names):
         return None
     parts = {

@@ -83,6 +83,7 @@ class LocalSearch:
     def _step_from_best(self) -> Settings:
         names = list(self.space)
         moving = [name for name in names if self._random.random() < 0.5]
+        # At least one: an unchanged proposal would be drawn again and again.
         moving = moving or [self._random.choice(names)]
         return {
             name: self._near(name) if name in moving else self._best.get(name, self._draw(name))
@@ -119,6 +120,7 @@ def _place(kind: str, bounds: Sequence[Any], value: float) -> float:
     low = float(bounds[0])
     high = float(bounds[1])
     value = min(max(value, low), high)
+    # In the unit interval, where one step size serves all parameters.
     if kind == "log":
         return math.log(value / low) / math.log(high / low)
     return (value - low) / (high - low)
@@ -132,6 +134,7 @@ def _value(kind: str, bounds: Sequence[Any], place: float) -> Any:
 
 
 def _reflected(place: float) -> float:
+    # Reflected at both ends, so that the bounds are not drawn more often than other values.
     place = abs(place) % 2.0
     return 2.0 - place if place > 1.0 else place
 

@@ -170,6 +170,7 @@ class SearchRequest:
 
     def better(self, score: Optional[float], other: Optional[float]) -> bool:
         """Return whether a score beats another one; a missing score beats nothing."""
+        # NaN is unequal to itself.
         if score is None or score != score:
             return False
         if other is None or other != other:

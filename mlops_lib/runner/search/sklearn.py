@@ -114,6 +114,7 @@ class Search:
         best = self.log.trials[winner] if self.log.trials else None
         if winner:
             after = self.log.candidates[winner].estimator
+            # The patch keeps the script's parameter search, with the winner as its only candidate.
             if self.base is not self.fit.estimator:
                 after = parameter_search.pinned(self.fit.estimator, after)
             described = {"before": describe(self.fit.estimator), "after": describe(after)}
@@ -273,6 +274,7 @@ class Search:
         after = [t for t in self.log.trials[self._refined_from :] if t["score"] is not None]
         if len(self.log.trials) - self._refined_from < PATIENCE or not before:
             return False
+        # The best before refinement: the settings since then are judged by their gain over it.
         best = max(before, key=lambda t: self.log.signed(t["score"]))
         error = deviation(fold_scores(best)) / len(fold_scores(best)) ** 0.5
         if target - self.log.signed(best["score"]) < FAR_ERRORS * error:
@@ -362,6 +364,7 @@ class Search:
         ]
         if not completed:
             return ""
+        # Folds are of equal size, so the others take as long each.
         rest_s = seconds * (len(self._folds.splits) / FIRST_HEAT - 1)
         if rest_s > self._left_s() - seconds:
             return "given up: the other folds would take longer than there is time"
@@ -374,6 +377,7 @@ class Search:
             self.log.signed(score) < self.log.signed(best_score)
             for score, best_score in zip(scores, best_scores)
         )
+        # One standard deviation of a fold, or half if every single fold is worse.
         margin = deviation(fold_scores(best)) * (0.5 if is_worse_twice else 1.0)
         if reached >= to_beat - margin:
             return ""
@@ -406,6 +410,7 @@ class Search:
         winner = candidate.estimator
         with warnings.catch_warnings():
             warnings.simplefilter("ignore")
+            # Short fits repeat the arithmetic of their folds; long ones use all cores.
             if max((t["seconds"] for t in self.log.trials), default=0.0) < QUICK_FIT_S:
                 with parallel_fits():
                     winner.fit(self.x, self.y)
@@ -417,6 +422,7 @@ class Search:
         if type(estimator) is type(winner):
             graft(estimator, winner)
             return
+        # In place, so that every reference of the script to its estimator finds the winner.
         estimator.__class__ = type(winner)
         estimator.__dict__.clear()
         estimator.__dict__.update(winner.__dict__)

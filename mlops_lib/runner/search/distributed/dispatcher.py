@@ -256,6 +256,7 @@ class TrialDispatcher:
         lease = self._lease_of(worker, number)
         if lease is None:
             return Reply("drop", "another worker has this trial")
+        # A new epoch is progress: only the starts since then count towards `MAX_STARTS`.
         if len(curve) > self._epochs.get(number, 0):
             self._starts[number] = 1
             self._epochs[number] = len(curve)
@@ -316,6 +317,7 @@ class TrialDispatcher:
         now = self._clock()
         pause = now - self._last_check
         self._last_check = now
+        # While the chief itself was suspended, no worker could report to it.
         for number, lease in list(self.leases.items()):
             if pause > CHIEF_PAUSE_S:
                 lease.last_seen = now

@@ -59,6 +59,7 @@ class Rungs:
         scores = self._scores.setdefault(rung, {})
         if number in scores:
             return True  # it passed this rung when it was compared
+        # The best so far and not the last: a trial reports that one in the end.
         scores[number] = max(self._sign * value for value in curve[:rung_epoch])
         better = sum(score > scores[number] for score in scores.values())
         return len(scores) < FEWEST or better < len(scores) // REDUCTION

@@ -178,6 +178,7 @@ def number_of(trial_id: str) -> int:
     Raises:
         MalformedError: it is no number.
     """
+    # Not `int` alone: it accepts signs, spaces, underscores and digits of other scripts.
     if not (trial_id.isascii() and trial_id.isdecimal() and len(trial_id) <= 9):
         raise MalformedError("it names no trial")
     return int(trial_id)

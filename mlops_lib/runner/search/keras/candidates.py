@@ -177,10 +177,12 @@ def standard_recipe(facts: Facts, *, share: float = 1.0) -> Recipe:
     """
     batch = facts.batch_size
     if facts.arrays:
+        # Smaller batches give more steps an epoch at hardly more cost for few examples.
         while facts.examples / batch < FEW_STEPS and batch > SMALLEST_BATCH:
             batch //= 2
         batch = min(max(batch, 1), LARGEST_BATCH)
     steps = max(math.ceil(facts.examples / max(batch, 1)), 1)
+    # At least as many as the steps require: a cosine over a handful of steps trains nothing.
     epochs = max(
         round(facts.epochs * share), min(math.ceil(STEPS / steps), MOST_EPOCHS), FEWEST_EPOCHS
     )
@@ -189,5 +191,6 @@ def standard_recipe(facts: Facts, *, share: float = 1.0) -> Recipe:
     rate = PEAK * min(max((batch / 64.0) ** 0.5, 0.5), 2.0)
     if facts.pretrained:
         rate = min(facts.learning_rate or 1e-4, 1e-3)
+    # 0 keeps the argument of the script, which a patch then need not touch.
     changed_batch = batch if facts.arrays and batch != facts.batch_size else 0
     return Recipe("adam", float(f"{rate:.3g}"), "cosine", changed_batch, epochs, facts.imbalanced)

@@ -34,8 +34,9 @@ class Ties:
         if not self.layers and self.narrowest == math.inf:
             return True
         own = {layer.name: layer for layer in edited.layers}
+        # Edits never rename a layer that stays, so its name identifies it.
         layers_match = all(
-            name in own and _seen_from_outside(edited, own[name]) == tie
+            name in own and _interface(edited, own[name]) == tie
             for name, tie in self.layers.items()
         )
         return layers_match and _narrowest(edited) <= self.narrowest
@@ -51,20 +52,22 @@ def find(model: Any, *, inputs_are_targets: bool) -> Ties:
     Raises:
         UnclonableError: its architecture is code.
     """
+    # An autoencoder whose code may grow learns the identity, and its score means nothing.
     ties = Ties(narrowest=_narrowest(model) if inputs_are_targets else math.inf)
-    for layer in _entered(model):
-        ties.layers[layer.name] = _seen_from_outside(model, layer)
+    for layer in _called_elsewhere(model):
+        ties.layers[layer.name] = _interface(model, layer)
     return ties
 
 
-def _entered(model: Any) -> Iterator[Any]:
+def _called_elsewhere(model: Any) -> Iterator[Any]:
     """Yield later layers that another model of the script calls on its own input."""
     own = {id(layer): layer for layer in model.layers if layer.weights}
-    inner = {id(one) for one in (model, getattr(model, "_functional", None))}
+    inner = {id(model), id(getattr(model, "_functional", None))}
     gc.collect()  # a Sequential that grew by `add` leaves graphs behind
-    for other in [
-        one for one in gc.get_objects() if isinstance(one, keras.Model) and id(one) not in inner
-    ]:
+    models = [item for item in gc.get_objects() if isinstance(item, keras.Model)]
+    for other in models:
+        if id(other) in inner:
+            continue
         for nodes in getattr(getattr(other, "_functional", other), "_nodes_by_depth", {}).values():
             for node in nodes:
                 layer = own.get(id(node.operation))
@@ -73,7 +76,9 @@ def _entered(model: Any) -> Iterator[Any]:
                 sources = [
                     tensor._keras_history.operation for tensor in node.arguments.keras_tensors
                 ]
-                if any(type(one).__name__ == "InputLayer" for one in sources):
+                # Called on its own input, the layer begins a model of the script (a decoder, say),
+                # which takes values of one shape only.
+                if any(type(source).__name__ == "InputLayer" for source in sources):
                     yield layer
 
 
@@ -83,18 +88,18 @@ def _reads_inputs(model: Any, layer: Any) -> bool:
     )
 
 
-def _seen_from_outside(model: Any, layer: Any) -> Tuple[Shapes, List[str]]:
-    return [tuple(w.shape) for w in layer.weights], sorted(_weighty(model, layer))
+def _interface(model: Any, layer: Any) -> Tuple[Shapes, List[str]]:
+    return [tuple(w.shape) for w in layer.weights], sorted(_weighted_sources(model, layer))
 
 
-def _weighty(model: Any, layer: Any) -> List[str]:
+def _weighted_sources(model: Any, layer: Any) -> List[str]:
     """Return the names of the nearest earlier layers with weights, or inputs."""
     names: List[str] = []
     for before in graph.producers(model, layer):
         if before.weights or not graph.producers(model, before):
             names.append(before.name)
         else:
-            names += _weighty(model, before)
+            names += _weighted_sources(model, before)
     return names
 
 

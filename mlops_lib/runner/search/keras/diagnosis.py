@@ -43,6 +43,7 @@ def diagnose(
         held_out: the metric on held-out examples, if the curves do not have it.
     """
     loss = [float(v) for v in curves.get("loss", [])]
+    # No other finding means anything after a NaN.
     if any(not math.isfinite(v) for v in loss):
         return Diagnosis(("unstable",))
     training = _curve(curves, metric, "")
@@ -51,8 +52,10 @@ def diagnose(
     held_out_value = validation[-1] if validation else held_out
     sign = 1.0 if mode == "max" else -1.0
     findings = []
+    # The sum keeps a loss of exactly 0 from counting as a rise.
     if len(loss) > 1 and loss[-1] > 1.1 * min(loss) + 1e-9:
         findings.append("unstable")
+    # Two per cent over a whole training is less than one epoch of a training that learns.
     if len(loss) > 2 and loss[0] - min(loss) < 0.02 * abs(loss[0]):
         findings.append("not_learning")
     if (
@@ -84,6 +87,7 @@ def _curve(curves: Mapping[str, List[float]], metric: str, prefix: str) -> List[
 
 def _gap(metric: str, target: float) -> float:
     """Return the smallest difference that matters."""
+    # A proportion has a scale of its own; other metrics are measured by their bar.
     return 0.05 if 0.0 < target <= 1.0 else 0.1 * abs(target)
 
 
@@ -99,4 +103,5 @@ def _turning_point(loss: List[float]) -> Optional[int]:
     if len(loss) < 3:
         return None
     lowest = min(range(len(loss)), key=loss.__getitem__)
+    # Two epochs after the lowest point, and by two per cent: less is noise.
     return lowest if lowest < len(loss) - 2 and loss[-1] > loss[lowest] * 1.02 else None

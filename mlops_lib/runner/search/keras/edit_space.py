@@ -62,10 +62,12 @@ class Space:
         """
 
     def _portfolio(self, diagnosis: Diagnosis, inheritable: bool) -> Candidate:
+        # Weights that fit the training examples by heart, or that jumped, are a bad start.
         fresh = not inheritable or diagnosis.has("overfitting") or diagnosis.has("unstable")
         if self.root is None:
             return Candidate(0, (), standard_recipe(self.facts), not inheritable)
         edits = modernised(self.root, self.facts, diagnosis)
+        # Normalised convolutions learn faster, and each of their epochs costs the most.
         share = 0.7 if convolutions(self.root) and not self.facts.pretrained else 1.0
         return Candidate(0, tuple(edits), standard_recipe(self.facts, share=share), fresh)
 
@@ -89,6 +91,8 @@ class Space:
         if len(convolutions(model)) <= MANY_LAYERS and not has_backbone(model):
             # The first convolution sees the largest map: another one there would cost the most.
             edits += [deeper(model, layer) for layer in convolutions(model)[1:]]
+        # Without the shifts the longer training would only overfit, so the candidate is given up if
+        # they do not fit.
         edits = fitting(model, edits, self.facts)[1]
         if not shifts or shifts[0] not in edits:
             return None
@@ -116,6 +120,7 @@ class Space:
             is_new: returns whether a candidate is new; only such ones are examined further.
         """
         recipe = standard_recipe(self.facts, share=0.7)
+        # Inherited weights are near a minimum: the full rate would throw them out of it.
         gentle = replace(recipe, learning_rate=recipe.learning_rate / 2)
         longer = replace(recipe, epochs=min(2 * recipe.epochs, self.facts.limits.epochs or 100))
         if model is None and diagnosis.has("unfinished"):
@@ -135,6 +140,7 @@ class Space:
 
 def _ordered(model: Any, facts: Facts, diagnosis: Diagnosis) -> Iterator[List[Edit]]:
     groups: List[Callable[..., Iterator[List[Edit]]]] = [_growing, _regularising]
+    # Such a model needs less capacity first.
     if diagnosis.has("overfitting"):
         groups.reverse()
     if diagnosis.has("not_learning") or diagnosis.has("unstable"):
@@ -156,6 +162,8 @@ def _growing(model: Any, facts: Facts) -> Iterator[List[Edit]]:
     """Yield edits for a model that does not learn enough."""
     designed = has_backbone(model) or len(convolutions(model)) > MANY_LAYERS
     wide = [layer for layer in model.layers if layer.trainable and _width_of(layer)]
+    # A layer whose width is tied to another one, as before a skip connection, cannot be widened
+    # alone; convolutions of a known design keep their proportions.
     wide = [
         layer
         for layer in wide
@@ -166,6 +174,7 @@ def _growing(model: Any, facts: Facts) -> Iterator[List[Edit]]:
     step = 1.5 if convolutions(model) or recurrents(model) else 2.0
     yield [{"kind": "resize", "at": layer.name, "size": _grown(layer, step)} for layer in wide]
     blocks = [edit for edit, _ in more_blocks(model, most=1)]
+    # After the widths: a block halves the map, and the layers before it then matter more.
     if blocks and not designed:
         yield blocks
     for layer in [] if designed else reversed(convolutions(model)):
@@ -195,6 +204,7 @@ def _regularising(model: Any, facts: Facts) -> Iterator[List[Edit]]:
     for edit in _shifts(model, facts):
         yield [edit]
     dropouts = of_kind(model, "Dropout")
+    # Before the output, where the most weights are trained by the fewest values.
     if not dropouts:
         yield before_output(model, 0.4)
     yield [
@@ -208,8 +218,10 @@ def _regularising(model: Any, facts: Facts) -> Iterator[List[Edit]]:
         for layer in heavy
         if layer.kernel_regularizer is None
     ]
+    # Averaging leaves as many values as channels, and so a much smaller layer behind it.
     for layer in of_kind(model, "Flatten"):
         yield [{"kind": "global_pool", "at": layer.name}]
+    # Last, less dropout than now: the diagnosis may be wrong.
     yield [
         {"kind": "set_dropout", "at": dropout.name, "size": round(max(0.05, dropout.rate / 2), 2)}
         for dropout in dropouts
@@ -295,6 +307,7 @@ def next_candidate(
     for prepared in (space.first, space.second):
         if prepared is not None and is_new(prepared):
             return prepared
+    # Once: after a training as long as this one, further ones around it come from the space.
     thorough = space.thorough(best, model_of(best)) if best else None
     if thorough is not None and all(
         int(values["epochs"]) < thorough.recipe.epochs for values in tried_values
@@ -309,6 +322,7 @@ def next_candidate(
             continue
         if _change_of(candidate.values()) not in unsuccessful:
             return candidate
+        # An unsuccessful change is better than none: it is returned if nothing else is left.
         repeated = repeated or candidate
     return repeated
 
@@ -331,6 +345,7 @@ def _unsuccessful(best: int, tried_values: List[Mapping[str, Any]]) -> Set[Chang
     """
     ancestors = set()
     number = best
+    # Trials are numbered from 1 in the order of these values.
     while 0 < number <= len(tried_values):
         ancestors.add(number)
         number = int(tried_values[number - 1]["parent"])

@@ -112,6 +112,7 @@ def _inputs(model: Any, x: Any) -> List[Tuple[str, Any, Any]]:
         tensors = graph.graph_of(model).inputs
     except graph.UnclonableError:
         return []
+    # Keras matches a dict to its inputs by name, and a list by position.
     parts = [x.get(graph.input_name(t)) for t in tensors] if isinstance(x, dict) else x
     parts = list(parts) if isinstance(parts, (list, tuple)) else [parts]
     if len(parts) != len(tensors):
@@ -150,6 +151,7 @@ def _is_pretrained(model: Any, call: FitCall) -> bool:
     ]
     kernels = [layer for layer in kernels if layer.trainable]
     suspect = [*inner, *(kernels if len(kernels) > MANY_LAYERS else [])]
+    # Without known initial weights `is_untrained` is false, so the careful answer is taken.
     return bool(suspect) and not is_untrained(suspect, model, call)
 
 
@@ -163,6 +165,7 @@ def _has_accelerator() -> bool:
             device.device_type in ("GPU", "TPU")
             for device in framework.config.list_logical_devices()
         )
+    # PyTorch and JAX.
     on_gpu = (
         framework.cuda.is_available()
         if hasattr(framework, "cuda")
@@ -203,10 +206,12 @@ def far_from_standard(values: Any) -> "Tuple[List[float], List[float]] | None":
     Features are scaled badly if their deviations differ widely, or lie far from 1.
     """
     flat = values.reshape(-1, values.shape[-1]).astype("float64")
+    # A mean over missing values would be missing too, and no normalisation could be written.
     if not numpy.isfinite(flat).all():
         return None
     mean = flat.mean(axis=0)
     deviation = flat.std(axis=0)
+    # A constant feature carries nothing, and has no scale.
     lively = deviation[deviation > 1e-9]
     if not len(lively):
         return None
@@ -234,6 +239,7 @@ def _is_one_quantity(flat: Any, *, lively: Any) -> bool:
     """
     if flat.shape[1] < MANY_FEATURES or lively.sum() < 2:
         return False
+    # By the reach of the values, because the deviations of pixels differ: a border hardly varies.
     lowest = flat.min(axis=0)[lively]
     highest = flat.max(axis=0)[lively]
     reach = (highest - lowest).max()
@@ -274,11 +280,13 @@ def keeps_labels_mirrored(images: Any, labels: Any) -> bool:
         .mean(axis=-1)
         .astype("float32")
     )
+    # About twelve points a side show a shape, and make the comparison of all pairs cheap.
     step = max(small.shape[1] // 12, 1), max(small.shape[2] // 12, 1)
     labels = labels[: len(small)]
     plain = small[:, :: step[0], :: step[1]].reshape(len(small), -1)
     mirrored = small[:, :, ::-1][:, :: step[0], :: step[1]].reshape(len(small), -1)
     count = min(len(plain), 600)
+    # Too few neighbours to judge by: a wrong mirror costs more than a missing one.
     if len(numpy.unique(labels)) < 2 or count < 50:
         return False
     itself = _agreement(plain[:count], plain, labels, count)
@@ -288,6 +296,7 @@ def keeps_labels_mirrored(images: Any, labels: Any) -> bool:
 
 def _agreement(queries: Any, examples: Any, labels: Any, count: int) -> float:
     """Return how often the nearest other example has the same label."""
+    # The square of the queries is left out: it is the same for every neighbour.
     distances = (examples**2).sum(axis=1)[None, :] - 2.0 * queries @ examples.T
     distances[numpy.arange(count), numpy.arange(count)] = numpy.inf
     return float((labels[distances.argmin(axis=1)] == labels[:count]).mean())
@@ -324,10 +333,12 @@ def as_picture(values: Any) -> "List[int]":
 
 def _is_smooth(values: Any, shape: List[int]) -> bool:
     maps = numpy.asarray(values[:500], dtype="float64").reshape(-1, *shape)
+    # Without the mean picture, which all examples share and which correlates by itself.
     maps = maps - maps.mean(axis=0)
     power = float((maps**2).mean())
     across = float((maps[:, :, 1:] * maps[:, :, :-1]).mean())
     down = float((maps[:, 1:] * maps[:, :-1]).mean())
+    # Half of the height away; a signal without any structure in space correlates there as much.
     far = float((maps[:, shape[0] // 2 :] * maps[:, : shape[0] - shape[0] // 2]).mean())
     if values.ndim == 2:  # a signal of one dimension goes on where a row ends
         row_starts = maps[:, 1:, 0]

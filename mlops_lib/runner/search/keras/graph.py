@@ -81,12 +81,14 @@ def rebuild(model: Any, plan: Plan) -> Any:
 
     def call(operation: Any, *args: Any, **kwargs: Any) -> Any:
         name = names[id(operation)]
+        # A layer that is left out passes its first input on.
         result = args[0] if name in plan.drop else operation(*args, **kwargs)
         return chain(plan.after.get(name, []), result)
 
     inputs = [
         keras.Input(batch_shape=t.shape, dtype=t.dtype, name=input_name(t)) for t in graph.inputs
     ]
+    # A Sequential stays one: scripts call `add` and `pop` on it.
     if isinstance(model, keras.Sequential):
         return _as_class(model, _sequential(model, plan, inputs[0], copy_of))
     graph_inputs = [
@@ -153,6 +155,7 @@ def copy_layer(layer: Any, **changes: Any) -> Any:
         return lambdas.copied(layer)
     try:
         with keras.saving.custom_object_scope(custom_objects(layer)):
+            # Built for its old input, an inner layer would refuse a wider one.
             config = unbuilt(layer.get_config())
             unknown = set(changes) - set(config)
             if unknown:
@@ -188,6 +191,8 @@ def unbuilt(config: Any) -> Any:
 
 def custom_objects(layer: Any) -> Dict[str, Any]:
     """Return the script's functions and classes that a configuration may name."""
+    # A script runs as `__main__` and need not register its own layers, so Keras would not find them
+    # by name.
     objects: Dict[str, Any] = {type(layer).__name__: type(layer)}
     for value in list(vars(layer).values()):
         if inspect.isfunction(value):
@@ -201,6 +206,8 @@ def custom_objects(layer: Any) -> Dict[str, Any]:
 
 def free_name(model: Any, stem: str) -> str:
     """Return the first of `stem_1`, `stem_2` … that no layer of the model has."""
+    # Keras numbers names by counters of the process; a search must name its layers the same in
+    # every attempt.
     used = {layer.name for layer in model.layers}
     number = 1
     while f"{stem}_{number}" in used:

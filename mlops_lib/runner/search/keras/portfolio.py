@@ -109,10 +109,12 @@ def modernised(model: Any, facts: Facts, diagnosis: Diagnosis) -> List[Edit]:
     edits: List[Edit] = []
     for name, (mean, variance) in facts.unscaled.items():
         edits.append({"kind": "normalise_input", "at": name, "mean": mean, "variance": variance})
+    # Dropout before the output; less for a small dense network, below.
     rate = 0.3
     backbone = len(
         of_kind(model, "Conv2D", "DepthwiseConv2D", "SeparableConv2D")
     ) > MANY_LAYERS or has_backbone(model)
+    # A pretrained network has learned from more pictures than any augmentation makes.
     if facts.mirrored and not facts.pretrained:
         edits += [{"kind": "augment", "at": name, "flip": True} for name in facts.images]
     edits += [
@@ -207,6 +209,7 @@ def fitting(model: Any, edits: List[Edit], facts: Facts) -> Tuple[Any, List[Edit
     """Apply the edits that fit and are allowed; return the model and these edits."""
     fitting_edits: List[Edit] = []
     most = facts.limits.parameters
+    # One by one, each on the model with those before it: an edit may fit only without another one.
     for edit in edits:
         if not facts.limits.allow(edit):
             continue
@@ -214,6 +217,7 @@ def fitting(model: Any, edits: List[Edit], facts: Facts) -> Tuple[Any, List[Edit
             edited, _ = apply(model, edit)
         except (NotApplicableError, UnclonableError, ValueError, KeyError):
             continue
+        # A developer's model that exceeds the limit already may stay as it is.
         if most and edited.count_params() > max(most, model.count_params()):
             continue
         if facts.most_cost and multiplications(edited) > max(
@@ -240,6 +244,7 @@ def _convolutional(model: Any, facts: Facts) -> List[Edit]:
         if not normalised(model, layer)
     ]
     budget = COST * (ACCELERATED if facts.accelerated else 1)
+    # From the widest plan down: width helps most, as long as the machine can afford it.
     for base in WIDTHS:
         wider, blocks, cost, features = _planned(model, base)
         if cost <= budget:
@@ -264,6 +269,7 @@ def _planned(model: Any, base: int) -> Tuple[List[Edit], List[Edit], float, floa
         the number of values that are flattened.
     """
     own = convolutions(model)
+    # The larger of input and output: the first convolution may have strides.
     side = max(_side(graph.producers(model, own[0])[0]), _side(own[0]))
     wider: List[Edit] = []
     cost = 0.0
@@ -280,6 +286,7 @@ def _planned(model: Any, base: int) -> Tuple[List[Edit], List[Edit], float, floa
         filters = wanted_filters(_side(layer), int(layer.filters))
         if filters > layer.filters:
             wider.append({"kind": "resize", "at": layer.name, "size": filters})
+        # With the filters as planned: the next layer then reads as many channels.
         cost += price(_side(layer), filters, layer.kernel_size)
         channels = filters
     blocks = more_blocks(model, wanted_filters=wanted_filters)
@@ -372,6 +379,7 @@ def more_blocks(
         return []
     like = own[-1]
     blocks = _Blocks(model, like, wanted_filters)
+    # The second of two poolings in a row discards detail that no layer has used.
     for second in of_kind(model, *_POOLING):
         first = graph.producers(model, second)
         if len(first) == 1 and type(first[0]).__name__ in _POOLING and _rank(first[0]) == like.rank:

@@ -129,6 +129,7 @@ def train(context: TrialContext, model: Any, recipe: Recipe, number: int) -> Tri
     checkpoint = TrialCheckpoint(
         os.path.join(context.request.directory, "trials", f"{number}{TrialCheckpoint.ENDING}")
     )
+    # For a restart with a smaller batch: running out of memory leaves half-trained weights.
     start = model.get_weights()
     while True:
         run = context.run = TrialRun()
@@ -234,6 +235,7 @@ def is_pipeline(x: Any) -> bool:
 def passed_on(call: FitCall, x: Any, batch: int) -> Dict[str, Any]:
     """Return the arguments of the developer's `fit` that apply to trials too."""
     names = ["class_weight", "validation_batch_size"]
+    # Arrays are split into batches anew, so the script's own number of steps may not fit them.
     names += ["steps_per_epoch"] if is_pipeline(x) else ["shuffle"]
     arguments = {
         name: call.arguments[name] for name in names if call.arguments.get(name) is not None
@@ -260,6 +262,7 @@ def optimizer_for(own: Any, recipe: Recipe, steps: int) -> Any:
         recipe: the kind of optimizer, and its learning rate.
         steps: steps in an epoch.
     """
+    # Mixed precision wraps the optimizer into one that scales the loss; compile() wraps it again.
     own = getattr(own, "inner_optimizer", own)
     config = dict(own.get_config())
     kind = type(own)
@@ -272,6 +275,7 @@ def optimizer_for(own: Any, recipe: Recipe, steps: int) -> Any:
         }
     if recipe.schedule == "cosine":
         total = max(recipe.epochs * steps, 2)
+        # A tenth of the steps at a rising rate: Adam's estimates of the moments begin at zero.
         warm = max(total // 10, 1)
         rate = recipe.learning_rate or plain_rate(own) or 1e-3
         config["learning_rate"] = keras.optimizers.schedules.CosineDecay(
@@ -540,6 +544,7 @@ class TrialCheckpoint:
         import io
         import time
 
+        # The cost of this write sets the time until the next one.
         began = time.monotonic()
         # Optimizer and seed generators included: the resumed trial ends with the same weights.
         arrays = {f"v{i}": value for i, value in enumerate(fit_state.capture_variables(model))}
@@ -572,6 +577,7 @@ class TrialCheckpoint:
                 fit_state.build(model, None)
                 fit_state.restore_variables(model, values)
                 run.weights = _arrays(stored, "b") or None
+        # Missing, cut off, or not of this model: begin from the first epoch.
         except (OSError, ValueError, KeyError, EOFError):
             return 0
         run.curve, run.score, run.seconds = state["curve"], state["score"], state["seconds"]

@@ -29,8 +29,10 @@ def load(folder: str) -> Optional[Any]:
         return None
     import keras_tuner
 
+    # Another name than `__main__`: the file may train under `if __name__ == "__main__"`.
     names = runpy.run_path(path, run_name="search_space")
     for value in names.values():
+        # Not a class that the file has only imported, such as HyperModel itself.
         made_here = isinstance(value, type) and value.__module__ == "search_space"
         if made_here and issubclass(value, keras_tuner.HyperModel):
             return value()

@@ -151,6 +151,7 @@ def transfer(parent: Any, child: Any, transforms: Optional[Dict[str, Transform]]
     arrived = lost = 0
     for layer in child.layers:
         source = old.get(layer.name)
+        # A new layer keeps its own initial weights.
         if source is None or not source.weights:
             continue
         values = source.get_weights()

@@ -95,6 +95,8 @@ class WinnerInstaller:
         search would have trained on them. If the score drops, the training is undone.
         """
         everything = self._selected.everything or {}
+        # A third of the peak: the weights are trained, and only have to take in a few more
+        # examples.
         rate = (candidate.recipe.learning_rate or self._facts.learning_rate or 1e-3) / 3
         epochs = max(1, round(REFIT_SHARE * candidate.recipe.epochs))
         recipe = replace(candidate.recipe, epochs=epochs, learning_rate=rate, schedule="cosine")
