@@ -96,6 +96,12 @@ SETTINGS = (
         "what the search may change: edits, without (kinds of edits), epochs, parameters (at most)",
     ),
     Setting(
+        "past_searches",
+        "flag",
+        True,
+        "whether what helped earlier searches of this home decides which trials come first",
+    ),
+    Setting(
         "retrain",
         "integer",
         5,

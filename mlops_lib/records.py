@@ -493,6 +493,8 @@ class Trial(Record):
     parent: int | None = None
     edits: tuple[str, ...] = ()
     """In words: "insert Conv2D(32) and MaxPooling2D after layer 2"."""
+    kinds: tuple[str, ...] = ()
+    """The kinds of its changes (`conv_block`, `SVC`), by which searches are compared."""
     hyperparameters: Mapping[str, Any] = field(default_factory=dict)
     inherited: str = ""
     """"exact" (function-preserving), "approximate", "fresh" or "" for trial 0."""

@@ -32,6 +32,7 @@ class SettingsArguments(TypedDict, total=False):
     workers: int
     on: str
     search: Mapping[str, Any]
+    past_searches: bool
     retrain: int
     steps: bool
     seed: int

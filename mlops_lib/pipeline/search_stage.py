@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from dataclasses import replace
 from pathlib import Path
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 from mlops_lib import events, patching
 from mlops_lib.errors import TrainingError, UsageError
@@ -13,6 +13,7 @@ from mlops_lib.pipeline import publishing
 from mlops_lib.pipeline.job import Job, prepared, with_args
 from mlops_lib.pipeline.judge_stage import judge
 from mlops_lib.pipeline.train_stage import pending_request, train, with_environment
+from mlops_lib.project import trust
 from mlops_lib.records import (
     SearchResult,
     Verdict,
@@ -22,7 +23,7 @@ from mlops_lib.training import (
     alerts,
     cancellation,
 )
-from mlops_lib.tuning import argument_sweep, ray_node, second_pass
+from mlops_lib.tuning import argument_sweep, past_searches, ray_node, second_pass
 from mlops_lib.tuning.options import Budget, Workers
 
 if TYPE_CHECKING:
@@ -111,16 +112,40 @@ def search_job(job: Job, verdict: Verdict) -> SearchResult:
             execution=replace(job.execution, observer=observer),
             budget=Budget(trials=job.settings["trials"], minutes=job.settings["minutes"]),
             limits=job.settings["search"],
+            past=_similar_searches(job, verdict),
             workers=Workers(
                 count=job.settings["workers"],
                 ray_address=job.settings["on"],
             ),
         )
+    _remember_search(job, verdict, outcome)
     _suggest(job)
     score = outcome.score if outcome.winner else None
     if score is not None and protocol.reaches(score, verdict.target, verdict.mode):
         publishing.step(job, "recovered", search=outcome)
     return outcome
+
+
+def _similar_searches(job: Job, verdict: Verdict) -> list[dict[str, Any]]:
+    """Return the earlier searches of this home that decide about the order of the trials."""
+    if not job.settings["past_searches"]:
+        return []
+    return past_searches.similar(
+        job.home, job.spec, metric=verdict.metric or "", examples=verdict.examples
+    )
+
+
+def _remember_search(job: Job, verdict: Verdict, outcome: SearchResult) -> None:
+    """Keep what this search found out, for the order of later ones.
+
+    A push that is not trusted could mislead the searches of others: it is not remembered.
+    """
+    if not job.settings["past_searches"] or job.settings["trust"] != trust.BRANCH:
+        return
+    try:
+        past_searches.remember(job.home, job.spec, outcome, examples=verdict.examples)
+    except OSError as error:  # the search itself has ended well
+        job.observer(events.warning(f"this search is not remembered: {error}"))
 
 
 def work(on: str, *, stopped: cancellation.Stop | None = None) -> None:

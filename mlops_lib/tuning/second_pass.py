@@ -32,6 +32,7 @@ def search(
     execution: Execution,
     budget: Budget,
     limits: Mapping[str, Any] | None = None,
+    past: Sequence[Mapping[str, Any]] = (),
     workers: Workers = Workers(),  # noqa: B008 - frozen
 ) -> SearchResult:
     """Search for a model that meets the bar, starting from the judged one (pass 2).
@@ -47,6 +48,7 @@ def search(
         execution: the execution of the trainings.
         budget: the end of the search.
         limits: limits on the search's changes; the setting `search`.
+        past: similar searches of this home (`past_searches.similar`), for the order of the trials.
         workers: the number of workers, and their machines.
 
     Raises:
@@ -61,6 +63,7 @@ def search(
         return _refuse(run_dir, verdict, why, observer=execution.observer)
     (run_dir / protocol.SEARCH_REFUSED).unlink(missing_ok=True)
     request = _request(spec, verdict, fit=fit, run_dir=run_dir, budget=budget, limits=limits or {})
+    request.setdefault("past", list(past))
     workers = _usable_workers(workers, run_dir, fit, observer=execution.observer)
     request["workers"] = workers.count
     result = _train(spec, request, execution=execution, workers=workers)
@@ -124,7 +127,8 @@ def _request(
         return {**request, "pass": 2}
     if before.get("fit") == fit and before.get("metric") == verdict.metric:
         # The verdict may be about a winner by now; trial 0 stays what it was.
-        kept_keys = [key for key in ("judged_digest", "judged_value") if key in before]
+        # So do the past searches, by which its candidates were ordered.
+        kept_keys = [key for key in ("judged_digest", "judged_value", "past") if key in before]
         request.update({key: before[key] for key in kept_keys})
     # The same request in the same pass: a search that was interrupted continues, and one that has
     # ended answers.
@@ -210,6 +214,7 @@ COPIED_REQUEST_KEYS = (
     "judged_digest",
     "reading",
     "limits",
+    "past",
     "own_only",
     "failed_with",
 )

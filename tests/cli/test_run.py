@@ -14,6 +14,9 @@ from typing import Any
 import pytest
 from servers.slack import slack_api
 
+from mlops_lib.run_directory import RunDirectory
+from mlops_lib.tuning import past_searches
+
 ROOT = Path(__file__).resolve().parents[2]
 
 SLOW = """
@@ -364,3 +367,37 @@ def test_several_seeds_are_judged_by_their_mean(home: Path, tmp_path: Path) -> N
     assert [
         (Path(one["run_dir"]) / "attempts.jsonl").read_text() for one in found["values"]
     ] == attempts
+
+
+CIRCLES = """
+from sklearn.datasets import make_circles
+from sklearn.linear_model import LogisticRegression
+from sklearn.model_selection import train_test_split
+
+x, y = make_circles(600, noise=0.05, factor=0.5, random_state={seed})
+xt, xv, yt, yv = train_test_split(x, y, random_state=0)
+model = LogisticRegression().fit(xt, yt)
+print(model.score(xv, yv))
+"""
+
+
+@pytest.mark.slow
+def test_the_second_of_two_similar_projects_needs_fewer_trials(home: Path, tmp_path: Path) -> None:
+    (home / past_searches.NAME).unlink(missing_ok=True)
+
+    def winner_and_notes(name: str, seed: int, *words: str) -> tuple[int, list[str]]:
+        project = write(tmp_path / name, CIRCLES.format(seed=seed))
+        asked = ("run", project, "--backend", "process", "--target", 0.9, *words)
+        code, record, errors = mlops(home, *asked)
+        assert code == 0, errors
+        found = RunDirectory(Path(record["run_dir"])).search
+        assert found is not None
+        return found.winner, [note for note in found.notes if "similar search" in note]
+
+    first = winner_and_notes("first", 1)
+    second = winner_and_notes("second", 2)
+    off = winner_and_notes("third", 3, "--no-past-searches")
+    assert second[0] == 1 < first[0]
+    assert second[1][0].startswith("1 similar search of this home: what led to a winner there")
+    assert off == (first[0], []), "a setting turns it off"
+    assert len(past_searches.read(home)) == 2

@@ -6,7 +6,8 @@ votes of the best, while there is time. The sequence is a function of the seed a
 far: a search that was killed continues with the same candidates.
 """
 
-from typing import Any, Callable, Dict, Iterator, List, Optional, Tuple
+import itertools
+from typing import Any, Callable, Dict, Iterator, List, Optional, Sequence, Tuple
 
 from mlops_lib.runner.search import estimator_portfolio
 from mlops_lib.runner.search.cross_validation import seeded
@@ -21,9 +22,12 @@ from mlops_lib.runner.search.estimator_spaces import (
     Space,
 )
 from mlops_lib.runner.search.local_search import LocalSearch
+from mlops_lib.runner.search.past_searches import preferred_first
 
 OWN_TRIALS = 2
 """The number of trials of the developer's own estimator before others are tried."""
+MOST_REMEMBERED = 2
+"""The most estimators that come first because they helped similar searches."""
 TURNS = (0, 1, 0, 2)
 """Places in the ranking of families whose settings are varied in turn."""
 BETWEEN_VOTES = 8
@@ -76,6 +80,8 @@ class Candidates:
         own_only: whether only the developer's own estimator is varied.
         needs_probabilities: whether the rest of the script may call `predict_proba`.
         derived: returns candidates that need no fit: votes and thresholds.
+        preferred: families that helped similar searches, the most reliable first. They come before
+            variations of the developer's own estimator, unless those helped more.
         before_refining: called once every kind of estimator has been tried.
         notes: receives a note for everything that could not be tried.
     """
@@ -92,6 +98,7 @@ class Candidates:
         own_only: bool,
         needs_probabilities: bool,
         derived: Callable[[], Iterator[Candidate]],
+        preferred: Sequence[str] = (),
         before_refining: Callable[[], None],
         notes: List[str],
     ) -> None:
@@ -109,6 +116,7 @@ class Candidates:
         self.notes = notes
         self._finished = finished
         self._derived = derived
+        self._preferred = list(preferred)
         self._before_refining = before_refining
         self._searches: Dict[str, Optional[LocalSearch]] = {}
         self._known_inputs: List[Optional[Inputs]] = []
@@ -121,7 +129,9 @@ class Candidates:
             yield from self._own_scaled()
         if own_name not in SPACES:
             self.notes.append(f"{own_name} has no space of its own: other estimators are tried")
-        # The developer's own estimator first: a change of settings is the smallest patch.
+        remembered = [] if self.own_only else self._remembered()
+        yield from remembered
+        # Else the developer's own estimator first: a change of settings is the smallest patch.
         for _ in range(OWN_TRIALS):
             yield from self._varied("own")
         if self.own_only:
@@ -134,10 +144,17 @@ class Candidates:
         yield from self._derived()
         if is_even:
             yield from self._own_scaled()
-        yield from self._others()
+        already = [candidate.words for candidate in remembered]
+        yield from (other for other in self._others() if other.words not in already)
         yield from self._derived()
         self._before_refining()
         yield from self._refined()
+
+    def _remembered(self) -> List[Candidate]:
+        """Return the estimators that helped similar searches more than the developer's own did."""
+        families = list(itertools.takewhile(lambda family: family != "own", self._preferred))
+        others = [other for other in self._others() if other.family in families]
+        return preferred_first(others, lambda other: [other.family], families)[:MOST_REMEMBERED]
 
     def tell(self, candidate: Candidate, score: Optional[float]) -> None:
         """Report the signed score of a candidate; None if it failed or was given up."""

@@ -78,6 +78,10 @@ class SearchRequest:
     follow: Tuple[Mapping[str, Any], ...] = ()
     """Records of the trials that led to another run's winner, to train again with this run's seed.
     """
+    past: Tuple[Mapping[str, Any], ...] = ()
+    """Similar searches of the same home, which decide about the order of the first trials
+    (mlops_lib.runner.search.past_searches).
+    """
 
     def result_head(self, selection: str) -> Dict[str, Any]:
         """Return what every result of this search begins with.
@@ -161,6 +165,7 @@ class SearchRequest:
             follow=tuple(
                 record for record in settings.get("follow") or () if isinstance(record, dict)
             ),
+            past=tuple(search for search in settings.get("past") or () if isinstance(search, dict)),
         )
 
     @property
@@ -228,6 +233,7 @@ def trial_record(number: int, **keys: Any) -> Dict[str, Any]:
         "number": number,
         "parent": None,
         "edits": [],
+        "kinds": [],
         "hyperparameters": {},
         "inherited": "",
         "state": "running",

@@ -19,6 +19,7 @@ from mlops_lib.runner.search import (
     estimator_limits,
     failures,
     parameter_search,
+    past_searches,
 )
 from mlops_lib.runner.search.cross_validation import (
     FIRST_HEAT,
@@ -84,7 +85,8 @@ class Search:
         self.seed = int(request.get("search_seed") or seed)
         """The seed of candidates and folds; that of the followed run, if there is one."""
         self.log = TrialLog(request, folder=folder)
-        self.notes: List[str] = []
+        past = past_searches.in_words(request.get("past") or ())
+        self.notes: List[str] = [past] if past else []
         self.x = fit.x
         self.y = fit.y
         """The examples on which trials are cross-validated and the winner is fitted."""
@@ -216,6 +218,7 @@ class Search:
             own_only=own_only,
             needs_probabilities=self._needs_probabilities,
             derived=derived.propose,
+            preferred=past_searches.helpful_kinds(self.request.get("past") or ()),
             before_refining=self._note_data_limits,
             notes=self.notes,
         )
@@ -301,6 +304,7 @@ class Search:
             "number": number,
             "parent": None if number == 0 else 0,
             "edits": edits,
+            "kinds": [candidate.family] if edits else [],
             "hyperparameters": {k: _plain(v) for k, v in candidate.parameters.items()},
             "inherited": "",
             "state": "finished",

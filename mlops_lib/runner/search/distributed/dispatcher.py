@@ -360,7 +360,11 @@ def _initial_record(number: int, candidate: Optional[Candidate]) -> Dict[str, An
         return trial_record(number)
     edits = [*candidate.words(), *candidate.recipe.words()]
     return trial_record(
-        number, parent=candidate.parent, edits=edits, hyperparameters=candidate.values()
+        number,
+        parent=candidate.parent,
+        edits=edits,
+        kinds=candidate.kinds(),
+        hyperparameters=candidate.values(),
     )
 
 

@@ -5,7 +5,7 @@ from __future__ import annotations
 import json
 import math
 from dataclasses import asdict, dataclass, field
-from typing import Any, Dict, List, Mapping, Optional, Tuple
+from typing import Any, Dict, Iterable, List, Mapping, Optional, Tuple
 
 from mlops_lib.runner.search.keras.architecture_edits import Edit, words
 from mlops_lib.runner.search.keras.constraints import Ties
@@ -74,6 +74,8 @@ class Candidate:
     own: str = ""
     """Values of the project's own HyperModel, as JSON; it builds the model, and nothing is edited.
     """
+    role: str = field(default="", compare=False)
+    """The name of a prepared candidate (`usual_form`); "" for one around the best trial."""
 
     def values(self) -> Dict[str, Any]:
         """Return flat JSON values, for the oracle's own records."""
@@ -82,6 +84,7 @@ class Candidate:
             "edits": json.dumps([dict(e) for e in self.edits], sort_keys=True),
             "fresh": self.fresh,
             "own": self.own,
+            **({"role": self.role} if self.role else {}),
             **asdict(self.recipe),
         }
 
@@ -91,12 +94,22 @@ class Candidate:
         recipe = Recipe(**{name: values[name] for name in asdict(Recipe()) if name in values})
         edits = tuple(json.loads(values["edits"]))
         own = str(values.get("own") or "")
-        return cls(int(values["parent"]), edits, recipe, bool(values["fresh"]), own)
+        role = str(values.get("role") or "")
+        return cls(int(values["parent"]), edits, recipe, bool(values["fresh"]), own, role)
+
+    def kinds(self) -> List[str]:
+        """Return the kinds of its changes, by which searches are compared."""
+        return [self.role] if self.role else kinds_of(self.edits)
 
     def words(self) -> List[str]:
         """Return the edits in plain words."""
         own = [f"{name} = {value}" for name, value in json.loads(self.own or "{}").items()]
         return [words(edit) for edit in self.edits] + own
+
+
+def kinds_of(edits: Iterable[Edit]) -> List[str]:
+    """Return the kinds of edits, each once."""
+    return list(dict.fromkeys(str(edit.get("edit", edit)["kind"]) for edit in edits))
 
 
 @dataclass(frozen=True)

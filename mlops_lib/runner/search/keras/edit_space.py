@@ -9,11 +9,11 @@ from __future__ import annotations
 
 import json
 from dataclasses import replace
-from typing import Any, Callable, Iterator, List, Mapping, Optional, Set, Tuple
+from typing import Any, Callable, Iterator, List, Mapping, Optional, Sequence, Set, Tuple
 
 from mlops_lib.runner.search.keras import graph, weights
 from mlops_lib.runner.search.keras.architecture_edits import Edit
-from mlops_lib.runner.search.keras.candidates import Candidate, Facts, standard_recipe
+from mlops_lib.runner.search.keras.candidates import Candidate, Facts, kinds_of, standard_recipe
 from mlops_lib.runner.search.keras.diagnosis import Diagnosis
 from mlops_lib.runner.search.keras.portfolio import (
     MANY_LAYERS,
@@ -30,6 +30,7 @@ from mlops_lib.runner.search.keras.portfolio import (
     of_kind,
     recurrents,
 )
+from mlops_lib.runner.search.past_searches import helpful_kinds, preferred_first
 
 Change = Tuple[Tuple[str, ...], ...]
 """Kinds and places of edits."""
@@ -39,6 +40,12 @@ THOROUGH = 2
 """The epochs of a long training, as a multiple of a usual one's."""
 MOST_THOROUGH = 100
 """The most epochs of a long training."""
+USUAL_FORM = "usual_form"
+"""The role of the portfolio's candidate."""
+AS_PICTURES = "as_pictures"
+"""The role of the candidate with convolutions before pictures are flattened."""
+THOROUGH_TRAINING = "thorough"
+"""The role of the deeper network that is trained for long."""
 
 
 class Space:
@@ -49,33 +56,50 @@ class Space:
         facts: the properties of the data.
         diagnosis: the diagnosis of trial 0's curves.
         inheritable: whether trial 0's own weights may be inherited without training it again.
+        past: similar searches of the same home.
     """
 
-    def __init__(self, root: Any, facts: Facts, diagnosis: Diagnosis, *, inheritable: bool) -> None:
+    def __init__(
+        self,
+        root: Any,
+        facts: Facts,
+        diagnosis: Diagnosis,
+        *,
+        inheritable: bool,
+        past: Sequence[Mapping[str, Any]] = (),
+    ) -> None:
         self.root = root
         self.facts = facts
+        self.preferred = helpful_kinds(past, diagnosis.findings)
+        """Kinds of changes that helped similar searches."""
         self.first = self._portfolio(diagnosis, inheritable)
         """The portfolio's candidate."""
         self.second = self._as_pictures()
         """A candidate with convolutions before pictures are flattened, or None if it does not
         apply.
         """
+        prepared = [self.first] if self.second is None else [self.first, self.second]
+        self.prepared = preferred_first(prepared, Candidate.kinds, self.preferred)
+        """These candidates, which come before any edits of the best trial, in their order."""
 
     def _portfolio(self, diagnosis: Diagnosis, inheritable: bool) -> Candidate:
         # Weights that fit the training examples by heart, or that jumped, are a bad start.
         fresh = not inheritable or diagnosis.has("overfitting") or diagnosis.has("unstable")
         if self.root is None:
-            return Candidate(0, (), standard_recipe(self.facts), not inheritable)
+            recipe = standard_recipe(self.facts)
+            return Candidate(0, (), recipe, fresh=not inheritable, role=USUAL_FORM)
         edits = modernised(self.root, self.facts, diagnosis)
         # Normalised convolutions learn faster, and each of their epochs costs the most.
         share = 0.7 if convolutions(self.root) and not self.facts.pretrained else 1.0
-        return Candidate(0, tuple(edits), standard_recipe(self.facts, share=share), fresh)
+        recipe = standard_recipe(self.facts, share=share)
+        return Candidate(0, tuple(edits), recipe, fresh, role=USUAL_FORM)
 
     def _as_pictures(self) -> Optional[Candidate]:
         edits = [] if self.root is None else convolved(self.root, self.facts)
-        return (
-            Candidate(0, tuple(edits), standard_recipe(self.facts), fresh=True) if edits else None
-        )
+        if not edits:
+            return None
+        recipe = standard_recipe(self.facts)
+        return Candidate(0, tuple(edits), recipe, fresh=True, role=AS_PICTURES)
 
     def thorough(self, number: int, model: Any) -> Optional[Candidate]:
         """Return the best network for pictures, deeper, shifted, and trained for long.
@@ -99,7 +123,8 @@ class Space:
         recipe = standard_recipe(self.facts, share=0.7)
         most = self.facts.limits.epochs or MOST_THOROUGH
         epochs = max(min(THOROUGH * recipe.epochs, most), recipe.epochs)
-        return Candidate(number, tuple(edits), replace(recipe, epochs=epochs), fresh=True)
+        recipe = replace(recipe, epochs=epochs)
+        return Candidate(number, tuple(edits), recipe, fresh=True, role=THOROUGH_TRAINING)
 
     def around(
         self,
@@ -126,7 +151,8 @@ class Space:
         if model is None and diagnosis.has("unfinished"):
             yield Candidate(number, (), longer)
         if model is not None:
-            for edits in _ordered(model, self.facts, diagnosis):
+            ordered = _ordered(model, self.facts, diagnosis)
+            for edits in preferred_first(ordered, kinds_of, self.preferred):
                 candidate = Candidate(number, tuple(edits), gentle)
                 # Whether edits fit is known when they were made, which takes its time.
                 if is_new(candidate) and len(fitting(model, edits, self.facts)[1]) == len(edits):
@@ -299,13 +325,13 @@ def next_candidate(
         tried_values: the values of all candidates so far.
         polished: see `Space.around`.
     """
-    tried_keys = [json.dumps(dict(values), sort_keys=True) for values in tried_values]
+    tried_keys = [_key(values) for values in tried_values]
 
     def is_new(candidate: Candidate) -> bool:
-        return json.dumps(candidate.values(), sort_keys=True) not in tried_keys
+        return _key(candidate.values()) not in tried_keys
 
-    for prepared in (space.first, space.second):
-        if prepared is not None and is_new(prepared):
+    for prepared in space.prepared:
+        if is_new(prepared):
             return prepared
     # Once: after a training as long as this one, further ones around it come from the space.
     thorough = space.thorough(best, model_of(best)) if best else None
@@ -325,6 +351,11 @@ def next_candidate(
         # An unsuccessful change is better than none: it is returned if nothing else is left.
         repeated = repeated or candidate
     return repeated
+
+
+def _key(values: Mapping[str, Any]) -> str:
+    """Return what makes two candidates the same training; the name of a prepared one is not."""
+    return json.dumps({k: v for k, v in values.items() if k != "role"}, sort_keys=True)
 
 
 def _change_of(values: Mapping[str, Any]) -> Change:

@@ -14,7 +14,7 @@ from typing import Any, Callable, Iterator, List, Optional
 
 from mlops_lib.runner import protocol
 from mlops_lib.runner.keras import data_order
-from mlops_lib.runner.search import failures, holdout, scores
+from mlops_lib.runner.search import failures, holdout, past_searches, scores
 from mlops_lib.runner.search.distributed import coordinator, worker
 from mlops_lib.runner.search.distributed.dispatcher import TrialDispatcher
 from mlops_lib.runner.search.examples import RefusedError, Selected, choose
@@ -190,8 +190,16 @@ class Search:
             raise RefusedError("the winner of search_space.py could not be put into this model")
         self.lineage = Lineage(model, call, self.store, root=root, hypermodel=self.hypermodel)
         self.runner = TrialRunner(model, self.context, self.store, self.lineage)
-        space = Space(root, self.facts, self.diagnosis, inheritable=not selected.is_split)
+        space = Space(
+            root,
+            self.facts,
+            self.diagnosis,
+            inheritable=not selected.is_split,
+            past=request.past,
+        )
         self.proposer = Proposer(request, self.store, self.lineage, space)
+        if past_searches.in_words(request.past):
+            self.notes.append(past_searches.in_words(request.past))
         left_out = trial.left_out(call.arguments.get("callbacks"))
         if left_out:
             self.notes.append(f"callbacks that do not run in trials: {', '.join(left_out)}")

@@ -77,6 +77,7 @@ class TrialRunner:
             number,
             parent=candidate.parent,
             edits=candidate.words() + candidate.recipe.words(),
+            kinds=candidate.kinds(),
             inherited=grade,
             hyperparameters=candidate.values(),
             parameters=model.count_params(),
