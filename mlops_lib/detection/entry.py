@@ -21,7 +21,7 @@ from mlops_lib.errors import DetectionError
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
-    from collections.abc import Callable
+    from collections.abc import Callable, Container
 
 NOT_ENTRIES = re.compile(
     r"^(setup|conftest|__init__|test_.*|.*_test|tests?|noxfile|fabfile|tasks|manage|versioneer)$"
@@ -56,6 +56,8 @@ _AND_MEASURES = re.compile(
 PRESENTERS = SERVERS | words("tkinter customtkinter pyqt5 pyqt6 pyside2 pyside6 wx kivy pygame")
 CHOOSE = 'Choose one: --entry FILE, or entry = "FILE" in mlops.toml.'
 """What to do if several files may be meant."""
+ACTS = "it does something when it is run"
+ONLY = "the only file that trains"
 PARSED_LIMIT = 60
 PROJECTS = 4
 """In how many folders candidates stand if these are projects of their own."""
@@ -129,7 +131,9 @@ def choose(files: Files) -> Choice:
     hopeful = sketch.hopeful(sketches)
     mentioned = mentions.find(files.folder, [one.name for one in hopeful])
     training = _training(
-        files, sorted(hopeful, key=lambda one: (one.name not in mentioned, *_rank(one)))
+        files,
+        sorted(hopeful, key=lambda one: (one.name not in mentioned, *_rank(one))),
+        mentioned,
     )
     if not training:  # `train_test.py` may train where no other file does
         more = [
@@ -187,7 +191,9 @@ def _choose(candidates: _Candidates) -> Choice:
     """Apply the rules in order; each may leave fewer candidates."""
     if len(candidates.files) == 1:
         only = candidates.files[0]
-        return Choice(only, "the only file that trains", _where_trains(only))
+        several = any(one.may_train and not one.acts for one in candidates.sketches.values())
+        reason = ACTS if several and does_something(only) else ONLY
+        return Choice(only, reason, _where_trains(only))
     reasons: list[str] = []
     shortlist = candidates
     for reason, rule in _RULES:
@@ -241,10 +247,22 @@ def _kedro_program(files: Files) -> File | None:
     return files.file(paths[0]) if package and paths else None
 
 
-def _training(files: Files, sketches: list[Sketch]) -> list[File]:
-    """Return those that train, of the first few."""
-    parsed = [files.file(one.path) for one in sketches[:PARSED_LIMIT]]
-    return sorted((file for file in parsed if file.trains), key=lambda file: file.name)
+def _training(files: Files, sketches: list[Sketch], mentioned: Container[str] = ()) -> list[File]:
+    """Return those that train, of the first few.
+
+    If a script does when it is run, modules that only define things are not looked at: to follow
+    what each of a library's uses in turn takes long, and none of them would be the entry.
+    """
+    first = [
+        files.file(one.path) for one in sketches[:PARSED_LIMIT] if one.acts or one.name in mentioned
+    ]
+    programs = [file for file in first if file.name in mentioned or does_something(file)]
+    training = [file for file in programs if file.trains]
+    if not any(file.path.endswith(".py") and not _presents(file) for file in training):
+        looked_at = {file.path for file in programs}
+        others = (one.path for one in sketches[:PARSED_LIMIT] if one.path not in looked_at)
+        training += [file for file in map(files.file, others) if file.trains]
+    return sorted(training, key=lambda file: file.name)
 
 
 def _where_trains(file: File) -> tuple[str, int]:
@@ -464,7 +482,7 @@ def _plain(stem: str) -> str:
 
 _RULES: tuple[tuple[str, Callable[[_Candidates], list[File]]], ...] = (
     ("it serves nothing and opens no window", _not_presenting),
-    ("it does something when it is run", _acting),
+    (ACTS, _acting),
     ("the project's own files run it", _run_by_the_project),
     ("the project's target for training runs it", _trained_by_the_project),
     ("no other file that trains imports it", _not_imported),

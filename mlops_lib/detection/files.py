@@ -18,7 +18,7 @@ from mlops_lib.project import files as pushed
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
-    from collections.abc import Iterator, Sequence
+    from collections.abc import Iterator
 
 SKIPPED = words("""
     __pycache__ venv env ENV node_modules site-packages build dist docs doc tests test testing
@@ -62,8 +62,8 @@ class File:
         """Whether it does more with them than import them."""
         self._conclusion: classify.Conclusion | None = None
         self._blocks: list[reachability.Block] | None = None
-        self._reached: list[tuple[File, list[reachability.Block]]] | None = None
-        self._index: dict[str, list[ast.Import | ast.ImportFrom]] | None = None
+        self._reached: list[tuple[File, reachability.Reach]] | None = None
+        self._index: dict[str, reachability.Statements] | None = None
 
     def _read(self, root: str, budget: int) -> source.Source:
         is_notebook = self.path.endswith(".ipynb")
@@ -116,19 +116,19 @@ class File:
             self._blocks = reachability.blocks(self.source.tree)
         return self._blocks
 
-    def imports_of(self, module: str) -> Sequence[ast.Import | ast.ImportFrom]:
+    def imports_of(self, module: str) -> reachability.Statements:
         """Return the statements that import a module or something of it, wherever they stand."""
         if self._index is None:
             self._index = reachability.import_index(self.source.tree)
-        return self._index.get(module, ())
+        return self._index.get(module, reachability.NO_STATEMENTS)
 
     def _used(self) -> list[tuple[str, Facts]]:
         """Return the facts of the local code that this file uses, directly or not."""
         return [
-            (file.name, reachability.limited(file.facts, blocks)) for file, blocks in self.reached()
+            (file.name, reachability.limited(file.facts, reach)) for file, reach in self.reached()
         ]
 
-    def reached(self) -> list[tuple[File, list[reachability.Block]]]:
+    def reached(self) -> list[tuple[File, reachability.Reach]]:
         """Return the local modules that this file uses, each with the statements that run or are
         used.
         """
@@ -136,20 +136,20 @@ class File:
             self._reached = self._reach()
         return self._reached
 
-    def _reach(self) -> list[tuple[File, list[reachability.Block]]]:
-        reached_blocks: dict[str, list[reachability.Block]] = {self.path: self.blocks}
+    def _reach(self) -> list[tuple[File, reachability.Reach]]:
+        reaches = {self.path: reachability.Reach(self.blocks)}
         requests: dict[str, set[str]] = {self.path: set()}
         files: dict[str, File] = {}
-        pending: list[File] = [self]
+        pending: dict[str, File] = {self.path: self}
         for _ in range(ROUNDS):  # modules may import each other: until nobody asks for more
-            nearer, pending = pending, []
-            for file in nearer:
+            nearer, pending = pending, {}
+            for file in nearer.values():
                 for module, local in file.modules:
                     if local is self or module.partition(".")[0] in file.libraries:
                         continue
                     more = reachability.asked_of(
                         file.imports_of(module),
-                        reached_blocks[file.path],
+                        reaches[file.path],
                         module,
                         requests[file.path],
                     )
@@ -159,7 +159,7 @@ class File:
                         # What it names without using it says what it is about.
                         more = reachability.asked_of(
                             file.imports_of(module),
-                            reached_blocks[file.path],
+                            reaches[file.path],
                             module,
                             {reachability.EVERYTHING},
                         )
@@ -168,13 +168,12 @@ class File:
                     ):
                         files[local.path] = local
                         requests.setdefault(local.path, set()).update(more)
-                        reached_blocks[local.path] = reachability.reached(
-                            local.blocks, requests[local.path]
-                        )
-                        pending.append(local)
+                        blocks = reachability.reached(local.blocks, requests[local.path])
+                        reaches[local.path] = reachability.Reach(blocks)
+                        pending[local.path] = local
             if not pending:
                 break
-        return [(file, reached_blocks[file.path]) for file in files.values()]
+        return [(file, reaches[file.path]) for file in files.values()]
 
     @property
     def in_pieces(self) -> bool:

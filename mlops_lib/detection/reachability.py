@@ -74,6 +74,57 @@ def blocks(tree: ast.Module) -> list[Block]:
     return [Block(node) for node in tree.body]
 
 
+class Reach:
+    """The statements of a module that run or are used, with what all of them name.
+
+    Args:
+        blocks: these statements.
+    """
+
+    __slots__ = ("_attributes", "_bare", "_begins", "_ends", "_uses", "blocks")
+
+    def __init__(self, blocks: list[Block]) -> None:
+        self.blocks = blocks
+        self._begins: list[int] | None = None
+        self._ends: list[int] = []
+        self._uses: set[str] | None = None
+        self._bare: set[str] | None = None
+        self._attributes: dict[str, set[str]] | None = None
+
+    @property
+    def uses(self) -> set[str]:
+        """Names that the statements use."""
+        if self._uses is None:
+            self._uses = set().union(*(one.uses for one in self.blocks))
+        return self._uses
+
+    @property
+    def bare(self) -> set[str]:
+        """Names that they use otherwise than for an attribute."""
+        if self._bare is None:
+            self._bare = set().union(*(one.bare for one in self.blocks))
+        return self._bare
+
+    def attributes(self, name: str) -> set[str]:
+        """Return the attributes of a name that they use."""
+        if self._attributes is None:
+            self._attributes = {}
+            for one in self.blocks:
+                for owner, attribute in one.attributes:
+                    self._attributes.setdefault(owner, set()).add(attribute)
+        return self._attributes.get(name, set())
+
+    def holds(self, line: int) -> bool:
+        """Return whether a line stands in one of the statements."""
+        if self._begins is None:
+            ranges = sorted((one.begins, one.ends) for one in self.blocks)
+            self._begins = [begin for begin, _ in ranges]
+            self._ends = [end for _, end in ranges]
+        at = bisect.bisect_right(self._begins, line) - 1
+        # Statements on one line, separated by semicolons, may overlap there.
+        return at >= 0 and any(line <= end for end in self._ends[max(0, at - 1) : at + 1])
+
+
 def reached(every: Sequence[Block], requests: Iterable[str]) -> list[Block]:
     """Return the blocks that run on import, those requested, and those that they use in turn."""
     names = set(requests)
@@ -90,28 +141,43 @@ def reached(every: Sequence[Block], requests: Iterable[str]) -> list[Block]:
     return reached_blocks
 
 
-def import_index(tree: ast.Module) -> dict[str, list[ast.Import | ast.ImportFrom]]:
+class Statements:
+    """The import statements that concern one module: those that name it, or something of it, and
+    those that import it on the way to a module within it.
+    """
+
+    __slots__ = ("naming", "passing")
+
+    def __init__(self) -> None:
+        self.naming: list[ast.Import | ast.ImportFrom] = []
+        self.passing: list[ast.Import | ast.ImportFrom] = []
+
+
+NO_STATEMENTS = Statements()
+
+
+def import_index(tree: ast.Module) -> dict[str, Statements]:
     """Return the import statements of a module, wherever they stand, by what they import.
 
     A statement stands under the name of every package that it imports on the way.
     """
-    index: dict[str, list[ast.Import | ast.ImportFrom]] = {}
+    index: dict[str, Statements] = {}
     for node in ast.walk(tree):
-        names: set[str] = set()
         if isinstance(node, ast.Import):
-            for alias in node.names:
-                names.update(_beginnings(alias.name))
+            named = {alias.name for alias in node.names}
+            passed = {one for alias in node.names for one in _beginnings(alias.name)}
         elif isinstance(node, ast.ImportFrom):
             lead = "." * node.level
-            names.update(lead + one for one in _beginnings(node.module or ""))
-            names.update(
-                f"{lead}{node.module}.{alias.name}" if node.module else f"{lead}{alias.name}"
-                for alias in node.names
-            )
+            origin = lead + (node.module or "")
+            passed = {lead + one for one in _beginnings(node.module or "")}
+            within = f"{origin}." if node.module else origin
+            named = {origin, *(f"{within}{alias.name}" for alias in node.names)}
         else:
             continue
-        for name in names:
-            index.setdefault(name, []).append(node)
+        for name in named:
+            index.setdefault(name, Statements()).naming.append(node)
+        for name in passed - named:
+            index.setdefault(name, Statements()).passing.append(node)
     return index
 
 
@@ -125,8 +191,8 @@ def _beginnings(dotted: str) -> Iterator[str]:
 
 
 def asked_of(
-    statements: Sequence[ast.Import | ast.ImportFrom],
-    reached_blocks: Sequence[Block],
+    statements: Statements,
+    reach: Reach,
     module: str,
     requests: Iterable[str] = (),
 ) -> set[str] | None:
@@ -138,18 +204,16 @@ def asked_of(
     """
     names: set[str] = set()
     imports = False
-    used: set[str] = set()
-    if statements:
-        used = set(requests).union(*(one.uses for one in reached_blocks))
+    asked = set(requests)
     within = module + "."
-    for node in statements:
-        if not _stands_in(reached_blocks, node.lineno):
+    for node in statements.naming:
+        if not reach.holds(node.lineno):
             continue
         if isinstance(node, ast.Import):
             for alias in node.names:
                 imports = imports or f"{alias.name}.".startswith(within)
                 if alias.name == module:
-                    names |= _attributes(alias.asname or alias.name, reached_blocks)
+                    names |= _attributes(alias.asname or alias.name, reach)
             continue
         origin = "." * node.level + (node.module or "")
         imports = imports or f"{origin}.".startswith(within)
@@ -157,48 +221,34 @@ def asked_of(
             names.update(
                 alias.name
                 for alias in node.names
-                if {EVERYTHING, alias.asname or alias.name} & used or alias.name == STAR
+                if alias.name == STAR
+                or any(
+                    name in reach.uses or name in asked
+                    for name in (EVERYTHING, alias.asname or alias.name)
+                )
             )
         for alias in node.names:
             if module == (f"{origin}.{alias.name}" if node.module else f"{origin}{alias.name}"):
                 imports = True
-                names |= _attributes(alias.asname or alias.name, reached_blocks)
+                names |= _attributes(alias.asname or alias.name, reach)
         if origin == module and STAR in names:
             names.remove(STAR)
-            names |= used
+            names |= reach.uses | asked
     if "__dict__" in names:
         return {EVERYTHING}
+    imports = imports or any(reach.holds(node.lineno) for node in statements.passing)
     return ({EVERYTHING} if EVERYTHING in names else names) if imports else None
 
 
-def _stands_in(reached_blocks: Sequence[Block], line: int) -> bool:
-    return any(one.begins <= line <= one.ends for one in reached_blocks)
-
-
-def _attributes(name: str, reached_blocks: Sequence[Block]) -> set[str]:
+def _attributes(name: str, reach: Reach) -> set[str]:
     if "." in name:
-        return (
-            {EVERYTHING}
-            if any(name.partition(".")[0] in one.uses for one in reached_blocks)
-            else set()
-        )
-    if any(name in one.bare for one in reached_blocks):
-        return {EVERYTHING}
-    return {
-        attribute for one in reached_blocks for owner, attribute in one.attributes if owner == name
-    }
+        return {EVERYTHING} if name.partition(".")[0] in reach.uses else set()
+    return {EVERYTHING} if name in reach.bare else reach.attributes(name)
 
 
-def limited(facts: Facts, reached_blocks: Sequence[Block]) -> Facts:
+def limited(facts: Facts, reach: Reach) -> Facts:
     """Return the facts that lie in these blocks; imports count wherever they lie."""
-    ranges = sorted((one.begins, one.ends) for one in reached_blocks)
-    begins = [begin for begin, _ in ranges]
-
-    def inside(line: int) -> bool:
-        at = bisect.bisect_right(begins, line) - 1
-        # Statements on one line, separated by semicolons, may overlap there.
-        return at >= 0 and any(line <= end for _, end in ranges[max(0, at - 1) : at + 1])
-
+    inside = reach.holds
     fewer = Facts()
     fewer.imports, fewer.relative, fewer.descends = facts.imports, facts.relative, facts.descends
     fewer.calls = [call for call in facts.calls if inside(call.line)]

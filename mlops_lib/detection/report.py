@@ -27,6 +27,7 @@ from mlops_lib.detection.import_map import (
     STOOD_IN,
     UNBUILDABLE,
 )
+from mlops_lib.detection.reachability import Reach
 from mlops_lib.detection.source import installed_by
 from mlops_lib.errors import DetectionError
 from mlops_lib.project import files as pushed
@@ -108,13 +109,11 @@ def unreached(files: Files, entry: File, needed: Needs) -> set[str]:
     ]
     if not nested:
         return set()
-    reached = {file.path: blocks for file, blocks in entry.reached()}
+    reached = {file.path: reach for file, reach in entry.reached()}
     idle = {
         id(imported)
         for file, imported in nested
-        if not any(
-            one.begins <= imported.line <= one.ends for one in reached.get(file.path, file.blocks)
-        )
+        if not (reached.get(file.path) or Reach(file.blocks)).holds(imported.line)
     }
     runs = {
         _import_name(imported)

@@ -35,6 +35,11 @@ _IMPORTS = re.compile(
     rb"(?:^|\n|\"|\\n)[ \t]*"
     rb"(?:from[ \t]+([.\w]+)[ \t]+import[ \t]+([\w, \t*]+)|import[ \t]+([\w., \t]+))"
 )
+_ACTS = re.compile(
+    rb"^(?:for|while|with|if|try|async)\b|^[A-Za-z_][\w.]*\s*\(|^[A-Za-z_][^#\n]*=[^#\n]*\(",
+    re.MULTILINE,
+)
+"""Statements at a module's top level that may do something when it is run."""
 _OUTPUTS = re.compile(
     rb'"(?:image/[\w.+-]+|text/html|application/[\w.+-]+)"\s*:\s*(?:"[^"]*"|\[[^\]]*\])'
 )
@@ -52,6 +57,7 @@ class Sketch:
     """
 
     __slots__ = (
+        "acts",
         "goes_on",
         "has_main",
         "has_tests",
@@ -75,6 +81,8 @@ class Sketch:
         if path.endswith(".ipynb"):
             content = _OUTPUTS.sub(b"", content)
         self.has_main = b"__main__" in content
+        self.acts = self.has_main or not path.endswith(".py") or _ACTS.search(content) is not None
+        """Whether running it may do more than define functions and classes."""
         self.has_tests = b"def test_" in content
         self.says_training = _says_training(content)
         loads = _LOADS_MODEL.search(content) if self.says_training else None
