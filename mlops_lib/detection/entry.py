@@ -58,6 +58,8 @@ CHOOSE = 'Choose one: --entry FILE, or entry = "FILE" in mlops.toml.'
 """What to do if several files may be meant."""
 ACTS = "it does something when it is run"
 ONLY = "the only file that trains"
+MODULES_LIMIT = 12
+"""Modules that only define things and are looked at although a script trains."""
 PARSED_LIMIT = 60
 PROJECTS = 4
 """In how many folders candidates stand if these are projects of their own."""
@@ -191,8 +193,7 @@ def _choose(candidates: _Candidates) -> Choice:
     """Apply the rules in order; each may leave fewer candidates."""
     if len(candidates.files) == 1:
         only = candidates.files[0]
-        several = any(one.may_train and not one.acts for one in candidates.sketches.values())
-        reason = ACTS if several and does_something(only) else ONLY
+        reason = ACTS if len(candidates.sketches) > MODULES_LIMIT and only.facts.has_main else ONLY
         return Choice(only, reason, _where_trains(only))
     reasons: list[str] = []
     shortlist = candidates
@@ -250,18 +251,19 @@ def _kedro_program(files: Files) -> File | None:
 def _training(files: Files, sketches: list[Sketch], mentioned: Container[str] = ()) -> list[File]:
     """Return those that train, of the first few.
 
-    If a script does when it is run, modules that only define things are not looked at: to follow
-    what each of a library's uses in turn takes long, and none of them would be the entry.
+    If a script does when it is run, the many modules of a library that only define things are not
+    looked at: to follow what each uses in turn takes long, and none of them would be the entry.
     """
     first = [
         files.file(one.path) for one in sketches[:PARSED_LIMIT] if one.acts or one.name in mentioned
     ]
     programs = [file for file in first if file.name in mentioned or does_something(file)]
     training = [file for file in programs if file.trains]
-    if not any(file.path.endswith(".py") and not _presents(file) for file in training):
-        looked_at = {file.path for file in programs}
-        others = (one.path for one in sketches[:PARSED_LIMIT] if one.path not in looked_at)
-        training += [file for file in map(files.file, others) if file.trains]
+    looked_at = {file.path for file in programs}
+    modules = [one.path for one in sketches[:PARSED_LIMIT] if one.path not in looked_at]
+    is_clear = any(file.path.endswith(".py") and not _presents(file) for file in training)
+    if not is_clear or len(modules) <= MODULES_LIMIT:
+        training += [file for file in map(files.file, modules) if file.trains]
     return sorted(training, key=lambda file: file.name)
 
 
