@@ -11,6 +11,10 @@ _INSTALLED = lazy_regex(
 )
 
 
+MOST_STEPS_UP = 4
+"""More steps up from a file than this lead out of any project."""
+
+
 def catches_import(handler: ast.ExceptHandler) -> bool:
     """Return whether a handler catches the failure of an import."""
     if handler.type is None:
@@ -69,12 +73,32 @@ def literal(node: ast.AST) -> str:
 
 
 def folder_above(node: ast.AST) -> str:
-    """Return a folder computed from `__file__` as relative steps up, "" for anything else."""
-    text = ast.dump(node)
-    if "__file__" not in text:
+    """Return a folder computed from `__file__` as relative steps up, "" for anything else.
+
+    Example:
+        >>> import ast
+        >>> folder_above(ast.parse("Path(__file__).parent.parent"))
+        '..'
+    """
+    parts = list(ast.walk(node))
+    if not any(isinstance(part, ast.Name) and part.id == "__file__" for part in parts):
         return ""
-    steps = text.count("'dirname'") - 1 + text.count("'parent'") - 1 + text.count("'..'")
-    return "/".join([".."] * max(0, min(steps, 4))) or "."
+    # The first step leads from the file to its own folder.
+    steps = sum(map(_steps_up, parts)) - 1
+    return "/".join([".."] * max(0, min(steps, MOST_STEPS_UP))) or "."
+
+
+def _steps_up(node: ast.AST) -> int:
+    """Return how many folders higher a part of a path expression leads."""
+    if isinstance(node, (ast.Name, ast.Attribute)):
+        name = node.id if isinstance(node, ast.Name) else node.attr
+        return int(name in ("dirname", "parent"))
+    if isinstance(node, ast.Subscript) and isinstance(node.value, ast.Attribute):
+        index = node.slice.value if isinstance(node.slice, ast.Constant) else None
+        is_parents = node.value.attr == "parents" and isinstance(index, int)
+        return index + 1 if is_parents and isinstance(index, int) else 0
+    segments = literal(node).strip("/").split("/")
+    return len(segments) if set(segments) == {".."} else 0
 
 
 def excerpt(node: ast.AST) -> str:
