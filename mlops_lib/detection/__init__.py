@@ -15,6 +15,7 @@ system_packages        programs that the code starts -> Debian packages
 files                  the project's files and local modules; reachability: which of their code runs
 entry                  which file trains
 missing_data           data that the entry reads and that is not there
+result_cache           results of large projects, remembered by their content
 report                 assemble everything reported about an entry
 project                the whole way, from a path to a Detection
 

@@ -12,6 +12,9 @@ from mlops_lib.detection.report import findings
 from mlops_lib.errors import DetectionError
 from mlops_lib.project import files as pushed
 
+LARGE = 200
+"""Python files and notebooks from which on a project's result is remembered between runs."""
+
 TYPE_CHECKING = False
 if TYPE_CHECKING:
     from collections.abc import Iterator
@@ -80,12 +83,37 @@ def _look(project: str | Path, entry: str | None) -> dict[str, Any]:
     if not os.path.isdir(place):
         return _look_at_file(project, entry)
     files = Files(place)
+    if len(files.paths()) >= LARGE:
+        return _remembered(files, entry)
+    return _look_at_folder(files, entry)
+
+
+def _look_at_folder(files: Files, entry: str | None) -> dict[str, Any]:
     if entry:
         return findings(files, _entry(files, entry))
     from mlops_lib.detection.entry import choose
 
     chosen = choose(files)
     return findings(files, chosen.file, reason=chosen.reason, where=chosen.where)
+
+
+def _remembered(files: Files, entry: str | None) -> dict[str, Any]:
+    """Return what was found out about a large project when it had the same content, or find it out."""
+    from mlops_lib.detection import result_cache
+
+    name = result_cache.key(files.folder, entry or "")
+    result = result_cache.recall(name) if name else None
+    if result is not None:
+        return result
+    try:
+        result = _look_at_folder(files, entry)
+    except DetectionError as error:
+        if name and type(error) is DetectionError:
+            result_cache.remember_refusal(name, error)
+        raise
+    if name:
+        result_cache.remember(name, result)
+    return result
 
 
 def _look_at_file(project: str | Path, entry: str | None) -> dict[str, Any]:
