@@ -17,7 +17,7 @@ import weakref
 import zlib
 from typing import Any, Callable, Dict, Iterator, List, Optional, Tuple
 
-from mlops_lib.runner.pytorch.snapshot import RefusedError
+from mlops_lib.runner.pytorch.pickling import RefusedError
 
 POSITION = "_mlops_position"
 """The attribute of an iterator that holds its `Position`."""

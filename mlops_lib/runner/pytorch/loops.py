@@ -28,6 +28,8 @@ from mlops_lib.runner.keras import fit_state
 from mlops_lib.runner.pytorch import graph, proof, snapshot, store
 from mlops_lib.runner.pytorch.loaders import READINGS, ignore
 from mlops_lib.runner.pytorch.output import Output
+from mlops_lib.runner.pytorch.pickling import RefusedError
+from mlops_lib.runner.pytorch.rebuild import SeveredError
 from mlops_lib.runner.state import checkpoint, rng
 
 FOLDER = "loops"
@@ -458,7 +460,7 @@ class Loops:
         readers = {"loader at": READINGS.position_of, "reading": READINGS.reading_of}
         try:
             content = snapshot.take(loop.table, more, self._reducers, readers)
-        except snapshot.RefusedError as error:
+        except RefusedError as error:
             self.run.journal.warn(
                 f"the training loop at {loop.site} cannot be entered again: {error}; after a failure it is repeated from"
                 " its last checkpoint or its beginning"
@@ -570,7 +572,7 @@ class Loops:
         if loop.items is not None and not record["over"]:
             self._skip(loop, record["n"], taken["opened"])
             if loop.order != record["order"]:
-                raise snapshot.RefusedError("the order of the data does not repeat")
+                raise RefusedError("the order of the data does not repeat")
         pending, READINGS.pending = READINGS.pending, []
         writers = {
             "loader at": READINGS.advance,
@@ -580,7 +582,7 @@ class Loops:
         if taken["locals"] is not None:
             _put_locals(loop.frame, dict(taken["locals"]))
         if loop.table.checksums() != record["checksums"]:
-            raise snapshot.RefusedError("the numbers put back are not those that were kept")
+            raise RefusedError("the numbers put back are not those that were kept")
         handles = fit_state.flush_handles(self.run.work)
         record["files"] = {**record["files"], "kept": self._target_files(record)}
         self._store.put_back(record["files"])
@@ -617,7 +619,7 @@ class Loops:
                 for _ in range(count):
                     next(items)
         except StopIteration:
-            raise snapshot.RefusedError("the data is shorter than it was") from None
+            raise RefusedError("the data is shorter than it was") from None
         finally:
             READINGS.drawing = ignore
 
@@ -676,7 +678,7 @@ class Loops:
             self._give_up("the script ended before it came to where it had been")
         self._output.unmute()
         self._active = False
-        if isinstance(error, snapshot.SeveredError):
+        if isinstance(error, SeveredError):
             self._proof.refute(*range(self._id + 1))
             self.run.restart_process(
                 "a gradient goes through a checkpoint: the training is repeated from its beginning"
