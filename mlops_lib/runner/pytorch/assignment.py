@@ -22,13 +22,17 @@ def _assign_tensor(item: Any, content: List[Any]) -> None:
         if isinstance(new, bytes):
             if new:
                 storage = item.untyped_storage()
+                # The memory is overwritten in place: optimizers, views and tied weights keep
+                # pointing to it.
                 if storage.device.type == "cpu":
                     ctypes.memmove(storage.data_ptr(), new, len(new))
                 else:
                     plain = torch.frombuffer(bytearray(new), dtype=torch.uint8)
                     storage.copy_(plain.untyped_storage())
         else:
+            # The tensor had other memory when the snapshot was taken, and gets it.
             item.data = new
+    # Only a leaf has these; autograd refuses them of a computed value.
     if requires is not None and item.is_leaf:
         if item.requires_grad != requires:
             item.requires_grad_(requires)
@@ -57,6 +61,8 @@ def _assign_function(item: Any, content: List[Any]) -> None:
 
 def _assign_class(item: Any, content: List[Any]) -> None:
     before = dict(graph.class_attributes(item))
+    # Only what differs is set: each assignment to a class invalidates the interpreter's type
+    # caches.
     for name, value in graph.pairs(content):
         if name not in before or before[name] is not value:
             setattr(item, name, value)
@@ -64,10 +70,10 @@ def _assign_class(item: Any, content: List[Any]) -> None:
 
 def _assign_module(item: Any, content: List[Any]) -> None:
     names = vars(item)
-    wanted = dict(graph.pairs(content))
-    for name in [name for name in names if name not in graph.HIDDEN and name not in wanted]:
+    values = dict(graph.pairs(content))
+    for name in [name for name in names if name not in graph.HIDDEN and name not in values]:
         del names[name]
-    names.update(wanted)
+    names.update(values)
 
 
 def _assign_weak(item: Any, content: List[Any]) -> None:
@@ -79,11 +85,14 @@ def _assign_weak(item: Any, content: List[Any]) -> None:
 def _assign_dict(item: Any, content: List[Any]) -> None:
     base, own = _split(content)
     cls: Any = collections.OrderedDict if isa(item, collections.OrderedDict) else dict
+    # The module's own entries (`__name__`, `__builtins__` …) are not part of the content; they come
+    # first, as in a new namespace.
     hidden = [
         (key, value)
         for key, value in dict.items(item)
         if isinstance(key, str) and key in graph.HIDDEN
     ]
+    # `dict` methods by name: a subclass may forbid changes, or do more than store.
     cls.clear(item)
     for key, value in [*hidden, *graph.pairs(base)]:
         cls.__setitem__(item, key, value)
@@ -118,13 +127,15 @@ def _split(content: List[Any]) -> Tuple[List[Any], List[Tuple[Any, Any]]]:
 
 
 def _assign_own(item: Any, own: List[Tuple[str, Any]], *, removing: bool = False) -> None:
-    """Set an object's own attributes, by no method of its own."""
+    """Set an object's own attributes, bypassing its `__setattr__`."""
     if not own and not removing:
         return
-    wanted = dict(own)
+    values = dict(own)
     for name, _ in graph.names_and_values(item):
-        if name not in wanted:
+        if name not in values:
             try:
+                # A class may have a `__delattr__` of its own, such as `nn.Module`, which looks in
+                # three dicts.
                 object.__delattr__(item, name)
             except AttributeError:
                 continue
@@ -143,6 +154,7 @@ def _assign_own(item: Any, own: List[Tuple[str, Any]], *, removing: bool = False
 def _slots(cls: type) -> Any:
     slots = cls.__dict__.get("__slots__", ())
     names = (slots,) if isinstance(slots, str) else slots
+    # Slots that begin with two underscores are mangled by the class's name, as all attributes are.
     private = f"_{cls.__name__.lstrip('_')}"
     return [private + n if n.startswith("__") and not n.endswith("__") else n for n in names]
 

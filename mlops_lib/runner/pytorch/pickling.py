@@ -1,6 +1,11 @@
-"""Pickle objects by identity: what exists at the loop's entry is referred to by its number.
+"""Pickle and unpickle objects by identity.
 
-The numbers of tensors are stored once for each storage: views and tied weights stay tied.
+An object that exists at the loop's entry is referred to by its number in the `graph.Table`; the
+other execution has an object of that number. The numbers of tensors are stored once for each
+storage: views and tied weights stay tied.
+
+The reductions here go beyond `copyreg`: they keep closures, tensors with their gradients, arrays
+over a tensor's memory, and objects whose own `__getstate__` drops attributes.
 """
 
 import copyreg
@@ -20,7 +25,7 @@ from mlops_lib.runner.pytorch.graph import Table
 
 
 class RefusedError(Exception):
-    """The state holds something that cannot be brought back."""
+    """The state holds an object that cannot be restored."""
 
 
 Reducer = Callable[[Any], Any]
@@ -32,7 +37,16 @@ _LOCK = type(threading.Lock())
 
 
 class Pickler(pickle.Pickler):
-    """Pickles with identity: see the module."""
+    """A pickler that writes references to the objects of a table.
+
+    Args:
+        stream: receives the bytes.
+        table: the objects at the loop's entry.
+        reducers: class to the function that reduces its objects.
+
+    Attributes:
+        storages: the device and bytes of each storage made within the loop, by its address.
+    """
 
     def __init__(self, stream: Any, table: Table, reducers: Dict[type, Reducer]) -> None:
         super().__init__(stream, protocol=5)
@@ -43,6 +57,8 @@ class Pickler(pickle.Pickler):
         self._numpy = sys.modules.get("numpy")
         self._known: Dict[int, int] = {}
         self._spans: List[Tuple[int, int, int]] = []
+        # A storage has no identity in Python: `untyped_storage()` makes a new object at each call.
+        # Its address names it, if the tensor still has the memory that it had at the entry.
         for number, node in enumerate(table.nodes):
             address = node.place[0] if node.kind == "tensor" and node.place else 0
             if address and address not in self._known and graph.place(node.item) == node.place:
@@ -53,30 +69,34 @@ class Pickler(pickle.Pickler):
         self.storages: Dict[int, Tuple[str, bytes]] = {}
         self._cells: List[Any] = []
         self._cell_numbers: Dict[int, int] = {}
+        # Storages are kept alive until the pickle is done: the allocator could give the address of
+        # a freed one to the next, and two would look like one.
         self._alive: List[Any] = []
         self._class_dicts: Dict[type, List[Tuple[type, str, Any]]] = {}
-        """The dicts that a class holds by a name."""
+        """The dicts that are attributes of a class or its bases."""
         self._keepable: Dict[int, bool] = {}
-        """id of a value that a `__getstate__` leaves out to whether it can be pickled."""
+        """The id of a value that a `__getstate__` drops, to whether it can be pickled."""
 
     def dump_all(self, value: Any) -> None:
         """Pickle a value, then the contents of the closure cells that it refers to."""
         self.dump(value)
-        done = 0
-        while done < len(self._cells):
+        count = 0
+        while count < len(self._cells):
             try:
-                content = [self._cells[done].cell_contents]
+                content = [self._cells[count].cell_contents]
             except ValueError:
                 content = []
             self.dump(content)
-            done += 1
+            count += 1
 
     def persistent_id(self, item: Any) -> Any:
-        """Refer to what exists in the other execution too."""
+        """Return a reference to an object that the other execution has too, else None."""
+        # An id may be reused after its object died, so the object itself is compared too.
         number = self._numbers.get(id(item))
         if number is not None and self._table.nodes[number].item is item:
             return "known", number
         cls = type(item)
+        # The common types by value, before the slower checks.
         if cls in (int, str, float, bool, type(None), tuple, list, dict):
             return None
         if item is sys.stdout or item is sys.__stdout__:
@@ -85,6 +105,8 @@ class Pickler(pickle.Pickler):
             return ("stderr",)
         if issubclass(cls, self._torch.UntypedStorage):
             return self._storage_id(item)
+        # Cells are numbered and their contents follow at the end (`dump_all`): a function may refer
+        # to itself by a cell, which the pickle protocol cannot express in a reduction's arguments.
         if cls is types.CellType:
             if id(item) not in self._cell_numbers:
                 self._cell_numbers[id(item)] = len(self._cells)
@@ -92,6 +114,7 @@ class Pickler(pickle.Pickler):
             return "cell", self._cell_numbers[id(item)]
         if issubclass(cls, types.ModuleType):
             name = str(item.__name__)
+            # Only a module that can be imported by its name exists in the other execution.
             if sys.modules.get(name) is not item:
                 raise RefusedError(f"the module {name} was made within the loop")
             return "module", name
@@ -101,6 +124,7 @@ class Pickler(pickle.Pickler):
         address = storage.data_ptr()
         if storage.nbytes() and address in self._known:
             return "known storage", self._known[address]
+        # All empty storages have the address 0, and are interchangeable.
         key = address if storage.nbytes() else -1
         if key not in self.storages:
             self.storages[key] = (str(storage.device), storage_bytes(storage))
@@ -108,7 +132,7 @@ class Pickler(pickle.Pickler):
         return "storage", key
 
     def reducer_override(self, item: Any) -> Any:
-        """Reduce what has no reducer of its own, or one that drops something."""
+        """Reduce objects that have no reducer, or one that drops a part of them."""
         torch = self._torch
         numpy = self._numpy
         cls = type(item)
@@ -121,6 +145,8 @@ class Pickler(pickle.Pickler):
         for kind, reducer in self._reducers:
             if issubclass(cls, kind):
                 return reducer(item)
+        # `Optimizer.__getstate__` drops everything but defaults, state and param_groups, and with
+        # it the hooks and what a subclass has set.
         if issubclass(cls, (torch.optim.Optimizer, torch.optim.lr_scheduler.LRScheduler)):
             return (
                 _NEW_OBJECT,
@@ -136,6 +162,7 @@ class Pickler(pickle.Pickler):
             return self._reduce_array(item)
         if issubclass(cls, torch.Generator):
             return rebuild.make_generator, (str(item.device), item.get_state())
+        # A weak reference to an object that died must stay dead.
         if issubclass(cls, weakref.ref):
             target = item()
             return (rebuild.DeadReference, ()) if target is None else (weakref.ref, (target,))
@@ -162,10 +189,11 @@ class Pickler(pickle.Pickler):
         return NotImplemented
 
     def _shared_attributes(self, item: Any) -> Optional[Tuple[Any, str]]:
-        """Return what holds the attributes that an object shares with others, None if it does not.
+        """Return the dict that an object shares as its attributes with others, else None.
 
-        They are a dict that the graph has numbered, or one that a class of the object holds by a
-        name (`self.__dict__ = self._shared_state`).
+        It is a dict that the graph has numbered, or an attribute of a class of the object
+        (`self.__dict__ = self._shared_state`). The second item is that attribute's name, "" for a
+        numbered dict.
         """
         own = _instance_dict(item)
         if own is None or isinstance(item, type):
@@ -181,13 +209,14 @@ class Pickler(pickle.Pickler):
                 for name, value in list(vars(base).items())
                 if isinstance(value, dict)
             ]
-        return next((found[:2] for found in self._class_dicts[cls] if found[2] is own), None)
+        return next((entry[:2] for entry in self._class_dicts[cls] if entry[2] is own), None)
 
     def _reduce_with_own_state(self, item: Any) -> Any:
-        """Reduce an object whose `__getstate__` leaves something out: what of it can be kept is kept.
+        """Reduce an object whose `__getstate__` drops attributes; those that can be pickled are
+        kept.
 
         Such a method makes an object fit for another process (Lightning's iterators put None in the
-        place of data loaders' iterators); here the object has to be what it was.
+        place of data loaders' iterators); here the object must become what it was.
         """
         attributes = dict(vars(item))
         state = item.__getstate__()
@@ -200,13 +229,15 @@ class Pickler(pickle.Pickler):
         }
         if not left_out:
             return NotImplemented
-        made = (state, left_out, list(attributes))
-        return _NEW_OBJECT, (type(item),), made, None, None, rebuild.set_own_state
+        full_state = (state, left_out, list(attributes))
+        return _NEW_OBJECT, (type(item),), full_state, None, None, rebuild.set_own_state
 
     def _can_keep(self, value: Any) -> bool:
         """Return whether a value can be pickled."""
         if id(value) not in self._keepable:
             self._keepable[id(value)] = True  # met again within itself, it depends on the rest
+            # A pickler that failed halfway has written half of an object; so the attempt is made
+            # apart.
             trial = Pickler(io.BytesIO(), self._table, dict(self._reducers))
             trial._keepable = self._keepable
             try:
@@ -218,6 +249,8 @@ class Pickler(pickle.Pickler):
     def _reduce_tensor(self, item: Any) -> Any:
         torch = self._torch
         parameter = isinstance(item, torch.nn.Parameter)
+        # Sparse tensors and subclasses have reductions of their own; a computed value is reduced
+        # without its graph, which cannot be kept.
         if item.layout is not torch.strided or type(item) not in (
             torch.Tensor,
             torch.nn.Parameter,
@@ -227,6 +260,7 @@ class Pickler(pickle.Pickler):
         plain = item.detach()
         layout = (plain.dtype, plain.storage_offset(), tuple(plain.shape), plain.stride())
         own = dict(item.__dict__)
+        # The graph that computed the value is not kept: nodes of autograd cannot be pickled.
         if not item.is_leaf:
             return rebuild.make_severed, (plain.untyped_storage(), *layout)
         kind = "parameter" if parameter else "tensor"
@@ -240,9 +274,10 @@ class Pickler(pickle.Pickler):
         )
 
     def _reduce_array(self, item: Any) -> Any:
-        """An array over a tensor's numbers stays one."""
+        """Reduce an array over a tensor's memory to a view of that tensor."""
         if item.dtype == object or not item.nbytes or min(item.strides, default=0) < 0:
             return NotImplemented
+        # `tensor.numpy()` shares memory with the tensor; a copy would no longer follow its updates.
         address = item.__array_interface__["data"][0]
         for begin, end, number in self._spans:
             if begin <= address < end:
@@ -258,6 +293,8 @@ class Pickler(pickle.Pickler):
 
 
 class Unpickler(pickle.Unpickler):
+    """Reads what `Pickler` wrote, in an execution with an equal table."""
+
     def __init__(self, stream: Any, table: Table, storages: Dict[int, Tuple[str, bytes]]) -> None:
         super().__init__(stream)
         self._table = table
@@ -266,22 +303,23 @@ class Unpickler(pickle.Unpickler):
         self._cells: List[Any] = []
 
     def load_all(self) -> Any:
-        """What `dump_all` wrote."""
+        """Return the value that `dump_all` wrote."""
         value = self.load()
-        done = 0
-        while done < len(self._cells):
+        count = 0
+        while count < len(self._cells):
             content = self.load()
             if content:
-                self._cells[done].cell_contents = content[0]
-            done += 1
+                self._cells[count].cell_contents = content[0]
+            count += 1
         return value
 
     def persistent_load(self, key: Any) -> Any:
-        """The object that `persistent_id` referred to."""
+        """Return the object that a `persistent_id` refers to."""
         kind = key[0]
         if kind == "known":
             return self._table.nodes[key[1]].item
         if kind == "cell":
+            # A cell is met before its content; the empty cell is filled at the end.
             while len(self._cells) <= key[1]:
                 self._cells.append(types.CellType())
             return self._cells[key[1]]
@@ -301,19 +339,24 @@ class Unpickler(pickle.Unpickler):
             device, content = self._storages[key]
             plain = torch.empty(len(content), dtype=torch.uint8)
             if content:
+                # `frombuffer` would borrow the memory of the bytes, which is read-only and freed
+                # with them.
                 plain.copy_(torch.frombuffer(bytearray(content), dtype=torch.uint8))
             self._made[key] = plain.to(device).untyped_storage()
         return self._made[key]
 
 
 def _is_plain_wrapper(cls: type) -> bool:
-    """Return whether a class answers for attributes that it does not have, and pickles as any other.
+    """Return whether a class computes missing attributes, and pickles as a plain object.
 
-    Asked for `__setstate__` before it has attributes (tqdm's wrapper of a stream), it would look for
-    what it wraps without end.
+    While it is unpickled such an object (tqdm's wrapper of a stream) has no attributes yet. A
+    look-up of `__setstate__` would call its `__getattr__`, which looks up the wrapped object, and
+    so
+    on without end.
     """
     if not hasattr(cls, "__getattr__") or hasattr(cls, "__setstate__") or cls.__dictoffset__ == 0:
         return False
+    # Containers and classes with arguments for `__new__` hold more than their `__dict__`.
     if issubclass(cls, (dict, list, set, tuple)) or hasattr(cls, "__getnewargs_ex__"):
         return False
     names = ("__reduce__", "__reduce_ex__", "__getstate__", "__getnewargs__")
@@ -329,7 +372,7 @@ def _instance_dict(item: Any) -> Optional[Dict[str, Any]]:
 
 
 def _has_own_state(cls: type) -> bool:
-    """Return whether a class pickles by a `__getstate__` of its own, over `__dict__` alone."""
+    """Return whether a class pickles by its own `__getstate__`, over `__dict__` alone."""
     own = getattr(cls, "__getstate__", None)
     if not isinstance(own, types.FunctionType) or cls.__dictoffset__ == 0:
         return False
@@ -340,14 +383,15 @@ def _has_own_state(cls: type) -> bool:
 
 
 def _is_kept(state: Any, value: Any) -> bool:
-    """Return whether the state of an object holds a value of its attributes."""
+    """Return whether an object's state holds a value of its attributes."""
+    # A `__getstate__` often copies a list; the items tell whether it is the same one.
     if isinstance(state, list) and isinstance(value, list):
         return graph.is_same(state, value)
     return graph.is_same([state], [value])
 
 
 def storage_bytes(storage: Any) -> bytes:
-    """A copy of what a storage holds."""
+    """Return a copy of a storage's bytes."""
     if not storage.nbytes():
         return b""
     plain = storage if storage.device.type == "cpu" else storage.cpu()
@@ -355,7 +399,9 @@ def storage_bytes(storage: Any) -> bytes:
 
 
 def _reduce_function(function: types.FunctionType) -> Any:
-    made = (
+    arguments = (
+        # A lambda or a closure cannot be imported by name. Its code is written as `.pyc` files hold
+        # it; the interpreter that reads it is the same, as the image has not changed.
         marshal.dumps(function.__code__),
         function.__module__,
         function.__name__,
@@ -367,4 +413,4 @@ def _reduce_function(function: types.FunctionType) -> Any:
         dict(vars(function)),
         function.__qualname__,
     )
-    return rebuild.make_function, made, state, None, None, rebuild.set_function
+    return rebuild.make_function, arguments, state, None, None, rebuild.set_function

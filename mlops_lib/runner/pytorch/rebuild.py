@@ -12,25 +12,27 @@ from typing import Any, Dict, List, Tuple
 
 
 class SeveredError(RuntimeError):
-    """A gradient is asked for through a value that was kept without the computation that made it."""
+    """A gradient would flow through a value whose computation was not kept."""
 
 
 def make_sharing(cls: Any, holder: Any, name: str) -> Any:
+    # No `__init__` and no `__setattr__`: the attributes follow as the pickled state.
     item = object.__new__(cls)
     object.__setattr__(item, "__dict__", getattr(holder, name) if name else holder)
     return item
 
 
-def set_own_state(item: Any, made: Tuple[Dict[str, Any], Dict[str, Any], List[str]]) -> None:
-    state, left_out, names = made
+def set_own_state(item: Any, full_state: Tuple[Dict[str, Any], Dict[str, Any], List[str]]) -> None:
+    state, left_out, names = full_state
     if hasattr(type(item), "__setstate__"):
         item.__setstate__(state)
     else:
         item.__dict__.update(state)
     item.__dict__.update(left_out)
+    # Attributes are put back in their old order: scripts and libraries iterate over `__dict__`.
     attributes = dict(item.__dict__)
     item.__dict__.clear()
-    for name in (*(one for one in names if one in attributes), *attributes):
+    for name in (*(name for name in names if name in attributes), *attributes):
         item.__dict__[name] = attributes[name]
 
 
@@ -49,7 +51,7 @@ def set_attributes(item: Any, state: Dict[str, Any]) -> None:
 
 
 class DeadReference:
-    """A weak reference whose object was gone."""
+    """A weak reference whose object no longer existed."""
 
     def __call__(self) -> None:
         return None
@@ -57,6 +59,8 @@ class DeadReference:
 
 def _over(storage: Any, dtype: Any, offset: int, shape: Any, stride: Any) -> Any:
     torch = sys.modules["torch"]
+    # `set_` gives an empty tensor the memory and the layout, so that tensors of one storage stay
+    # views of it.
     tensor = torch.empty(0, dtype=dtype, device=storage.device)
     return tensor.set_(storage, offset, shape, stride)
 
@@ -85,13 +89,16 @@ def make_tensor(
 
 
 def make_severed(storage: Any, dtype: Any, offset: int, shape: Any, stride: Any) -> Any:
-    """A value that some computation made; a gradient through it is an error rather than a wrong
-    number.
+    """Make a value that a computation had produced, without that computation.
+
+    A gradient through it raises `SeveredError` instead of giving a wrong number.
     """
     torch = sys.modules["torch"]
     tensor = _over(storage, dtype, offset, shape, stride)
+    # Whole numbers have no gradient that could be wrong.
     if not (tensor.is_floating_point() or tensor.is_complex()):
         return tensor
+    # Autograd records the function below only while gradients are enabled.
     with torch.enable_grad():
         return _severed_function().apply(tensor.requires_grad_(True))
 
@@ -101,7 +108,7 @@ def _severed_function() -> Any:
     torch = sys.modules["torch"]
 
     class Severed(torch.autograd.Function):  # type: ignore[name-defined, misc]
-        """Passes a value on, and refuses to differentiate it."""
+        """An identity function that cannot be differentiated."""
 
         @staticmethod
         def forward(context: Any, value: Any) -> Any:

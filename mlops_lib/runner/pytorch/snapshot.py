@@ -1,9 +1,10 @@
-"""What changed since a loop was entered, as one stream of bytes, and back into the objects of
-another execution.
+"""Snapshots of a loop: what changed since its entry, as bytes, and back into another execution.
 
-Objects that the graph has numbered are referred to by number, so that identity is kept; what is new
-is stored by value. The numbers of tensors are stored once for each storage: views and tied weights
-stay tied.
+A snapshot is relative to the objects at the loop's entry (`graph.Table`). An object that existed
+there is referred to by its number, so that identity survives; an object made within the loop is
+stored by value. `take` writes, `read` unpickles without changing anything, and `put` assigns. The
+parts are `pickling` (the stream), `rebuild` (the functions it calls) and `assignment` (the values
+of objects that exist).
 """
 
 import io
@@ -28,29 +29,32 @@ def take(
     reducers: Dict[type, Reducer],
     readers: Dict[str, Callable[[Any], List[Any]]],
 ) -> bytes:
-    """The changed objects and `more` as bytes.
+    """Return the changed objects and `more` as bytes.
 
     Args:
         table: the objects at the loop's entry.
         more: further values: the frame's locals, random states.
-        reducers: class to what reduces its objects.
-        readers: kind of object to what reads its whole content.
+        reducers: class to the function that reduces its objects.
+        readers: kind of object to the function that reads its whole content.
 
     Raises:
-        RefusedError: something changed that cannot be brought back.
+        RefusedError: an object changed that cannot be restored.
     """
     changes: List[Tuple[int, str, List[Any]]] = []
-    written: "set[int]" = set()
+    stored: "set[int]" = set()
     for number, kind, content in table.changes():
         node = table.nodes[number]
+        # A generator that the marks do not follow has no position that could be restored: CPython
+        # offers no way to continue a frame in another process. One that did not move is no change.
         if kind == "generator at" and content[:1] != node.content[:1]:
             raise RefusedError(
                 f"the generator {node.item.gi_code.co_name} was read within the loop"
             )
         if kind == "generator at":
             continue
+        # The table notes only enough to see a change; the reader returns enough to restore it.
         content = readers[kind](node.item) if kind in readers else content
-        changes.append((number, kind, _with_numbers(node, kind, content, written)))
+        changes.append((number, kind, _with_numbers(node, kind, content, stored)))
     stream = io.BytesIO()
     pickler = Pickler(stream, table, reducers)
     try:
@@ -62,15 +66,18 @@ def take(
     return pickle.dumps((table.fingerprint, stream.getvalue(), pickler.storages), 5)
 
 
-def _with_numbers(node: Any, kind: str, content: List[Any], written: "set[int]") -> List[Any]:
-    """The content of a changed object, with the numbers of a tensor or an array."""
+def _with_numbers(node: Any, kind: str, content: List[Any], stored: "set[int]") -> List[Any]:
+    """Return the content of a changed object, with the numbers of a tensor or an array."""
     if kind == "tensor":
+        # The tensor has other memory than at the entry (`data` was assigned, or it was resized): it
+        # is stored by value, as a tensor of its own.
         if node.place is None or graph.place(node.item) != node.place:
             return [node.item.detach(), *content]
         storage = node.item.untyped_storage()
         address = storage.data_ptr()
-        numbers = b"" if address in written else storage_bytes(storage)
-        written.add(address)
+        # Views of one storage share its numbers; one of them carries the bytes.
+        numbers = b"" if address in stored else storage_bytes(storage)
+        stored.add(address)
         return [numbers, *content]
     if kind == "array" and node.item.dtype != object:
         return [node.item.copy()]
@@ -78,16 +85,17 @@ def _with_numbers(node: Any, kind: str, content: List[Any], written: "set[int]")
 
 
 def read(table: Table, content: bytes) -> Dict[str, Any]:
-    """What `take` took, in terms of this execution's objects.
+    """Return the content of a snapshot, in terms of this execution's objects.
 
     Raises:
-        RefusedError: the structure is another one.
+        RefusedError: the script's objects have another structure.
     """
     fingerprint, stream, storages = pickle.loads(content)
+    # A number names an object only as long as both executions walked the same structure.
     if fingerprint != table.fingerprint:
         raise RefusedError("the script's objects are not those of the attempt before")
-    taken: Dict[str, Any] = Unpickler(io.BytesIO(stream), table, storages).load_all()
-    return taken
+    snapshot: Dict[str, Any] = Unpickler(io.BytesIO(stream), table, storages).load_all()
+    return snapshot
 
 
 def put(
@@ -96,13 +104,13 @@ def put(
     writers: Dict[str, Callable[[Any, List[Any]], None]],
     pending: List[Callable[[], None]],
 ) -> None:
-    """Give the objects what they held.
+    """Give the objects the values of a snapshot.
 
     Args:
         table: the objects.
-        changes: those that changed.
-        writers: kind to what brings it to its place, by reading it.
-        pending: what is still to be read, of the objects that are new.
+        changes: number, kind and content of those that changed.
+        writers: kind to the function that moves such an object to its position, by reading it.
+        pending: the reads that are left of objects made within the loop.
     """
     assign_all(table, changes)
     reading = [
