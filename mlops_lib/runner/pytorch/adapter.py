@@ -1,4 +1,4 @@
-"""Install everything that concerns PyTorch: a list of parts, each with import hooks of its own.
+"""Install the PyTorch parts: each has import hooks of its own.
 
 A part is a module with `install(run, training)` that returns hooks by the name of the module that
 they run after, as every adapter does. Several parts may hook the same module: they run in the order
@@ -31,14 +31,14 @@ PARTS: List[Callable[[Context, Training], Dict[str, Hook]]] = [
 
 
 def prepare(run: Context, dialect: Any, entry: str) -> None:
-    """Get a project's sources ready that train with PyTorch, before any of them is compiled.
+    """Mark a project's loops if it trains with PyTorch, before it is compiled.
 
     Args:
         run: the run.
         dialect: compiles the project's sources.
         entry: the script that runs, relative to the working directory.
     """
-    others = [str(one.get("script")) for one in (*run.spec.before, *run.spec.after)]
+    others = [str(source.get("script")) for source in (*run.spec.before, *run.spec.after)]
     resume.prepare(run, dialect, [entry, *others])
 
 
@@ -54,8 +54,8 @@ def install(run: Context) -> Dict[str, Hook]:
 
 def _one_after_the_other(run: Context, hooks: List[Hook]) -> Hook:
     def hook(module: Any) -> None:
-        for one in hooks:
+        for each in hooks:
             with run.journal.guard(f"patch {module.__name__}"):
-                one(module)
+                each(module)
 
     return hook

@@ -1,7 +1,7 @@
-"""A PyTorch model as a file that was loaded again and gives the same number.
+"""Save a PyTorch model, load it again, and repeat its evaluations.
 
-The file holds the module as `torch.save` writes it: its weights, and the names of its classes.
-Whoever loads it needs the code that these names are of, as with any pickle of a module.
+The file holds the module as `torch.save` writes it: its weights, and the names of its classes. To
+load it, the code of these classes must be importable, as for any pickled module.
 """
 
 import contextlib
@@ -30,10 +30,10 @@ _KNOWN: Dict[int, "Model"] = {}
 
 
 class Model:
-    """A module as the rest of the runner looks at models: `predict` and its like, for arrays."""
+    """A module with the interface that the runner expects of models, over arrays."""
 
     is_judged_by_its_calls = True
-    """What the script compared its outputs with is known without guessing (targets.py)."""
+    """True: the targets of its outputs are known from the script's calls (targets.py)."""
 
     def __init__(self, module: Any) -> None:
         self.module = module
@@ -41,13 +41,13 @@ class Model:
         self.session: Optional[Session] = None
 
     def learn(self, session: Session, reading: Reading) -> None:
-        """Note how its outputs are read."""
+        """Set the session and the reading by which its outputs are interpreted."""
         self.session = session
         self.reading = reading
 
-    def as_read(self, other: "Model") -> "Model":
-        """Read the outputs as those of another model are read; returns itself."""
-        self.session, self.reading = other.session, other.reading
+    def as_read(self, model: "Model") -> "Model":
+        """Take over the reading of another model; return this model."""
+        self.session, self.reading = model.session, model.reading
         return self
 
     def decision_function(self, x: Any) -> Any:
@@ -55,11 +55,11 @@ class Model:
         return tensors.joined([tensors.array(one) for one in self._raw(x)])
 
     def predict_proba(self, x: Any) -> Any:
-        """Return the outputs as shares of the classes."""
+        """Return the outputs as probabilities of the classes."""
         return tensors.joined([tensors.array(self.shares(one)) for one in self._raw(x)])
 
     def predict(self, x: Any) -> Any:
-        """Return the answers: classes, yes or no as 1 or 0, or numbers."""
+        """Return the answers: classes, 1 or 0 for yes or no, or numbers."""
         return tensors.joined([tensors.array(self.answers(one)) for one in self._raw(x)])
 
     def _raw(self, x: Any) -> List[Any]:
@@ -68,10 +68,10 @@ class Model:
         if session is None or reading is None or not session.kept:
             raise ValueError("how its outputs are read is not known")
         torch = sys.modules["torch"]
-        kept = session.kept[0]
-        found = []
+        call = session.kept[0]
+        outputs = []
         columns = list(x) if isinstance(x, tuple) else [x]
-        first = tensors.at((kept.args, kept.kwargs), kept.inputs[0])
+        first = tensors.at((call.args, call.kwargs), call.inputs[0])
         with evaluating(self.module), torch.no_grad():
             for start in range(0, len(columns[0]), BATCH):
                 part = [
@@ -79,27 +79,25 @@ class Model:
                     for one in columns
                 ]
                 args, kwargs = tensors.replaced(
-                    (kept.args, kept.kwargs), dict(zip(kept.inputs, part))
+                    (call.args, call.kwargs), dict(zip(call.inputs, part))
                 )
-                found.append(tensors.at(self.module(*args, **kwargs), reading.path))
-        return found
+                outputs.append(tensors.at(self.module(*args, **kwargs), reading.path))
+        return outputs
 
     def answers(self, raw: Any) -> Any:
         assert self.reading is not None
         if self.reading.kind == VALUES:
             return raw
         if self.reading.answer:
-            made = ANSWERS[self.reading.answer](raw)
+            result = ANSWERS[self.reading.answer](raw)
         elif self.reading.kind == BINARY:
-            made = raw > self._edge()
+            result = raw > self._edge()
         else:
-            made = raw.argmax(1)
-        return made.long() if made.dtype == sys.modules["torch"].bool else made
+            result = raw.argmax(1)
+        return result.long() if result.dtype == sys.modules["torch"].bool else result
 
     def _edge(self) -> float:
-        """Return the bound of yes for the outputs themselves: the loss may have been given their
-        sigmoid.
-        """
+        """Return the threshold for the raw outputs, before a sigmoid of the script's."""
         assert self.reading is not None
         assert self.session is not None
         loss = self.session.kept[0].loss
@@ -118,42 +116,44 @@ class Model:
 
 
 def of(module: Any) -> Model:
-    """Return a module as the rest of the runner looks at it, always the same object."""
+    """Return the `Model` of a module, always the same object."""
     module = plain(module)
-    known = _KNOWN.get(id(module))
-    if known is None:
-        known = _KNOWN[id(module)] = Model(module)
-    return known
+    model = _KNOWN.get(id(module))
+    if model is None:
+        model = _KNOWN[id(module)] = Model(module)
+    return model
 
 
 def forget(module: Any) -> None:
-    """Let go of a module."""
+    """Drop the `Model` of a module."""
     _KNOWN.pop(id(plain(module)), None)
 
 
 @contextlib.contextmanager
 def evaluating(module: Any) -> Iterator[None]:
     """Put a module and its parts into evaluation mode for a while."""
-    modes = [(one, one.training) for one in module.modules()]
+    modes = [(part, part.training) for part in module.modules()]
     module.eval()
     try:
         yield
     finally:
-        for one, mode in modes:
-            one.training = mode
+        for part, mode in modes:
+            part.training = mode
 
 
 def plain(module: Any) -> Any:
-    """Return the module itself: not its compiled form, nor what spreads it over devices."""
-    # A module is slow to say that it has no such attribute, and this is asked at every step.
+    """Return the module inside wrappers that compile it or spread it over devices."""
+    # `nn.Module.__getattr__` is slow to fail for a missing attribute, and this runs at every step.
     attribute = WRAPPERS.get(type(module).__name__)
     inner = None if attribute is None else getattr(module, attribute, None)
     return module if inner is None else plain(inner)
 
 
 def save(run: Context, model: Model, fit: Optional[int]) -> Dict[str, Any]:
-    """Save the module into the run directory, load it again, and repeat its evaluations on what was
-    loaded.
+    """Save the module, load it again, and repeat its evaluations on the loaded one.
+
+    Returns:
+        The record of the model for the run directory.
     """
     module = plain(model.module)
     described: Dict[str, Any] = {
@@ -164,7 +164,7 @@ def save(run: Context, model: Model, fit: Optional[int]) -> Dict[str, Any]:
         "reloaded": False,
         "note": "",
         "architecture": architecture(module),
-        "parameters": sum(one.numel() for one in module.parameters()),
+        "parameters": sum(parameter.numel() for parameter in module.parameters()),
     }
     torch = sys.modules["torch"]
     path = os.path.join(run.spec.inside, protocol.TORCH_MODEL)
@@ -210,10 +210,10 @@ def _save_weights(run: Context, module: Any, described: Dict[str, Any]) -> None:
 
 
 def architecture(module: Any) -> List[str]:
-    """Return one line a layer that has no layers in it, as PyTorch names it."""
+    """Return one line for each layer without sublayers, as PyTorch prints it."""
     lines = [
-        f"{name}: {one!r}" if name else repr(one).splitlines()[0]
-        for name, one in module.named_modules()
-        if not list(one.children()) and not type(one).__module__.startswith("torchmetrics")
+        f"{name}: {layer!r}" if name else repr(layer).splitlines()[0]
+        for name, layer in module.named_modules()
+        if not list(layer.children()) and not type(layer).__module__.startswith("torchmetrics")
     ]
     return [line[:200] for line in lines[:LINES]]

@@ -1,12 +1,10 @@
-"""The objects that a project's code can reach, in an order that is the same in every execution.
+"""The objects that a project's code can reach, in an order that repeats.
 
-A training changes objects: parameters, the moments of optimizers, counters, lists of losses. Which
-ones cannot be listed by kind, so all are walked: from the project's modules and the locals of its
-frames, in a
-    fixed order. The
-number of an object is its identity in every execution of the script, and the sequence of types and
-sizes is a fingerprint of the structure: if it differs, what was kept does not fit and is not put
-back.
+A training changes objects: parameters, the moments of optimizers, counters, lists of losses. They
+cannot be listed by kind, so all of them are walked in a fixed order, from the project's modules and
+the locals of its frames. The number of an object is its identity in every execution of the script.
+The sequence of types and sizes is a fingerprint of the structure: if it differs, a snapshot does
+not fit and is not applied.
 """
 
 import builtins
@@ -34,7 +32,7 @@ ITERATORS: Tuple[type, ...] = (
         type(iter({})),
     ),
 )
-"""Iterators of the language; they hold their position and are kept by value."""
+"""Iterators of the language; they hold their position and are stored by value."""
 OPAQUE = (
     *(
         "logging",
@@ -66,7 +64,7 @@ OPAQUE = (
         "tensorboardX",
     ),
 )
-"""Packages whose objects are left as the script's own repetition makes them."""
+"""Packages whose objects are left as the replayed script makes them."""
 OPAQUE_MODULES = (
     "torch.utils.tensorboard",
     "torch.multiprocessing",
@@ -86,7 +84,7 @@ HIDDEN = {
     ),
     *("__annotations__", "__warningregistry__", "__path__"),
 }
-"""Names of modules that no training changes."""
+"""Entries of a module's namespace that no training changes."""
 
 
 VALUES = {"torch generator", "numpy state", "numpy generator", "python generator", "bytes"}
@@ -94,12 +92,15 @@ VALUES = {"torch generator", "numpy state", "numpy generator", "python generator
 
 
 def isa(item: Any, kinds: Any) -> bool:
-    """`isinstance` by the real type: some objects answer for another class, or raise when asked."""
+    """Return whether an object's real type is among `kinds`.
+
+    `isinstance` would ask the object: some answer for another class, or raise.
+    """
     return issubclass(type(item), kinds)
 
 
 class Project:
-    """Which modules and frames are the project's, or are marked like it.
+    """The modules and frames that are the project's, or are marked like them.
 
     Args:
         work: the working directory.
@@ -122,7 +123,7 @@ class Project:
         )  # `torch.ops` has a relative one
 
     def modules(self) -> List[types.ModuleType]:
-        """The project's modules by name."""
+        """Return the project's modules, sorted by name."""
         return [
             module
             for name, module in sorted(sys.modules.items())
@@ -136,20 +137,20 @@ class Node(NamedTuple):
     item: Any
     kind: str
     content: List[Any]
-    """What it held, one level deep; of a tensor or an array, all but the numbers."""
+    """Its content one level deep; for a tensor or an array, everything but the numbers."""
     checksum: int
-    """Of a tensor's or array's numbers."""
+    """The checksum of a tensor's or array's numbers."""
     place: Any
-    """Where a tensor keeps its numbers."""
+    """The address and layout of a tensor's numbers."""
 
 
 def names_and_values(item: Any) -> List[Tuple[str, Any]]:
-    """The attributes of an object itself: those of its `__dict__` and of its slots."""
+    """Return an object's own attributes: those of its `__dict__` and its slots."""
     try:
         own = object.__getattribute__(item, "__dict__")
     except AttributeError:
         own = None
-    found = list(own.items()) if isinstance(own, dict) else []
+    attributes = list(own.items()) if isinstance(own, dict) else []
     for cls in type(item).__mro__:
         slots = cls.__dict__.get("__slots__", ())
         for name in (slots,) if isinstance(slots, str) else slots:
@@ -158,14 +159,14 @@ def names_and_values(item: Any) -> List[Tuple[str, Any]]:
             if name.startswith("__") and not name.endswith("__"):
                 name = f"_{cls.__name__.lstrip('_')}{name}"
             try:
-                found.append((name, object.__getattribute__(item, name)))
+                attributes.append((name, object.__getattribute__(item, name)))
             except AttributeError:
                 continue
-    return found
+    return attributes
 
 
 def class_attributes(cls: type) -> List[Tuple[str, Any]]:
-    """The attributes of a class that a script may change."""
+    """Return the attributes of a class that a script may change."""
     passive = (types.GetSetDescriptorType, types.MemberDescriptorType, property)
     return [
         (name, value)
@@ -177,28 +178,28 @@ def class_attributes(cls: type) -> List[Tuple[str, Any]]:
 
 
 def flat(pairs: Sequence[Tuple[Any, Any]]) -> List[Any]:
-    """Names and values in turn."""
+    """Return names and values in turn."""
     return [item for pair in pairs for item in pair]
 
 
 def pairs(content: Sequence[Any]) -> List[Tuple[Any, Any]]:
-    """What `flat` made flat."""
+    """Return the pairs that `flat` flattened."""
     return list(zip(content[::2], content[1::2]))
 
 
 def is_importable(item: Any) -> bool:
-    """Return whether a function or class is found by its name in its module."""
-    found: Any = sys.modules.get(getattr(item, "__module__", None) or "")
+    """Return whether a function or class is found under its name in its module."""
+    target: Any = sys.modules.get(getattr(item, "__module__", None) or "")
     for name in item.__qualname__.split("."):
-        found = getattr(found, name, None)
-    return found is item
+        target = getattr(target, name, None)
+    return target is item
 
 
-def is_same(one: Sequence[Any], other: Sequence[Any]) -> bool:
-    """Return whether two contents hold the same objects; plain values are compared by value."""
-    if len(one) != len(other):
+def is_same(first: Sequence[Any], second: Sequence[Any]) -> bool:
+    """Return whether two contents hold the same objects, or equal plain values."""
+    if len(first) != len(second):
         return False
-    for a, b in zip(one, other):
+    for a, b in zip(first, second):
         if a is not b and not (
             type(a) is type(b) and isinstance(a, (int, str, float, bytes)) and a == b
         ):
@@ -207,10 +208,10 @@ def is_same(one: Sequence[Any], other: Sequence[Any]) -> bool:
 
 
 class Walker:
-    """Walks the graph and tells what an object holds.
+    """Reads the content of objects.
 
     Args:
-        project: whose modules, classes and functions are followed.
+        project: the project whose modules, classes and functions are followed.
         readers: further kinds of objects: class to a function that returns their kind and content.
     """
 
@@ -243,8 +244,9 @@ class Walker:
         self._frames: Tuple[type, ...] = ()
 
     def read(self, item: Any) -> Tuple[str, List[Any]]:
-        """What an object holds: its kind, "" if there is nothing to keep, and its content one level
-        deep.
+        """Return the kind and the content of an object, one level deep.
+
+        The kind is "" if nothing of it can change, and "passage" if it only leads to other objects.
         """
         torch = self._torch
         numpy = self._numpy
@@ -275,7 +277,7 @@ class Walker:
         return self._read_code(item) or self._read_object(item)
 
     def _read_code(self, item: Any) -> Optional[Tuple[str, List[Any]]]:
-        """Functions, classes, modules and what wraps them."""
+        """Read functions, classes, modules and their wrappers; None for other objects."""
         project = self.project
         if isa(item, types.CellType):
             try:
@@ -315,7 +317,7 @@ class Walker:
         return None
 
     def _read_object(self, item: Any) -> Tuple[str, List[Any]]:
-        """Containers and objects with attributes."""
+        """Read containers and objects with attributes."""
         if isa(item, (weakref.WeakKeyDictionary, weakref.WeakValueDictionary)):
             return "weak dict", flat(list(item.items()))
         module = str(getattr(type(item), "__module__", "") or "")
@@ -420,9 +422,7 @@ class Table:
         self.fingerprint = zlib.crc32(shape.encode(), self.fingerprint)
 
     def changes(self) -> "List[Tuple[int, str, List[Any]]]":
-        """The objects that hold something else than when the graph was walked: number, kind,
-        content.
-        """
+        """Return number, kind and content of the objects that changed since the walk."""
         found = []
         checksums = self.last_checksums = []
         for number, node in enumerate(self.nodes):
@@ -438,15 +438,16 @@ class Table:
         return found
 
     def checksums(self) -> List[int]:
-        """The checksums of all tensors and arrays as they are now."""
+        """Return the present checksums of all tensors and arrays."""
         return [checksum(node.item) for node in self.nodes if node.kind in ("tensor", "array")]
 
 
 def _in_order(kind: str, content: List[Any]) -> List[Any]:
-    """Return a content in an order that says nothing of how it came to be.
+    """Return a content in an order that does not depend on its history.
 
-    Attributes are in the order in which they were set, which is another one in an object that was
-    unpickled. What a dict or a list holds keeps its order: a script may depend on it.
+    Attributes are in the order in which they were set, which differs in an object that was
+    unpickled.
+    The contents of a dict or a list keep their order: a script may depend on it.
     """
     if kind == "set":
         return sorted(content, key=_order)
@@ -462,15 +463,16 @@ def _by_name(content: List[Any]) -> List[Any]:
 
 
 def _order(item: Any) -> str:
-    """A place in a set that does not depend on addresses."""
+    """Return a sort key for items of a set that does not depend on addresses."""
     return type(item).__qualname__ + (
         repr(item) if isinstance(item, (str, int, float, bytes, tuple)) else ""
     )
 
 
 def place(item: Any) -> Any:
-    """Where a tensor keeps its numbers, and how; None for an array, and for a tensor without plain
-    storage.
+    """Return the address and layout of a tensor's numbers.
+
+    None for an array, and for a tensor without a plain storage.
     """
     torch = sys.modules["torch"]
     if not isa(item, torch.Tensor) or item.layout is not torch.strided:
@@ -487,7 +489,7 @@ def place(item: Any) -> Any:
 
 
 def checksum(item: Any) -> int:
-    """A checksum of a tensor's or an array's numbers."""
+    """Return a checksum of a tensor's or an array's numbers."""
     torch = sys.modules["torch"]
     if isa(item, torch.Tensor):
         item = item.detach()

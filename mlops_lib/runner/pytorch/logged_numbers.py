@@ -1,9 +1,9 @@
-"""Numbers that a script logs by itself: TensorBoard, W&B, trackio, Lightning's and Hugging Face's own logs.
+"""Numbers that a script logs: TensorBoard, W&B, trackio, Lightning, Hugging Face.
 
-They stand beside the epochs. A number whose name says that it is of held-out data (`val_acc`,
-`test/f1`, `eval_bleu`) is judged too, if nothing else was measured or it is the metric wanted: it is the script's word, of
-examples that are not known, so it is not measured again. What is measured otherwise under the same
-name is doubted if the two differ.
+They stand beside the epochs. A number whose name marks it as held-out (`val_acc`, `test/f1`,
+`eval_bleu`) is judged too, if nothing else was measured or it is the requested metric. It is the
+script's own statement about unknown examples, so it is not measured again. A measurement of the
+same name that differs causes a warning.
 """
 
 import functools
@@ -20,11 +20,11 @@ HELD_OUT = re.compile(
 )
 TRAINED = re.compile(r"(?:^|[/_. ])(?:train|training)(?=$|[/_. ])", re.I)
 PACE = re.compile(r"runtime|per_second|(?:^|[/_])(?:epoch|step|time|lr|learning_rate)$|grad_norm")
-"""Names of numbers that say nothing about a model."""
+"""Names of numbers that do not concern a model's quality."""
 MOST = 200
-"""Names that are remembered."""
+"""The number of names that are remembered."""
 CLOSE = 1e-3
-"""Logged numbers are often 32-bit, or means of the batches' means."""
+"""The relative tolerance: logged numbers are often 32-bit, or means of the batches' means."""
 
 Hook = Callable[[ModuleType], None]
 
@@ -33,7 +33,8 @@ class Logged:
     """The numbers that the script has logged, the last of each name."""
 
     def __init__(self, run: Context, training: Training) -> None:
-        self.run, self.training = run, training
+        self.run = run
+        self.training = training
         self.last: Dict[str, float] = {}
         self.sources: Dict[str, str] = {}
 
@@ -41,9 +42,9 @@ class Logged:
         """Take a logged number.
 
         Args:
-            name: what the script calls it.
-            value: a number, a tensor of one element, or anything else, which is left alone.
-            source: the library that it was logged by.
+            name: the script's name for it.
+            value: a number, a tensor of one element, or anything else, which is ignored.
+            source: the library that logged it.
         """
         number = _number(value)
         if number is None or not isinstance(name, str) or PACE.search(name):
@@ -57,17 +58,17 @@ class Logged:
             fit.validation.setdefault(f"val_{usual}", number)
 
     def finish(self) -> None:
-        """Judge what was logged of held-out data, and doubt what differs from it."""
+        """Record the held-out numbers, and warn about measurements that differ."""
         evaluations = self.run.evaluations
         is_measured = bool(evaluations.records)
-        wanted = protocol.metric_name(self.run.spec.metric) if self.run.spec.metric else ""
+        requested = protocol.metric_name(self.run.spec.metric) if self.run.spec.metric else ""
         for name, value in self.last.items():
             usual = _usual(name)
             if usual is None or not HELD_OUT.search(name) or TRAINED.search(name):
                 continue
-            measured = [one for one in evaluations.records if usual in (one.get("all") or {})]
-            values = [one["all"][usual] for one in measured]
-            if not values and is_measured and usual != wanted:
+            matches = [one for one in evaluations.records if usual in (one.get("all") or {})]
+            values = [one["all"][usual] for one in matches]
+            if not values and is_measured and usual != requested:
                 continue  # it would stand before what was measured
             if not values:
                 evaluations.add(
@@ -85,7 +86,7 @@ class Logged:
 
 
 def _usual(name: str) -> Optional[str]:
-    """Return a logged number's usual name, without the part that says which data it is of.
+    """Return a number's canonical name without the part that names its data.
 
     >>> _usual("val/acc"), _usual("Accuracy/test"), _usual("eval_loss"), _usual("val")
     ('accuracy', 'accuracy', 'loss', None)
@@ -106,7 +107,7 @@ def _number(value: Any) -> Optional[float]:
 
 
 def install(run: Context, training: Training) -> Dict[str, Hook]:
-    """The import hooks for what logs numbers."""
+    """Return the import hooks of the logging libraries."""
     logged = Logged(run, training)
     run.before_end.append(logged.finish)
 

@@ -1,5 +1,4 @@
-"""Mark the loops of a project that may train: the run-time part (`loops`) learns of every entry,
-turn and end.
+"""Mark the loops that may train: `loops` sees every entry, iteration and end.
 
 The source is rewritten in memory and keeps its lines. Marked are the loops whose bodies can reach a
 training call, by name:
@@ -10,8 +9,8 @@ training call, by name:
                             finally:
                                 LOOPS.leave()
 
-`while` asks `LOOPS.turn()` before its own condition. Generator functions note how far they were
-read.
+A `while` calls `LOOPS.turn()` before its own condition. Generator functions count the values that
+they have yielded.
 """
 
 import ast
@@ -23,12 +22,12 @@ import sys
 from typing import Any, Dict, Iterator, List, Optional, Sequence, Set, Tuple
 
 NAME = "__mlops_loops__"
-"""The name, among the builtins, by which marked code calls the run-time part."""
+"""The builtin name by which marked code reaches the running `Loops`."""
 TRAINING_CALLS = {
     *("step", "backward", "manual_backward", "training_step", "minimize", "optimize", "update"),
     *("fit", "train", "learn", "fit_one_cycle", "fine_tune", "run"),
 }
-"""Methods by which a loop trains."""
+"""Names of methods that train."""
 LIBRARIES: Dict[str, Sequence[str]] = {
     "lightning": ("lightning.pytorch.loops",),
     "pytorch_lightning": ("pytorch_lightning.loops",),
@@ -47,8 +46,14 @@ FILES_LIMIT = 200
 class Project:
     """The sources that an entry imports from its project, as far as they are files.
 
+    Args:
+        work: the working directory.
+        entry: the path of the entry.
+        text: its source.
+
     Attributes:
         imports: the top-level names of the packages that they import.
+        trees: the parsed sources.
     """
 
     def __init__(self, work: str, entry: str, text: str) -> None:
@@ -56,23 +61,23 @@ class Project:
         self.imports: Set[str] = set()
         self.trees: List[ast.Module] = []
         pending = [(text, os.path.realpath(entry))]
-        seen: Set[str] = set()
-        while pending and len(seen) < FILES_LIMIT:
+        visited: Set[str] = set()
+        while pending and len(visited) < FILES_LIMIT:
             content, path = pending.pop()
-            seen.add(path)
+            visited.add(path)
             try:
                 tree = ast.parse(content)
             except (SyntaxError, ValueError, RecursionError):
                 continue
             self.trees.append(tree)
             for place in self._local(tree, path):
-                if place not in seen:
+                if place not in visited:
                     with open(place, encoding="utf-8", errors="replace") as stream:
                         pending.append((stream.read(), place))
 
     @property
     def trains_with_torch(self) -> bool:
-        """Whether PyTorch, or what builds on it, is imported."""
+        """Return whether PyTorch, or a library built on it, is imported."""
         return not self.imports.isdisjoint(FRAMEWORKS)
 
     def _local(self, tree: ast.Module, path: str) -> Iterator[str]:
@@ -106,36 +111,40 @@ class Project:
 
 
 class Reach:
-    """What can lead to a training call, by name alone: which function a name means is not known."""
+    """The functions that can lead to a training call, by name alone.
+
+    Names are not resolved: any function of a training name counts. A loop too many costs a little
+    time; a loop too few could not be resumed.
+    """
 
     def __init__(self, trees: Sequence[ast.Module]) -> None:
-        named: Dict[str, Set[str]] = {}
+        mentions: Dict[str, Set[str]] = {}
         for tree in trees:
             for node in ast.walk(tree):
                 if isinstance(node, (ast.FunctionDef, ast.AsyncFunctionDef, ast.ClassDef)):
-                    named.setdefault(node.name, set()).update(_mentioned(node))
+                    mentions.setdefault(node.name, set()).update(_mentioned(node))
         self._training = set(TRAINING_CALLS)
         grown = True
         while grown:
             grown = False
-            for name, mentioned in named.items():
+            for name, mentioned in mentions.items():
                 if name not in self._training and not mentioned.isdisjoint(self._training):
                     self._training.add(name)
                     grown = True
 
     def trains(self, loop: ast.AST) -> bool:
-        """Whether a loop's body can reach a training call."""
+        """Return whether a loop's body can reach a training call."""
         return not set(_mentioned(loop)).isdisjoint(self._training)
 
 
 def _mentioned(node: ast.AST) -> Iterator[str]:
-    for one in ast.walk(node):
-        if isinstance(one, ast.Name):
-            yield one.id
-        elif isinstance(one, ast.Attribute):
-            yield one.attr
-        elif isinstance(one, ast.Constant) and isinstance(one.value, str):
-            yield one.value
+    for part in ast.walk(node):
+        if isinstance(part, ast.Name):
+            yield part.id
+        elif isinstance(part, ast.Attribute):
+            yield part.attr
+        elif isinstance(part, ast.Constant) and isinstance(part.value, str):
+            yield part.value
 
 
 class Marker(ast.NodeTransformer):
@@ -143,7 +152,10 @@ class Marker(ast.NodeTransformer):
 
     Args:
         shown: the file's name in the sites.
-        reach: what trains; None to mark every loop.
+        reach: the functions that train; None to mark every loop.
+
+    Attributes:
+        changed: whether anything was marked.
     """
 
     def __init__(self, shown: str, reach: Optional[Reach]) -> None:
@@ -153,24 +165,26 @@ class Marker(ast.NodeTransformer):
         self.changed = False
 
     def visit_FunctionDef(self, node: ast.FunctionDef) -> ast.AST:
-        """A function; a generator function notes its own progress, and its loops are not marked."""
+        """Mark a function's loops; a generator function counts its values instead."""
         generator = _yields(node)
         self._enclosing.append("generator" if generator else "function")
         self.generic_visit(node)
         self._enclosing.pop()
-        if generator and not any(_is_context_manager(one) for one in node.decorator_list):
+        if generator and not any(
+            _is_context_manager(decorator) for decorator in node.decorator_list
+        ):
             self._note_reading(node)
         return node
 
     def visit_AsyncFunctionDef(self, node: ast.AsyncFunctionDef) -> ast.AST:
-        """A coroutine, whose loops cannot be entered again."""
+        """Leave a coroutine's loops alone: they cannot be re-entered."""
         self._enclosing.append("generator")
         self.generic_visit(node)
         self._enclosing.pop()
         return node
 
     def visit_For(self, node: ast.For) -> Any:
-        """`for`, whose items come from the run-time part."""
+        """Let a `for` take its items from `Loops.enter`."""
         trains = self._marks(node)
         self.generic_visit(node)
         if not trains:
@@ -181,7 +195,7 @@ class Marker(ast.NodeTransformer):
         return self._guarded(node, finish=finish)
 
     def visit_While(self, node: ast.While) -> Any:
-        """`while`, whose condition follows the run-time part's own."""
+        """Let a `while` call `Loops.turn` before its condition."""
         trains = self._marks(node)
         self.generic_visit(node)
         if not trains:
@@ -208,9 +222,7 @@ class Marker(ast.NodeTransformer):
         return ast.copy_location(ast.Try(body, [], [], [leave]), loop)
 
     def _note_reading(self, node: ast.FunctionDef) -> None:
-        """Let a generator's body say when it begins, when it passes a value on, and when it is
-        over.
-        """
+        """Let a generator's body report its beginning, each yielded value, and its end."""
         self.changed = True
         node.body = [_Passing().visit(statement) for statement in node.body]
         head: List[ast.stmt] = []
@@ -225,10 +237,10 @@ class Marker(ast.NodeTransformer):
 
 
 class _Passing(ast.NodeTransformer):
-    """Counts the values that a generator's own body yields."""
+    """Reports the values that a generator's own body yields."""
 
     def visit_Yield(self, node: ast.Yield) -> ast.AST:
-        """`yield x` becomes `yield LOOPS.passing(x)`."""
+        """Replace `yield x` by `yield LOOPS.passing(x)`."""
         self.generic_visit(node)
         value = node.value or ast.copy_location(ast.Constant(None), node)
         node.value = _call("passing", node, value)
@@ -256,17 +268,17 @@ def _call(method: str, at: ast.AST, *arguments: ast.expr) -> ast.expr:
 
 
 def _within(node: ast.AST) -> Iterator[ast.AST]:
-    """The nodes of a function's or a loop's own body, not those of functions defined in it."""
+    """Yield the nodes of a body, without those of functions defined in it."""
     pending = list(ast.iter_child_nodes(node))
     while pending:
-        one = pending.pop()
-        yield one
-        if not isinstance(one, (ast.FunctionDef, ast.AsyncFunctionDef, ast.Lambda, ast.ClassDef)):
-            pending += ast.iter_child_nodes(one)
+        child = pending.pop()
+        yield child
+        if not isinstance(child, (ast.FunctionDef, ast.AsyncFunctionDef, ast.Lambda, ast.ClassDef)):
+            pending += ast.iter_child_nodes(child)
 
 
 def _yields(function: ast.FunctionDef) -> bool:
-    return any(isinstance(one, (ast.Yield, ast.YieldFrom)) for one in _within(function))
+    return any(isinstance(child, (ast.Yield, ast.YieldFrom)) for child in _within(function))
 
 
 def _is_context_manager(decorator: ast.expr) -> bool:
@@ -274,7 +286,7 @@ def _is_context_manager(decorator: ast.expr) -> bool:
 
 
 class LibraryFinder:
-    """Finds the framework modules whose loops are marked; compiled anew, never from a cache."""
+    """Finds the library modules to mark, and compiles them without a cache."""
 
     def __init__(self, modules: Sequence[str]) -> None:
         self._modules = tuple(modules)
@@ -282,7 +294,7 @@ class LibraryFinder:
         self._busy: Set[str] = set()
 
     def find_spec(self, name: str, path: Any = None, target: Any = None) -> Any:
-        """Return a spec with a marking loader for the listed modules, None for all others."""
+        """Return a spec with a marking loader for the listed modules, None for others."""
         if name in self._busy or not any(
             name == m or name.startswith(m + ".") for m in self._modules
         ):
@@ -311,21 +323,19 @@ class _LibraryLoader(importlib.machinery.SourceFileLoader):
 
 
 def mark(tree: ast.Module, shown: str, reach: Optional[Reach]) -> Tuple[ast.Module, bool]:
-    """Mark the loops of a source; returns its tree, and whether anything was marked.
+    """Mark the loops of a source; return its tree, and whether anything was marked.
 
     Args:
         tree: the source.
         shown: the file's name in the sites.
-        reach: what trains; None to mark every loop.
+        reach: the functions that train; None to mark every loop.
     """
     marker = Marker(shown, reach)
-    marked = marker.visit(tree)
-    return (ast.fix_missing_locations(marked) if marker.changed else tree), marker.changed
+    result = marker.visit(tree)
+    return (ast.fix_missing_locations(result) if marker.changed else tree), marker.changed
 
 
 def install(loops: Any, finder: LibraryFinder) -> None:
-    """Make the run-time part known to marked code, and mark the modules of libraries when they are
-    imported.
-    """
+    """Publish `loops` to marked code, and mark library modules at their import."""
     setattr(builtins, NAME, loops)
     sys.meta_path.insert(0, finder)

@@ -1,14 +1,15 @@
-"""Batches computed in parts, for a run that ran out of memory.
+"""Compute batches in parts, for a run that ran out of memory.
 
-The call of a model is split along its examples: the parts are computed one after the other without
-keeping what a backward pass needs, and their outputs are put together. The script goes on with
-these as ever. When the loss goes backward, each part is computed again, and its gradients are added
-to those of the parts before: gradient accumulation, but inside one step of the script, so that the
-effective batch, the number of steps, schedules and counters stay as they are.
+The call of a model is split along its examples. The parts are computed one after the other without
+the activations that a backward pass needs, and their outputs are concatenated; the script continues
+with these. When the loss goes backward, each part is computed again, and its gradients are added
+to those of the parts before. This is gradient accumulation with activation checkpointing (Chen et
+al. 2016, "Training Deep Nets with Sublinear Memory Cost") inside one step of the script, so that
+the effective batch, the number of steps, schedules and counters do not change.
 
-Whether the examples of a batch can be computed apart is tried once for each model and kind of
-input: examples are exchanged, and the outputs of the others must stay the same. Batch
-normalization sees parts, so that the result is not that of the whole batch; this is said.
+Whether the examples of a batch are independent is tried once for each model and kind of input:
+examples are exchanged, and the outputs of the others must not change. Batch normalization sees
+parts, so that the result differs from that of the whole batch; the run warns about it.
 """
 
 import contextlib
@@ -25,9 +26,9 @@ from mlops_lib.runner.script import execution
 from mlops_lib.runner.state import atomic
 
 PARTS = 4
-"""Parts of a batch at first; twice as many whenever a part does not fit either."""
+"""The number of parts at first; doubled whenever a part does not fit either."""
 TRIED = 4
-"""Examples by which it is tried whether they can be computed apart."""
+"""The number of examples by which their independence is tried."""
 TOLERANCE = 1e-3
 
 Hook = Callable[[ModuleType], None]
@@ -38,10 +39,10 @@ class UnsplittableError(Exception):
 
 
 class Rule(NamedTuple):
-    """How the outputs of the parts are put together.
+    """The combination of the parts' outputs.
 
     Attributes:
-        why: why they cannot be; "" if they can.
+        why: the reason why they cannot be combined; "" if they can.
         is_summed: whether a single number in the output is the sum over the examples; else it is
             their mean.
     """
@@ -61,8 +62,8 @@ class MicroBatches:
         self._run = run
         self._is_within = False
         self._path = os.path.join(run.spec.inside, "fits", "micro_batches.json")
-        known = atomic.read_json(self._path)
-        self._parts = known if isinstance(known, int) and known > PARTS else PARTS
+        stored = atomic.read_json(self._path)
+        self._parts = stored if isinstance(stored, int) and stored > PARTS else PARTS
         self._largest = 0
         """Examples of the largest batch that was computed in parts."""
         self._rules: "weakref.WeakKeyDictionary[Any, Dict[Any, Rule]]" = weakref.WeakKeyDictionary()
@@ -90,7 +91,7 @@ class MicroBatches:
         return {"torch.nn.modules.module": modules}
 
     def failed(self, error: BaseException) -> None:
-        """Let another process go on with smaller parts, if a backward pass ran out of memory."""
+        """Let another process continue with smaller parts if a backward pass did not fit."""
         if execution.is_out_of_memory(error) and self._parts < self._largest:
             os.makedirs(os.path.dirname(self._path), exist_ok=True)
             atomic.write_json(self._path, min(self._parts * PARTS, self._largest))
@@ -125,7 +126,7 @@ class MicroBatches:
                 self._note(f"a part did not fit either: {self._parts} parts a batch from here on")
 
     def _evaluate(self, plain: Callable[..., Any], model: Any, args: Any, kwargs: Any) -> Any:
-        """Call a model of which nothing is kept for a backward pass: as a whole, if it fits."""
+        """Call a model without gradients: as a whole if it fits, else in parts."""
         states = _random_states()
         try:
             return plain(model, *args, **kwargs)
@@ -153,7 +154,9 @@ class MicroBatches:
         states = _random_states()
         try:
             with _unchanged(model):
-                return _find_rule(lambda one: plain(model, *one[0], **one[1]), batch)
+                return _find_rule(
+                    lambda arguments: plain(model, *arguments[0], **arguments[1]), batch
+                )
         except Exception as error:  # noqa: BLE001 - a model may refuse few examples in any way
             return Rule(_why(error))
         finally:
@@ -175,7 +178,7 @@ class MicroBatches:
         return joined(outputs, sizes, is_summed=rule.is_summed)
 
     def _kept_as_inputs(self, plain: Callable[..., Any], model: Any, args: Any, kwargs: Any) -> Any:
-        """Compute a part of which only the inputs are kept; the backward pass computes it again."""
+        """Compute a part and keep only its inputs; the backward pass computes it again."""
         checkpoints = importlib.import_module("torch.utils.checkpoint")
         return checkpoints.checkpoint(
             plain,
@@ -188,21 +191,21 @@ class MicroBatches:
 
     @contextlib.contextmanager
     def _recomputing(self, model: Any) -> Iterator[None]:
-        """Compute a part again, unseen by what watches the script; no statistic counts it twice."""
-        kept = [(buffer, buffer.detach().clone()) for buffer in model.buffers()]
+        """Hide a second computation from the observers, and undo its effect on buffers."""
+        copies = [(buffer, buffer.detach().clone()) for buffer in model.buffers()]
         was_within = self._is_within
         self._is_within = True
         self._run.nested += 1
         try:
             yield
         finally:
-            for buffer, value in kept:
+            for buffer, value in copies:
                 buffer.data.copy_(value)  # what autograd has saved of it stays valid
             self._run.nested -= 1
             self._is_within = was_within
 
     def _announce(self, model: Any) -> None:
-        normalizes = any("BatchNorm" in type(one).__name__ for one in model.modules())
+        normalizes = any("BatchNorm" in type(module).__name__ for module in model.modules())
         self._note(
             f"the memory was not enough before: each batch of {type(model).__name__} is computed in"
             f" {self._parts} parts whose gradients are accumulated to one update of the same"
@@ -228,53 +231,61 @@ class MicroBatches:
 
 
 class Batch:
-    """The arguments of a call, with the tensors among them that have one row an example.
+    """The arguments of a call, split into those with one row an example and others.
 
     Args:
-        args: those by position.
-        kwargs: those by name.
+        args: the positional arguments.
+        kwargs: the keyword arguments.
+
+    Attributes:
+        size: the number of examples.
     """
 
     def __init__(self, args: Any, kwargs: Any) -> None:
         self._leaves, self._spec = _tree().tree_flatten((args, kwargs))
-        rows = [len(one) for one in self._leaves if _has_rows(one)]
+        rows = [len(leaf) for leaf in self._leaves if _has_rows(leaf)]
         self.size = rows[0] if rows else 0
-        self._split = [_has_rows(one) and len(one) == self.size for one in self._leaves]
+        self._split = [_has_rows(leaf) and len(leaf) == self.size for leaf in self._leaves]
 
     @property
     def has_unknown(self) -> bool:
-        """Return whether there is an argument that may hold examples, and cannot be split."""
+        """Return whether an argument may hold examples but cannot be split."""
         plain = (type(None), bool, int, float, str, _torch().Tensor, _torch().dtype)
-        return not all(isinstance(one, plain) for one in self._leaves)
+        return not all(isinstance(leaf, plain) for leaf in self._leaves)
 
     @property
     def kinds(self) -> Tuple[Any, ...]:
-        """What tells one kind of input from another: dimensions and types."""
+        """The dimensions and types of the arguments, which distinguish kinds of input."""
         return tuple(
-            (one.dim(), one.dtype) if hasattr(one, "dim") else type(one) for one in self._leaves
+            (leaf.dim(), leaf.dtype) if hasattr(leaf, "dim") else type(leaf)
+            for leaf in self._leaves
         )
 
     def part(self, rows: Any) -> Any:
-        """Return (args, kwargs) of some examples, a slice or a list of indices."""
-        chosen = [
+        """Return (args, kwargs) of some examples.
+
+        Args:
+            rows: a slice or a list of indices.
+        """
+        leaves = [
             leaf[rows] if is_split else leaf for leaf, is_split in zip(self._leaves, self._split)
         ]
-        return _tree().tree_unflatten(chosen, self._spec)
+        return _tree().tree_unflatten(leaves, self._spec)
 
 
 def joined(outputs: List[Any], sizes: List[int], *, is_summed: bool) -> Any:
     """Return the output for a whole batch.
 
     Args:
-        outputs: those of its parts.
+        outputs: the outputs of its parts.
         sizes: the number of examples of each part.
         is_summed: whether single numbers are sums over the examples.
 
     Raises:
-        UnsplittableError: something in them is neither one row an example nor one number.
+        UnsplittableError: an output holds something else than rows and single numbers.
     """
     tree = _tree()
-    flat = [tree.tree_flatten(one) for one in outputs]
+    flat = [tree.tree_flatten(output) for output in outputs]
     return tree.tree_unflatten(
         [
             _joined_leaf(list(leaves), sizes, is_summed=is_summed)
@@ -291,21 +302,21 @@ def _joined_leaf(leaves: List[Any], sizes: List[int], *, is_summed: bool) -> Any
         if first is None or isinstance(first, (bool, int, float, str)):
             return first
         raise UnsplittableError(f"its output holds a {type(first).__name__}")
-    if all(_has_rows(one) and len(one) == size for one, size in zip(leaves, sizes)):
+    if all(_has_rows(leaf) and len(leaf) == size for leaf, size in zip(leaves, sizes)):
         return torch.cat(leaves)
     if first.dim() or not first.is_floating_point():
         raise UnsplittableError("its output does not have one row an example")
     if is_summed:
         return sum(leaves[1:], first)
-    whole = sum(sizes)
-    return sum(one * (size / whole) for one, size in zip(leaves, sizes))
+    total = sum(sizes)
+    return sum(leaf * (size / total) for leaf, size in zip(leaves, sizes))
 
 
 def _find_rule(call: Callable[[Any], Any], batch: Batch) -> Rule:
-    """Try with a few examples whether each is computed on its own.
+    """Return how the parts combine, after a trial with a few examples.
 
     Raises:
-        UnsplittableError: they are not.
+        UnsplittableError: the examples are not independent.
     """
     count = min(TRIED, batch.size) // 2 * 2
     half = count // 2
@@ -316,9 +327,9 @@ def _find_rule(call: Callable[[Any], Any], batch: Batch) -> Rule:
     for rows in (first + second, first + first, second + second, first, second):
         _put_random_states(states)
         results.append(_tree().tree_flatten(call(batch.part(rows)))[0])
-    whole, only_first, only_second, one, other = results
+    whole, only_first, only_second, half_first, half_second = results
     is_summed: Optional[bool] = None
-    for leaves in zip(whole, only_first, only_second, one, other):
+    for leaves in zip(whole, only_first, only_second, half_first, half_second):
         if not isinstance(leaves[0], _torch().Tensor):
             continue
         if not leaves[0].dim():
@@ -333,25 +344,27 @@ def _find_rule(call: Callable[[Any], Any], batch: Batch) -> Rule:
     return Rule(is_summed=bool(is_summed))
 
 
-def _is_sum(whole: Any, one: Any, other: Any) -> bool:
-    if _is_close(whole, (one + other) / 2):
+def _is_sum(joint: Any, first: Any, second: Any) -> bool:
+    if _is_close(joint, (first + second) / 2):
         return False
-    if _is_close(whole, one + other):
+    if _is_close(joint, first + second):
         return True
     raise UnsplittableError("its loss is neither the mean nor the sum over the examples")
 
 
-def _is_close(one: Any, other: Any) -> bool:
-    if not one.is_floating_point():
-        return bool((one == other).all())
-    scale = float(one.detach().abs().max()) if one.numel() else 0.0
+def _is_close(value: Any, reference: Any) -> bool:
+    if not value.is_floating_point():
+        return bool((value == reference).all())
+    scale = float(value.detach().abs().max()) if value.numel() else 0.0
     torch = _torch()
-    return bool(torch.allclose(one, other, rtol=TOLERANCE, atol=TOLERANCE * scale, equal_nan=True))
+    return bool(
+        torch.allclose(value, reference, rtol=TOLERANCE, atol=TOLERANCE * scale, equal_nan=True)
+    )
 
 
 @contextlib.contextmanager
 def _unchanged(model: Any) -> Iterator[None]:
-    """Call a model in evaluation mode, and leave its modules as they were."""
+    """Call a model in evaluation mode, and restore its modules afterwards."""
     before = [(module, dict(vars(module))) for module in model.modules()]
     buffers = [(module, dict(module._buffers)) for module, _ in before]
     model.eval()
@@ -362,13 +375,13 @@ def _unchanged(model: Any) -> Iterator[None]:
         for module, attributes in before:
             vars(module).clear()
             vars(module).update(attributes)
-        for module, kept in buffers:
-            module._buffers.update(kept)
+        for module, values in buffers:
+            module._buffers.update(values)
 
 
 def _smallest(model: Any) -> int:
-    """Return the fewest examples that a part may have."""
-    return 2 if any("BatchNorm" in type(one).__name__ for one in model.modules()) else 1
+    """Return the least number of examples in a part."""
+    return 2 if any("BatchNorm" in type(module).__name__ for module in model.modules()) else 1
 
 
 def _why(error: Exception) -> str:
@@ -411,7 +424,7 @@ def _tree() -> Any:
 
 
 def install(run: Context, training: Any) -> Dict[str, Hook]:
-    """The import hooks, if this attempt has to do with less memory."""
+    """Return the import hooks; none unless this attempt must use less memory."""
     if not run.spec.smaller:
         return {}
     batches = MicroBatches(run)

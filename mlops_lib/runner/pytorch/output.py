@@ -1,6 +1,4 @@
-"""Silence while a script is brought to where it stood: what it prints until then was printed
-before.
-"""
+"""Mute a script while it is replayed: the attempt before has printed that already."""
 
 import contextlib
 import faulthandler
@@ -18,7 +16,7 @@ class Output:
         self._kept: List[Tuple[int, int]] = []
 
     def mute(self) -> None:
-        """Drop what is written until `unmute`; a crash in native code still says where it was."""
+        """Discard output until `unmute`; only a crash in native code is still reported."""
         _flush()
         with contextlib.suppress(OSError):
             null = os.open(os.devnull, os.O_WRONLY)
@@ -34,23 +32,23 @@ class Output:
         if not self._kept:
             return
         _flush()
-        for number, kept in self._kept:
-            os.dup2(kept, number)
+        for number, duplicate in self._kept:
+            os.dup2(duplicate, number)
         if faulthandler.is_enabled():
             faulthandler.enable()
-        for _, kept in self._kept:
-            os.close(kept)
+        for _, duplicate in self._kept:
+            os.close(duplicate)
         self._kept = []
 
     def shown(self) -> List[Dict[str, Any]]:
-        """What the runner's own streams have kept of the output so far."""
+        """Return the output that the runner's own streams have collected so far."""
         return [
             {name: vars(one)[name] for name in _KEPT if name in vars(one)} for one in _streams()
         ]
 
-    def put_shown(self, kept: List[Dict[str, Any]]) -> None:
+    def put_shown(self, contents: List[Dict[str, Any]]) -> None:
         """Restore what `shown` returned."""
-        for stream, content in zip(_streams(), kept):
+        for stream, content in zip(_streams(), contents):
             for name, value in content.items():
                 if isinstance(value, list):
                     vars(stream)[name][:] = value

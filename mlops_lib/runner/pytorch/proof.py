@@ -1,4 +1,4 @@
-"""Proof of resume for the script's own loops: what the top of an iteration looks like."""
+"""Proof of resume for the script's own loops: a digest of the state at a boundary."""
 
 import hashlib
 from typing import Any, Dict
@@ -8,30 +8,30 @@ from mlops_lib.runner.state import proof, rng
 
 
 def digest(table: Table, local: Dict[str, Any]) -> str:
-    """Return a digest of the tensors, the random states and the whole numbers at a boundary.
+    """Return a digest of tensors, random states and whole numbers at a boundary.
 
     Args:
         table: the objects known since the loop's entry.
         local: the local variables of its frame.
     """
-    whole = hashlib.sha256()
-    whole.update(repr(table.checksums()).encode())
+    sha = hashlib.sha256()
+    sha.update(repr(table.checksums()).encode())
     state = rng.capture_python()
-    whole.update(repr(state["python"]).encode())
+    sha.update(repr(state["python"]).encode())
     for name in ("numpy", "torch"):
-        for one in state.get(name) or ():
-            whole.update(one.tobytes() if hasattr(one, "tobytes") else repr(one).encode())
+        for part in state.get(name) or ():
+            sha.update(part.tobytes() if hasattr(part, "tobytes") else repr(part).encode())
     numbers = sorted((name, value) for name, value in local.items() if type(value) in (int, bool))
-    whole.update(repr(numbers).encode())
-    return whole.hexdigest()
+    sha.update(repr(numbers).encode())
+    return sha.hexdigest()
 
 
 class LoopProof:
     """The digests of the loops of one run.
 
     Args:
-        folder: where the checkpoints are.
-        is_smaller: whether batches are computed in parts, which gives other numbers.
+        folder: the folder of the checkpoints.
+        is_smaller: whether batches are computed in parts, which changes the numbers.
     """
 
     def __init__(self, folder: str, *, is_smaller: bool = False) -> None:
@@ -51,9 +51,9 @@ class LoopProof:
         self._proof.arrive(number)
 
     def concerns(self, path: str) -> bool:
-        """Return whether a boundary of this loop is the one that is awaited."""
+        """Return whether a boundary of this loop is the awaited one."""
         return self._proof.is_awaited and (self._at + "/").startswith(path + "/")
 
     def show(self, path: str, n: int, digest_: str) -> bool:
-        """Keep the digest of a boundary, or compare it; return whether it is what it was."""
+        """Store the digest of a boundary, or compare it; return False if it differs."""
         return self._proof.show([path, n], digest_)

@@ -1,9 +1,8 @@
-"""How the output of a model is read: which tensor of it is compared with targets, and what it
-stands for.
+"""Readings: which tensor of an output is compared with targets, and as what.
 
-A reading is learned from what the script does with an output: the loss function that it is given
-to, and the comparison with targets (`prediction == y`). It is traced by memory, or by values: what
-was compared is the same as one of a few functions of the output. What is none of them has no
+A reading is learned from the script's use of an output: the loss function that takes it, and the
+comparison with targets (`prediction == y`). It is traced by memory, or by values: the compared
+tensor equals one of a few functions of the output. A tensor that equals none of them has no
 reading.
 """
 
@@ -15,9 +14,7 @@ from mlops_lib.runner.pytorch.tensors import Path
 CLASSES = "classes"
 BINARY = "binary"
 VALUES = "values"
-"""What an output stands for: scores of classes, one score (or several independent ones) of yes or
-no, numbers.
-"""
+"""The kinds of output: scores of classes, one or several independent yes-or-no scores, numbers."""
 
 KIND_OF_LOSS = {
     "cross_entropy": CLASSES,
@@ -37,7 +34,7 @@ EDGE_OF_LOSS = {
     "binary_cross_entropy_with_logits": 0.0,
     "multilabel_soft_margin_loss": 0.0,
 }
-"""Above it an answer is yes."""
+"""The score above which an answer is yes."""
 
 
 def _log_softmax(value: Any) -> Any:
@@ -58,11 +55,11 @@ SHAPES: Dict[str, Callable[[Any], Any]] = {
     "second": lambda value: value[:, 1],
     "exp": lambda value: value.exp(),
 }
-"""What scripts make of an output before they give it to a loss."""
+"""Functions that scripts apply to an output before the loss function."""
 
 
 class View(NamedTuple):
-    """How a tensor lies in the memory of another one."""
+    """The layout of a tensor in the memory of another one."""
 
     shape: Tuple[int, ...]
     stride: Tuple[int, ...]
@@ -70,7 +67,7 @@ class View(NamedTuple):
 
 
 class Scores(NamedTuple):
-    """How scores are made of a model's output."""
+    """The derivation of scores from a model's output."""
 
     path: Path
     shape: str = "itself"
@@ -80,8 +77,8 @@ class Scores(NamedTuple):
         """Return the scores in an output.
 
         Args:
-            output: what the model gave.
-            like: the shape that they are to have.
+            output: the model's output.
+            like: the shape of the scores.
         """
         value = tensors.at(output, self.path)
         if self.view is not None:
@@ -99,44 +96,42 @@ def _size(shape: Any) -> int:
     return size
 
 
-def find_scores(output: Any, wanted: Any) -> Optional[Scores]:
-    """Return how a tensor was made of a model's output, None if it was not, or in a way that is not
-    known.
-    """
-    found = tensors.leaves(output)
-    for path, leaf in found:
-        if wanted is leaf:
+def find_scores(output: Any, scores: Any) -> Optional[Scores]:
+    """Return the derivation of a tensor from a model's output, None if there is none."""
+    leaves = tensors.leaves(output)
+    for path, leaf in leaves:
+        if scores is leaf:
             return Scores(path)
-    for path, leaf in found:
-        if tensors.shares(leaf, wanted):
-            return _by_memory(path, leaf, wanted)
-    if not wanted.is_floating_point():
+    for path, leaf in leaves:
+        if tensors.shares(leaf, scores):
+            return _by_memory(path, leaf, scores)
+    if not scores.is_floating_point():
         return None
-    for path, leaf in found:
-        if leaf.is_floating_point() and leaf.numel() in (wanted.numel(), 2 * wanted.numel()):
+    for path, leaf in leaves:
+        if leaf.is_floating_point() and leaf.numel() in (scores.numel(), 2 * scores.numel()):
             for name in SHAPES:
-                if _makes(name, leaf, wanted):
+                if _makes(name, leaf, scores):
                     return Scores(path, name)
     return None
 
 
-def _by_memory(path: Path, leaf: Any, wanted: Any) -> Optional[Scores]:
-    whole = leaf.is_contiguous() and leaf.storage_offset() == 0
-    if wanted.numel() == leaf.numel() and tensors.same_values(leaf, wanted):
+def _by_memory(path: Path, leaf: Any, scores: Any) -> Optional[Scores]:
+    is_whole = leaf.is_contiguous() and leaf.storage_offset() == 0
+    if scores.numel() == leaf.numel() and tensors.same_values(leaf, scores):
         return Scores(path)
-    if not whole or leaf.dtype != wanted.dtype:
+    if not is_whole or leaf.dtype != scores.dtype:
         return None
     return Scores(
-        path, view=View(tuple(wanted.shape), tuple(wanted.stride()), wanted.storage_offset())
+        path, view=View(tuple(scores.shape), tuple(scores.stride()), scores.storage_offset())
     )
 
 
-def _makes(name: str, leaf: Any, wanted: Any) -> bool:
+def _makes(name: str, leaf: Any, scores: Any) -> bool:
     try:
-        made = SHAPES[name](leaf)
+        result = SHAPES[name](leaf)
     except (RuntimeError, IndexError):
         return False
-    return made.numel() == wanted.numel() and tensors.same_values(made, wanted)
+    return result.numel() == scores.numel() and tensors.same_values(result, scores)
 
 
 # --- Answers
@@ -159,63 +154,65 @@ ANSWERS: Dict[str, Callable[[Any], Any]] = {
     "sign": lambda value: value.sign(),
     "itself": lambda value: value,
 }
-"""What scripts make of an output before they compare it with targets.
+"""Functions that scripts apply to an output before they compare it with targets.
 
-Where several give the same, the first counts.
+If several give the same values, the first counts.
 """
 
 
 def find_answers(
-    output: Any, wanted: Any, among: Iterable[str] = ()
+    output: Any, prediction: Any, among: Iterable[str] = ()
 ) -> Tuple[Path, FrozenSet[str]]:
-    """Return the tensor of an output that a prediction was made of, and the functions that make it;
-    none if none does.
+    """Return the tensor of an output and the functions that give a prediction.
 
     Args:
-        output: what the model gave.
-        wanted: the prediction.
-        among: the functions that come into question; all if it is empty.
+        output: the model's output.
+        prediction: the tensor that the script compared.
+        among: the candidate functions; all of them if it is empty.
+
+    Returns:
+        The path of the tensor and the functions' names; () and no name if none matches.
     """
     for path, leaf in tensors.leaves(output):
-        names = [name for name in among or ANSWERS if _answers(name, leaf, wanted)]
+        names = [name for name in among or ANSWERS if _answers(name, leaf, prediction)]
         if names:
             return path, frozenset(names)
     return (), frozenset()
 
 
-def _answers(name: str, leaf: Any, wanted: Any) -> bool:
+def _answers(name: str, leaf: Any, prediction: Any) -> bool:
     size = leaf.numel()
     if name.startswith("the highest"):
         dim = 1 if name == "the highest" else -1
         if (
             leaf.dim() < 2
-            or size // max(1, leaf.shape[dim]) != wanted.numel()
+            or size // max(1, leaf.shape[dim]) != prediction.numel()
             or leaf.shape[dim] < 2
         ):
             return False
-    elif size != wanted.numel() or (
-        name == "itself" and leaf.is_floating_point() and wanted.is_floating_point()
+    elif size != prediction.numel() or (
+        name == "itself" and leaf.is_floating_point() and prediction.is_floating_point()
     ):
         return False
     try:
-        return tensors.same_values(ANSWERS[name](leaf), wanted)
+        return tensors.same_values(ANSWERS[name](leaf), prediction)
     except (RuntimeError, IndexError):
         return False
 
 
 def all_answers(leaf: Any, count: int) -> Dict[str, List[Any]]:
-    """Return what each function gives that makes one answer an example of an output."""
-    found: Dict[str, List[Any]] = {}
+    """Return the values of each function that gives one answer an example."""
+    answers: Dict[str, List[Any]] = {}
     for name, make in ANSWERS.items():
         if name.startswith("the highest") and leaf.dim() < 2:
             continue
         try:
-            made = make(leaf)
+            values = make(leaf)
         except (RuntimeError, IndexError):
             continue
-        if made.numel() == count:
-            found[name] = made.reshape(-1).tolist()
-    return found
+        if values.numel() == count:
+            answers[name] = values.reshape(-1).tolist()
+    return answers
 
 
 def first_of(names: FrozenSet[str]) -> str:
@@ -224,8 +221,9 @@ def first_of(names: FrozenSet[str]) -> str:
 
 
 def class_dim(scores: Any, target: Any) -> Optional[int]:
-    """Return the dimension of the classes: of what is left without it the targets have the shape;
-    None if there is none.
+    """Return the dimension of the classes: without it, scores have the targets' shape.
+
+    None if there is no such dimension.
     """
     shape = tuple(scores.shape)
     for dim in (1, len(shape) - 1, 0) if len(shape) > 1 else (0,):
@@ -235,6 +233,6 @@ def class_dim(scores: Any, target: Any) -> Optional[int]:
 
 
 def edges(names: List[str]) -> Optional[float]:
-    """Return the bound above which an answer is yes, None if these loss functions name none."""
-    found = {EDGE_OF_LOSS[name] for name in names if name in EDGE_OF_LOSS}
-    return found.pop() if len(found) == 1 else None
+    """Return the score above which an answer is yes, None if the losses define none."""
+    bounds = {EDGE_OF_LOSS[name] for name in names if name in EDGE_OF_LOSS}
+    return bounds.pop() if len(bounds) == 1 else None

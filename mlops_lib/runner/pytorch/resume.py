@@ -1,4 +1,4 @@
-"""Continue PyTorch trainings where they were: mark the loops, follow optimizers and data loaders."""
+"""Install resume for PyTorch: mark the loops, follow optimizers and data loaders."""
 
 import ast
 import functools
@@ -15,7 +15,7 @@ from mlops_lib.runner.script import execution
 
 
 def prepare(run: Context, dialect: Any, entries: Sequence[str]) -> None:
-    """Mark the loops of a project that trains with PyTorch; does nothing to any other.
+    """Mark the loops of a project that trains with PyTorch; ignore any other project.
 
     Args:
         run: the run.
@@ -30,12 +30,14 @@ def prepare(run: Context, dialect: Any, entries: Sequence[str]) -> None:
 
 
 def _mark_loops(run: Context, dialect: Any, entries: Sequence[str]) -> None:
-    projects = [marks.Project(run.work, os.path.join(run.work, one), _text(one)) for one in entries]
+    projects = [
+        marks.Project(run.work, os.path.join(run.work, entry), _text(entry)) for entry in entries
+    ]
     everything = os.path.exists(os.path.join(run.spec.inside, "fits", FOLDER, store.MARK_ALL))
-    if not everything and not any(one.trains_with_torch for one in projects):
+    if not everything and not any(entry.trains_with_torch for entry in projects):
         return
-    trees = [tree for one in projects for tree in one.trees]
-    imports = {name for one in projects for name in one.imports}
+    trees = [tree for entry in projects for tree in entry.trees]
+    imports = {name for entry in projects for name in entry.imports}
     modules = [module for name in sorted(imports) for module in marks.LIBRARIES.get(name, ())]
     finder = marks.LibraryFinder(modules)
     run.marked_loops = Loops(run, finder.files)
@@ -44,7 +46,7 @@ def _mark_loops(run: Context, dialect: Any, entries: Sequence[str]) -> None:
 
 
 def _prepare_search(run: Context) -> None:
-    """Let a search begin where the loop of the judged training is entered.
+    """Let a search begin at the entry of the judged training's loop.
 
     If there is no such loop the search is refused at the script's end.
     """
@@ -79,7 +81,7 @@ def _mark(
 
 
 def install(run: Context, training: Any) -> Dict[str, Callable[[ModuleType], None]]:
-    """The import hooks that follow what trains."""
+    """Return the import hooks that follow optimizer steps and data loaders."""
     training.after_step.append(functools.partial(_stepped, run))
     if run.marked_loops is not None:
         run.marked_loops.training = training
@@ -93,7 +95,7 @@ def install(run: Context, training: Any) -> Dict[str, Callable[[ModuleType], Non
 
 
 def install_search(run: Context, training: Any) -> Dict[str, Callable[[ModuleType], None]]:
-    """The import hooks that a search needs: where the script makes what may change."""
+    """Return a search's import hooks, on the calls that make layers and optimizers."""
     if run.spec.search is None or run.marked_loops is None:
         return {}
     from mlops_lib.runner.search.pytorch import winner_facts

@@ -1,4 +1,4 @@
-"""The states of a script's own loops on disk, with the files that the script wrote."""
+"""Checkpoints of a script's own loops on disk, with the files that it wrote."""
 
 import contextlib
 import os
@@ -11,8 +11,8 @@ from mlops_lib.runner.script import workdir
 from mlops_lib.runner.state import checkpoint, databases
 
 MARK_ALL = "mark-all"
-"""A file beside the states: a step was made in no marked loop, so the next attempt marks every
-loop.
+"""A file beside the checkpoints: an optimizer stepped in no marked loop, so the next attempt marks
+every loop.
 """
 
 
@@ -20,20 +20,20 @@ class Store(checkpoint.Store):
     """Two generations of the state, and the written files by content."""
 
     def load_but(self, refuted: Collection[int], journal: Journal) -> Optional[Dict[str, Any]]:
-        """The newest state that is whole and not refuted, its files included."""
-        found = []
+        """Return the newest intact, unrefuted state, its files included; else None."""
+        states = []
         for number, content in self._states.read():
             self.number = max(self.number, number)
             try:
-                found.append(checkpoint._unpack(content))
+                states.append(checkpoint._unpack(content))
             except Exception:  # noqa: BLE001 - a state of another version unpickles in any wrong way
                 continue
         there = sum(os.path.exists(path) for path in self._states.paths)
-        if len(found) < there:
+        if len(states) < there:
             journal.warn(
-                f"{there - len(found)} of {there} checkpoints of the training loops is damaged and passed over"
+                f"{there - len(states)} of {there} checkpoints of the training loops is damaged and passed over"
             )
-        for state in found:
+        for state in states:
             if state["id"] in refuted:
                 continue
             if state["checksum"] != _checksum(state):
@@ -50,15 +50,15 @@ class Store(checkpoint.Store):
             )
         return None
 
-    def put_back(self, taken: Dict[str, Any]) -> None:
-        """Give the working directory the files of a record, and only these."""
-        self.restore_files(taken)
+    def put_back(self, files: Dict[str, Any]) -> None:
+        """Restore the files of a record, and remove all others that the script changed."""
+        self.restore_files(files)
         now = workdir.manifest(self.work)
         opened = _opened(self.work)
         for path in workdir.changed(self.before, now):
             full = os.path.join(self.work, path)
             if (
-                path in taken["kept"]
+                path in files["kept"]
                 or full in opened
                 or os.path.islink(full)
                 or databases.is_companion(full)
@@ -69,65 +69,71 @@ class Store(checkpoint.Store):
 
 
 def state_of(records: Dict[str, Dict[str, Any]], more: Dict[str, Any]) -> Dict[str, Any]:
-    """A state as the store writes it: the records of the loops, and the files of all of them."""
-    kept: Dict[str, str] = {}
+    """Return a state as the store writes it.
+
+    Args:
+        records: the records of the loops by path; their files are merged into one table.
+        more: further entries of the state.
+    """
+    copies: Dict[str, str] = {}
     plain = {}
     for path, record in records.items():
         for name, copy in (record.get("files") or {"kept": {}})["kept"].items():
-            kept[f"{path}\0{name}"] = copy
+            copies[f"{path}\0{name}"] = copy
         content = record["content"]
         plain[path] = {
             **record,
             "content": None if content is None else pickle.PickleBuffer(content),
         }
-    state = {**more, "records": plain, "files": {"kept": kept, "gone": [], "folders": []}}
+    state = {**more, "records": plain, "files": {"kept": copies, "gone": [], "folders": []}}
     return {**state, "checksum": _checksum(state)}
 
 
 def _checksum(state: Dict[str, Any]) -> int:
-    """A checksum of what a process begins with, apart from that of the file: of another kind, and
-    over the values.
+    """Return a checksum over the values that a process begins with.
+
+    It is independent of the file's own checksum, which covers the pickled bytes only.
     """
-    found = zlib.crc32(repr((state["id"], state["last"], state["torch"])).encode())
+    checksum = zlib.crc32(repr((state["id"], state["last"], state["torch"])).encode())
     for path, record in sorted(state["records"].items()):
         plain = {name: record[name] for name in record if name not in ("content", "files")}
-        found = zlib.crc32(repr((path, sorted(plain.items()))).encode(), found)
+        checksum = zlib.crc32(repr((path, sorted(plain.items()))).encode(), checksum)
         if record["content"] is not None:
-            found = zlib.crc32(memoryview(record["content"]), found)
-    return found
+            checksum = zlib.crc32(memoryview(record["content"]), checksum)
+    return checksum
 
 
 def kept_of(state: Dict[str, Any], path: str) -> Dict[str, str]:
-    """The files of one record in a state that was read: path to the name of the copy."""
+    """Return the files of one record in a loaded state: path to the copy's name."""
     begin = path + "\0"
-    kept: Dict[str, str] = state["files"]["kept"]
-    return {name[len(begin) :]: copy for name, copy in kept.items() if name.startswith(begin)}
+    copies: Dict[str, str] = state["files"]["kept"]
+    return {name[len(begin) :]: copy for name, copy in copies.items() if name.startswith(begin)}
 
 
 def positions(handles: List[Any], work: str) -> List[Tuple[str, int]]:
-    """Where the files stand that are open for writing: path, relative to `work`, and position."""
-    found = []
+    """Return path, relative to `work`, and position of the files open for writing."""
+    places = []
     for handle in handles:
         name = getattr(handle, "name", None)
         if isinstance(name, str):
             with contextlib.suppress(OSError, ValueError):
-                found.append(
+                places.append(
                     (
                         os.path.relpath(os.path.realpath(name), os.path.realpath(work)),
                         int(handle.tell()),
                     )
                 )
-    return found
+    return places
 
 
-def put_positions(handles: List[Any], kept: List[Tuple[str, int]], work: str) -> None:
-    """Let open files go on where they stood."""
-    wanted = dict(kept)
+def put_positions(handles: List[Any], places: List[Tuple[str, int]], work: str) -> None:
+    """Move open files to the positions that `positions` returned."""
+    offsets = dict(places)
     for handle in handles:
         for name, _ in positions([handle], work):
             with contextlib.suppress(OSError, ValueError):
-                if name in wanted:
-                    handle.seek(wanted[name])
+                if name in offsets:
+                    handle.seek(offsets[name])
                 else:
                     handle.seek(0, os.SEEK_END)
 
@@ -147,7 +153,7 @@ def _closed() -> Any:
 
 
 def _opened_again(name: str, mode: str, position: int, encoding: str) -> Any:
-    """Open a file where it stood; its content is put back afterwards."""
+    """Open a file at its old position; its content is restored afterwards."""
     if "r" in mode and "+" not in mode:
         stream = open(name, mode, encoding=encoding)  # noqa: SIM115 - the script closes it
         stream.seek(position)
@@ -158,11 +164,11 @@ def _opened_again(name: str, mode: str, position: int, encoding: str) -> Any:
 
 
 def _opened(work: str) -> "set[str]":
-    """The files in `work` that this process has open."""
-    found = set()
+    """Return the files in `work` that this process has open."""
+    paths = set()
     for name in os.listdir("/proc/self/fd"):
         with contextlib.suppress(OSError):
             target = os.readlink(f"/proc/self/fd/{name}")
             if target.startswith(work + os.sep):
-                found.add(target)
-    return found
+                paths.add(target)
+    return paths

@@ -1,18 +1,16 @@
-"""Tensors within what a model takes and gives: where they are, and whether two of them are the
-same.
-"""
+"""Find, replace and compare tensors within the arguments and outputs of models."""
 
 from typing import Any, Dict, Iterator, List, Mapping, Optional, Tuple
 
 Path = Tuple[Any, ...]
-"""Where a tensor is: keys, indexes and names of attributes, one after the other."""
+"""The location of a tensor: keys, indexes and attribute names, one after the other."""
 
 MOST_LEAVES = 64
 DEPTH = 4
 
 
 def leaves(value: Any) -> List[Tuple[Path, Any]]:
-    """Return the tensors in a tensor, sequence, mapping or data class, each with its path."""
+    """Return the tensors in a tensor, sequence, mapping or data class, with paths."""
     return list(_leaves(value, (), DEPTH))[:MOST_LEAVES]
 
 
@@ -23,18 +21,18 @@ def _leaves(value: Any, path: Path, depth: int) -> Iterator[Tuple[Path, Any]]:
         for key in value:
             yield from _leaves(value[key], (*path, key), depth - 1)
     elif depth and isinstance(value, (list, tuple)):
-        for index, one in enumerate(value[:MOST_LEAVES]):
-            yield from _leaves(one, (*path, index), depth - 1)
+        for index, element in enumerate(value[:MOST_LEAVES]):
+            yield from _leaves(element, (*path, index), depth - 1)
     elif depth and hasattr(type(value), "__dataclass_fields__"):
         for name in type(value).__dataclass_fields__:
             yield from _leaves(getattr(value, name, None), (*path, "." + name), depth - 1)
 
 
 def at(value: Any, path: Path) -> Any:
-    """Return what is at a path.
+    """Return the value at a path.
 
     Raises:
-        LookupError, AttributeError, TypeError: there is nothing.
+        LookupError, AttributeError, TypeError: there is none.
     """
     for step in path:
         is_attribute = (
@@ -49,16 +47,18 @@ def replaced(value: Any, new: Dict[Path, Any], path: Path = ()) -> Any:
     if path in new:
         return new[path]
     if isinstance(value, dict):
-        return {key: replaced(one, new, (*path, key)) for key, one in value.items()}
+        return {key: replaced(value_, new, (*path, key)) for key, value_ in value.items()}
     if isinstance(value, Mapping):
         return {key: replaced(value[key], new, (*path, key)) for key in value}
     if type(value) in (list, tuple):
-        return type(value)(replaced(one, new, (*path, index)) for index, one in enumerate(value))
+        return type(value)(
+            replaced(value_, new, (*path, index)) for index, value_ in enumerate(value)
+        )
     return value
 
 
 def is_tensor(value: Any) -> bool:
-    """Return whether it is a tensor with values that can be read."""
+    """Return whether a value is a tensor whose numbers can be read."""
     return (
         hasattr(value, "untyped_storage")
         and hasattr(value, "is_sparse")
@@ -67,30 +67,31 @@ def is_tensor(value: Any) -> bool:
 
 
 def place(tensor: Any) -> int:
-    """Return where a tensor's memory begins; 0 if that cannot be told."""
+    """Return the address of a tensor's memory; 0 if it has none."""
     try:
         return int(tensor.untyped_storage().data_ptr())
     except (RuntimeError, NotImplementedError):  # a fake or functional tensor
         return 0
 
 
-def shares(one: Any, other: Any) -> bool:
-    """Return whether two tensors lie in the same memory."""
-    return one is other or (place(one) == place(other) != 0)
+def shares(first: Any, second: Any) -> bool:
+    """Return whether two tensors share memory."""
+    return first is second or (place(first) == place(second) != 0)
 
 
-def same_values(one: Any, other: Any) -> bool:
-    """Return whether two tensors hold the same values in the same order, whatever their shapes,
-    kinds and devices.
+def same_values(first: Any, second: Any) -> bool:
+    """Return whether two tensors hold the same values in the same order.
+
+    Shapes, dtypes and devices may differ.
     """
     import torch
 
-    if one is other:
+    if first is second:
         return True
-    if one.numel() != other.numel() or not one.numel():
+    if first.numel() != second.numel() or not first.numel():
         return False
-    left = one.detach().reshape(-1)
-    right = other.detach().reshape(-1)
+    left = first.detach().reshape(-1)
+    right = second.detach().reshape(-1)
     if left.device != right.device:
         left, right = left.cpu(), right.cpu()
     if left.dtype != right.dtype:
@@ -99,7 +100,7 @@ def same_values(one: Any, other: Any) -> bool:
 
 
 def array(tensor: Any) -> Any:
-    """Return a tensor's values as an array; kinds that numpy does not know as 32-bit floats."""
+    """Return a tensor's values as an array; bfloat16, which NumPy lacks, as float32."""
     value = tensor.detach()
     if str(value.dtype) in ("torch.bfloat16",):
         value = value.float()
@@ -107,17 +108,18 @@ def array(tensor: Any) -> Any:
 
 
 def rows(tensors: List[Any], count: int) -> Any:
-    """Return tensors as arrays with a row an example, as `digest.hashes` takes them; None if they
-    are not aligned.
+    """Return tensors as arrays with one row an example, None if they are not aligned.
+
+    It is the form that `example_hashes.hashes` takes.
     """
-    arrays = tuple(array(one) for one in tensors)
-    if not arrays or any(one.ndim == 0 or len(one) != count for one in arrays):
+    arrays = tuple(array(part) for part in tensors)
+    if not arrays or any(part.ndim == 0 or len(part) != count for part in arrays):
         return None
     return arrays[0] if len(arrays) == 1 else arrays
 
 
 def joined(parts: List[Any]) -> Optional[Any]:
-    """Return arrays, or tuples of arrays, put together; None if their examples differ in shape."""
+    """Return arrays, or tuples of arrays, concatenated; None if row shapes differ."""
     import numpy
 
     if not parts or any(part is None for part in parts):
