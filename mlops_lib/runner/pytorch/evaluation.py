@@ -401,13 +401,13 @@ def install(run: Context, training: Training) -> Dict[str, Hook]:
     """The import hooks that see evaluations."""
     seen = Watch(run, training)
     if run.marked_loops is not None:
-        run.marked_loops.include("watch", seen.state, seen.restore)
-        run.marked_loops.before_taking = seen.end_sessions
-        run.marked_loops.evaluated = lambda: bool(seen.sessions or seen.open)
+        run.marked_loops.checkpoints.include("watch", seen.state, seen.restore)
+        run.marked_loops.checkpoints.before_taking = seen.end_sessions
+        run.marked_loops.checkpoints.evaluated = lambda: bool(seen.sessions or seen.open)
     judge = Judge(run, training, seen)
     if run.marked_loops is not None:
         run.marked_loops.judge = judge
-        run.marked_loops.include("evaluations", judge.state, judge.restore)
+        run.marked_loops.checkpoints.include("evaluations", judge.state, judge.restore)
 
     def serialization(module: Any) -> None:
         # PyTorch is imported now: only then is there anything to trace or to record. What is

@@ -10,7 +10,7 @@ from mlops_lib.runner import protocol
 from mlops_lib.runner.context import Context
 from mlops_lib.runner.pytorch import marks, store
 from mlops_lib.runner.pytorch.loaders import READINGS
-from mlops_lib.runner.pytorch.loops import FOLDER, Loops
+from mlops_lib.runner.pytorch.loops import Loops
 from mlops_lib.runner.script import execution
 
 
@@ -33,7 +33,7 @@ def _mark_loops(run: Context, dialect: Any, entries: Sequence[str]) -> None:
     projects = [
         marks.Project(run.work, os.path.join(run.work, entry), _text(entry)) for entry in entries
     ]
-    everything = os.path.exists(os.path.join(run.spec.inside, "fits", FOLDER, store.MARK_ALL))
+    everything = os.path.exists(os.path.join(run.spec.inside, "fits", store.FOLDER, store.MARK_ALL))
     if not everything and not any(entry.trains_with_torch for entry in projects):
         return
     trees = [tree for entry in projects for tree in entry.trees]
@@ -84,8 +84,8 @@ def install(run: Context, training: Any) -> Dict[str, Callable[[ModuleType], Non
     """Return the import hooks that follow optimizer steps and data loaders."""
     training.after_step.append(functools.partial(_stepped, run))
     if run.marked_loops is not None:
-        run.marked_loops.training = training
-        run.marked_loops.include("training", training.state, training.restore)
+        run.marked_loops.checkpoints.training = training
+        run.marked_loops.checkpoints.include("training", training.state, training.restore)
 
     def loaders(module: Any) -> None:
         if run.marked_loops is not None:
@@ -115,7 +115,7 @@ def say_unmarked(run: Context) -> None:
     loop.
     """
     run.warn_custom_loop("PyTorch", resumable="")
-    folder = os.path.join(run.spec.inside, "fits", FOLDER)
+    folder = os.path.join(run.spec.inside, "fits", store.FOLDER)
     mark = os.path.join(folder, store.MARK_ALL)
     if os.path.exists(mark):  # this is asked at every step
         return

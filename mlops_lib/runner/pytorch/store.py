@@ -6,10 +6,13 @@ import pickle
 import zlib
 from typing import Any, Collection, Dict, List, Optional, Tuple
 
+from mlops_lib.runner.context import Context
 from mlops_lib.runner.journal import Journal
 from mlops_lib.runner.script import workdir
 from mlops_lib.runner.state import checkpoint, databases
 
+FOLDER = "loops"
+"""Below `fits/`: the checkpoints of the script's own loops."""
 MARK_ALL = "mark-all"
 """A file beside the checkpoints: an optimizer stepped in no marked loop, so the next attempt marks
 every loop.
@@ -66,6 +69,14 @@ class Store(checkpoint.Store):
                 continue
             with contextlib.suppress(OSError):
                 os.unlink(full)
+
+
+def folder_of(run: Context) -> str:
+    """Return the folder of the checkpoints; a search has its own: its loops train another model."""
+    fits = os.path.join(run.spec.inside, "fits")
+    if run.spec.search is None:
+        return os.path.join(fits, FOLDER)
+    return os.path.join(fits, f"pass-{run.spec.number_of_pass}", FOLDER)
 
 
 def state_of(records: Dict[str, Dict[str, Any]], more: Dict[str, Any]) -> Dict[str, Any]:
