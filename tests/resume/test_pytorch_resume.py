@@ -34,7 +34,7 @@ for epoch in range(4):
             os.kill(os.getpid(), signal.SIGTERM)
             del os.environ["ENDS"]
     print(epoch, loss.item(), flush=True)
-    if epoch == 1 and "DIES" in os.environ:
+    if epoch == int(os.environ.get("DIES", "-1")):
         os.kill(os.getpid(), signal.SIGKILL)
 torch.save(model.state_dict(), "model.pt")
 """
@@ -179,9 +179,11 @@ def test_pytorch_resume_that_is_not_proven_is_not_used(
     """What a step computes has changed since the checkpoint: no attempt goes on there."""
     project = pushed(tmp_path, LOOP)
     run = kills.Run(tmp_path / "inside")
-    # One checkpoint, at the first boundary: the second one leaves its digest.
-    kills.attempt(runners, project, run, None, {"DIES": "1"}, checkpoint_budget=1e-9)
-    assert run.codes == [-signal.SIGKILL]
+    # One checkpoint, which the signal makes due, at epoch 2; the attempt that begins there leaves
+    # the digest of the next boundary, at epoch 3.
+    kills.attempt(runners, project, run, None, {"ENDS": "1"}, checkpoint_budget=1e-9)
+    kills.attempt(runners, project, run, None, {"DIES": "3"}, checkpoint_budget=1e-9)
+    assert run.codes[-1] == -signal.SIGKILL
     while run.codes[-1] != 0:
         kills.attempt(runners, project, run, None, {"DRIFT": "1"})
         assert run.codes[-1] in (75, 0), run.printed()

@@ -1,4 +1,4 @@
-"""Put values back into objects that exist, without calling methods of the script's own classes."""
+"""Assign values to existing objects, bypassing the methods of their own classes."""
 
 import collections
 import ctypes

@@ -1,8 +1,8 @@
-"""Judge what a PyTorch script evaluates: every session becomes a measurement, and is measured again
-on the saved model.
+"""Record the evaluations of a script, and repeat them on the saved model.
 
-What was evaluated again and again while the model was trained is the validation of its fit;
-anything else the script's own evaluation. The last session on each set of examples counts.
+Each session becomes a measurement. Data that is evaluated again after more training is the
+validation of its fit; all else is an evaluation of the script's own. The last session on each set
+of examples counts.
 """
 
 import functools
@@ -20,13 +20,13 @@ from mlops_lib.runner.pytorch.sessions import Session
 from mlops_lib.runner.pytorch.watch import Hook, Watch
 
 ASKED_BYTES = 1 << 28
-"""Inputs that are put together to look at mistakes and leaks."""
+"""The most bytes of inputs that are concatenated to look for mistakes and leaks."""
 NAMED_EXAMPLES = 16
-"""Examples by whose content data is known again that is evaluated repeatedly."""
+"""The number of examples by whose content repeatedly evaluated data is recognized."""
 REMEMBERED = 4
-"""The last sessions, whose outputs a metric function is traced to."""
+"""The number of last sessions to whose outputs a metric function is traced."""
 MODES = ("Dropout", "BatchNorm", "InstanceNorm", "RReLU")
-"""Names of layers that answer otherwise in training mode."""
+"""Prefixes of layers that behave differently in training mode."""
 
 
 class Judge:
@@ -39,13 +39,13 @@ class Judge:
         self.examples = TrainingExamples(run, watch)
         self._recorded: List[Session] = []
         self._validation: Set[Any] = set()
-        """Model and data that were evaluated while the model was trained."""
+        """Keys of model and data that were evaluated while the model was trained."""
         self._seen: Dict[Any, int] = {}
-        """By model and data, the number of steps when it was evaluated last."""
+        """Keys of model and data to the number of steps at the last evaluation."""
         watch.on_session.append(self.ended)
 
     def ended(self, session: Session) -> None:
-        """Measure a session that is over, while its outputs are at hand."""
+        """Measure a session that is over, while its outputs are still there."""
         keys = self._keys(session)
         if any(self._seen.get(key, session.steps) != session.steps for key in keys):
             self._validation.update(keys)
@@ -64,11 +64,11 @@ class Judge:
             if outputs is None or len(outputs) != len(session.kept):
                 outputs = self._again(session.model, session)
             table = measures.table(session, reading, outputs)
-            found = measures.numbers(table, reading, session)
+            numbers = measures.numbers(table, reading, session)
         except UnreadableError as error:
             self._note_unread(session, str(error))
             return
-        session.reading, session.found = reading, found
+        session.reading, session.found = reading, numbers
         session.not_finite = table.not_finite
         self.watch.let_go(session)
         self.watch.fruitless.pop(id(session.model), None)
@@ -76,20 +76,21 @@ class Judge:
         self._recorded.append(session)
         artifact.of(session.model).learn(session, reading)
         if self.training.fit is not None:
-            self._note_epoch(session, found)
+            self._note_epoch(session, numbers)
 
     def _keys(self, session: Session) -> List[Any]:
-        """Return what names an evaluation of a model on some data: by identity, place and content.
+        """Return keys of an evaluation: the model, and three keys of its data.
 
-        Of another process only the last two are the same.
+        The data is named by identity, by place, and by content. Only the last two are the same in
+        another process.
         """
         fit = self._fit_of(session.model)
-        named = measures.names_of(session.kept[:1], first=NAMED_EXAMPLES) or [b""]
-        first = (fit, "content", session.examples, b"".join(named))
+        hashes = measures.names_of(session.kept[:1], first=NAMED_EXAMPLES) or [b""]
+        first = (fit, "content", session.examples, b"".join(hashes))
         return [(fit, session.data), (fit, "place", session.place), first]
 
     def state(self) -> Dict[str, Any]:
-        """Return what a process that goes on with the run must know of this one's evaluations."""
+        """Return the facts about evaluations that a resumed process must know."""
         return {
             "seen": {key: steps for key, steps in self._seen.items() if len(key) > 2},
             "validation": [key for key in self._validation if len(key) > 2],
@@ -97,14 +98,15 @@ class Judge:
         }
 
     def restore(self, state: Dict[str, Any]) -> None:
-        """Put back what `state` returned."""
+        """Restore what `state` returned."""
         self._seen.update(state["seen"])
         self._validation.update(state["validation"])
         self.examples.restore(state["examples"])
 
     def _note_unread(self, session: Session, why: str) -> None:
-        """Keep a session that the script compares with nothing so far, if its model's training shows
-        how it is read: a metric function may be given what is made of its outputs.
+        """Keep a session without any comparison, if the training shows its reading.
+
+        A metric function may be given values derived from its outputs later.
         """
         habits = self.watch.habits.get(session.model) or []
         reading = measures.reading_by(habits[-1]) if habits and not session.problems else None
@@ -131,7 +133,7 @@ class Judge:
         with artifact.evaluating(model):
             return [measures.answer(model, one) for one in session.kept]
 
-    def _note_epoch(self, session: Session, found: Numbers) -> None:
+    def _note_epoch(self, session: Session, numbers: Numbers) -> None:
         fit = self.training.fit
         assert fit is not None
         if session.trained_on is not True:
@@ -140,12 +142,13 @@ class Judge:
             if fit.validated_on != session.data:
                 return  # another set, such as the one that is tested on at the end
         prefix = "train" if session.trained_on else "val"
-        for name, value in found.values.items():
+        for name, value in numbers.values.items():
             fit.validation[f"{prefix}_{name}"] = value
 
     def remember_predictions(self) -> None:
-        """End the sessions under way, and remember their outputs: a metric function is about to be
-        traced to them.
+        """End the open sessions and register their outputs for tracing.
+
+        A metric function is about to be traced to the predictions that it is given.
         """
         if self.watch.busy:
             return
@@ -177,7 +180,7 @@ class Judge:
                 predictions.remember(model=model, method=method, x=x, output=output, fit=fit)
 
     def finish(self) -> None:
-        """Record what was evaluated, when the script is over."""
+        """Record all evaluations as the script ends."""
         self.watch.end_sessions()
         self.training.end_fit()
         self.examples.finish()
@@ -190,11 +193,13 @@ class Judge:
                     self._record(session)
 
     def _mark_validations(self) -> None:
-        """Call what the script measured on validation examples by a metric function what it is."""
-        known = [
+        """Mark measurements on validation examples by a metric function as such."""
+        names_of_each = [
             measures.names_of(one.kept) for one in self._recorded if one.is_repeated and one.kept
         ]
-        digests = {example_hashes.Examples(names).digest for names in known if names is not None}
+        digests = {
+            example_hashes.Examples(names).digest for names in names_of_each if names is not None
+        }
         for record in self.run.evaluations.records:
             if record["examples_digest"] in digests:
                 record["source"] = "fit.validation"
@@ -206,20 +211,20 @@ class Judge:
             return
         run = self.run
         reading = session.reading
-        found = session.found
+        numbers = session.found
         model = artifact.of(session.model)
         model.learn(session, reading)
         names = measures.names_of(session.kept)
-        named = None if names is None else example_hashes.Examples(names)
+        hashes = None if names is None else example_hashes.Examples(names)
         # Unless all training examples are known, it is not known either whether these are others.
         examples = (
-            named if session.trained_on or self.examples.of(session.model) is not None else None
+            hashes if session.trained_on or self.examples.of(session.model) is not None else None
         )
-        if self._is_known(model, named, found):
+        if self._is_known(model, hashes, numbers):
             return
-        found = self._without_doubtful(session, found)
-        if found.metric not in found.values:
-            self._cannot(session, f"the script has another {found.metric} for as many examples")
+        numbers = self._without_doubtful(session, numbers)
+        if numbers.metric not in numbers.values:
+            self._cannot(session, f"the script has another {numbers.metric} for as many examples")
             return
         x = inputs_of(session)
         y = targets_of(session, reading)
@@ -234,22 +239,22 @@ class Judge:
         chained = [one for one in session.beside if one.reading is None]
         table = self._confusion(session, reading)
         run.evaluations.add(
-            metric=found.metric,
-            value=found.values[found.metric],
+            metric=numbers.metric,
+            value=numbers.values[numbers.metric],
             source="fit.validation" if session.is_repeated else "compared",
             fit=self._fit_of(session.model),
             examples=examples,
             count=session.examples,
             held_out=held_out,
-            task=found.task,
-            baseline=found.baseline,
-            everything=dict(found.values),
+            task=numbers.task,
+            baseline=numbers.baseline,
+            everything=dict(numbers.values),
             model=model,
             repeat=None if chained else functools.partial(self._repeat, session, reading),
             xy=(x, y) if is_askable else None,
             confusion=table[0],
             labels=table[1],
-            recipe=self._recipe(session, reading, found, x, y) if is_askable else None,
+            recipe=self._recipe(session, reading, numbers, x, y) if is_askable else None,
             data="what the model was called with without training",
         )
         if session.not_finite:
@@ -263,12 +268,13 @@ class Judge:
                 "several models are called one after the other, and only the last of them is saved"
             )
 
-    def _without_doubtful(self, session: Session, found: Numbers) -> Numbers:
-        """Leave out the numbers that the script itself gives otherwise for as many examples.
+    def _without_doubtful(self, session: Session, numbers: Numbers) -> Numbers:
+        """Drop metrics for which the script itself has another value.
 
-        It may have measured what it made of the outputs: scaled back, averaged, cut at a threshold.
+        The script may have measured other values than the outputs: rescaled, averaged, or cut at a
+        threshold.
         """
-        said = {
+        logged = {
             str(record["metric"]): float(record["value"])
             for record in self.run.evaluations.records
             if record["examples"] == session.examples
@@ -276,22 +282,20 @@ class Judge:
         }
         values = {
             name: value
-            for name, value in found.values.items()
-            if name not in said or abs(said[name] - value) <= 1e-5 * max(1.0, abs(value))
+            for name, value in numbers.values.items()
+            if name not in logged or abs(logged[name] - value) <= 1e-5 * max(1.0, abs(value))
         }
-        return found._replace(values=values)
+        return numbers._replace(values=values)
 
     def _is_known(
-        self, model: Any, examples: Optional[example_hashes.Examples], found: Numbers
+        self, model: Any, examples: Optional[example_hashes.Examples], numbers: Numbers
     ) -> bool:
-        """Return whether the script itself measured the same on these examples by a metric
-        function.
-        """
+        """Return whether a metric function of the script measured the same examples."""
         if examples is None:
             return False
         return any(
             record["examples_digest"] == examples.digest
-            and record["metric"] == found.metric
+            and record["metric"] == numbers.metric
             and self.run.evaluations.models.get(record["id"]) is model
             for record in self.run.evaluations.records
         )
@@ -299,9 +303,9 @@ class Judge:
     def _warn_of_mode(self, session: Session) -> None:
         layers = sorted(
             {
-                type(one).__name__
-                for one in session.model.modules()
-                if type(one).__name__.startswith(MODES)
+                type(module).__name__
+                for module in session.model.modules()
+                if type(module).__name__.startswith(MODES)
             }
         )
         if session.is_training_mode and layers:
@@ -311,10 +315,10 @@ class Judge:
             )
 
     def _fit_of(self, model: Any) -> Optional[int]:
-        found = [
+        fits = [
             number for number, one in self.training.models.items() if one is artifact.plain(model)
         ]
-        return max(found, default=max(self.training.models, default=None))
+        return max(fits, default=max(self.training.models, default=None))
 
     def _confusion(self, session: Session, reading: Reading) -> Any:
         from mlops_lib.runner.sklearn import evaluation
@@ -324,11 +328,11 @@ class Judge:
         table: Table = measures.table(session, reading, session.outputs)
         return evaluation._confusion(table.truth, table.guess)
 
-    def _recipe(self, session: Session, reading: Reading, found: Numbers, x: Any, y: Any) -> Any:
-        is_plain = measures.is_labels(session, reading) or found.metric == "r2"
+    def _recipe(self, session: Session, reading: Reading, numbers: Numbers, x: Any, y: Any) -> Any:
+        is_plain = measures.is_labels(session, reading) or numbers.metric == "r2"
         if not is_plain:
             return None
-        return Recipe(recipes.COMPARED, found.metric), recipes.Examples(x, y)
+        return Recipe(recipes.COMPARED, numbers.metric), recipes.Examples(x, y)
 
     def _repeat(
         self, session: Session, reading: Reading, model: Any, without: FrozenSet[bytes]
@@ -337,19 +341,21 @@ class Judge:
         outputs = self.watch_off(self._again, model.module, session)
         names = measures.names_of(session.kept)
         mask = measures.mask_of(names, without)
-        found = measures.numbers(measures.table(session, reading, outputs), reading, session, mask)
+        numbers = measures.numbers(
+            measures.table(session, reading, outputs), reading, session, mask
+        )
         x = inputs_of(session)
         y = targets_of(session, reading)
-        asked = None
+        xy = None
         if mask is not None:
             names = [name for name, is_out in zip(names or (), mask) if not is_out]
             if x is not None and y is not None and not isinstance(x, tuple):
-                asked = (x[~mask], y[~mask])
-        metric = found.metric
-        return Measured(found.values[metric], names, dict(found.values), found.baseline, asked)
+                xy = (x[~mask], y[~mask])
+        metric = numbers.metric
+        return Measured(numbers.values[metric], names, dict(numbers.values), numbers.baseline, xy)
 
     def model_of(self, item: Any) -> Any:
-        """Return the model that the script saves: itself, or its weights, alone or among others."""
+        """Return the model in an object that the script saves: itself, or by its weights."""
         models = [*self.training.models.values(), *(one.model for one in self.watch.sessions)]
         parts = list(item.values()) if isinstance(item, Mapping) else [item]
         for part in [item, *parts]:
@@ -363,7 +369,7 @@ class Judge:
         return None
 
     def watch_off(self, function: Callable[..., Any], *args: Any) -> Any:
-        """Call a function whose use of the model is not the script's."""
+        """Call a function whose use of the model must not be observed."""
         self.run.nested += 1
         try:
             return function(*args)
@@ -372,8 +378,9 @@ class Judge:
 
 
 def inputs_of(session: Session) -> Any:
-    """Return the inputs of a session's examples as an array, or a tuple of several; None if that
-    cannot be.
+    """Return the inputs of a session's examples as an array, or a tuple of several.
+
+    None if they are too large, or differ in shape.
     """
     if session.bytes > ASKED_BYTES:
         return None
@@ -385,7 +392,7 @@ def inputs_of(session: Session) -> Any:
 
 
 def targets_of(session: Session, reading: Reading) -> Any:
-    """Return the targets of a session's examples as an array; None if they have different shapes."""
+    """Return the targets of a session's examples as an array; None if shapes differ."""
     parts = []
     for one in session.kept:
         pair = one.loss if reading.is_of_loss else one.answer
@@ -393,18 +400,18 @@ def targets_of(session: Session, reading: Reading) -> Any:
             return None
         value = tensors.array(pair.target)
         parts.append(value if len(value) == one.size else value.reshape(one.size, -1))
-    found = tensors.joined(parts)
-    return found.ravel() if found is not None and found.size == session.examples else found
+    targets = tensors.joined(parts)
+    return targets.ravel() if targets is not None and targets.size == session.examples else targets
 
 
 def install(run: Context, training: Training) -> Dict[str, Hook]:
-    """The import hooks that see evaluations."""
-    seen = Watch(run, training)
+    """Return the import hooks that observe evaluations."""
+    watch_ = Watch(run, training)
     if run.marked_loops is not None:
-        run.marked_loops.checkpoints.include("watch", seen.state, seen.restore)
-        run.marked_loops.checkpoints.before_taking = seen.end_sessions
-        run.marked_loops.checkpoints.evaluated = lambda: bool(seen.sessions or seen.open)
-    judge = Judge(run, training, seen)
+        run.marked_loops.checkpoints.include("watch", watch_.state, watch_.restore)
+        run.marked_loops.checkpoints.before_taking = watch_.end_sessions
+        run.marked_loops.checkpoints.evaluated = lambda: bool(watch_.sessions or watch_.open)
+    judge = Judge(run, training, watch_)
     if run.marked_loops is not None:
         run.marked_loops.judge = judge
         run.marked_loops.checkpoints.include("evaluations", judge.state, judge.restore)
@@ -416,7 +423,7 @@ def install(run: Context, training: Training) -> Dict[str, Hook]:
         run.before_end.insert(0, judge.finish)
         module.save = _watched_save(run, judge, module.save)
 
-    return {**watch.hooks(seen), "torch.serialization": serialization}
+    return {**watch.hooks(watch_), "torch.serialization": serialization}
 
 
 def _watched_save(run: Context, judge: Judge, plain: Callable[..., Any]) -> Callable[..., Any]:

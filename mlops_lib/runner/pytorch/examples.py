@@ -1,11 +1,9 @@
-"""The examples that a model was trained on, by their content as the model got them, and by their
-place in a data set.
+"""The training examples of models, by content and by position in a data set.
 
-They are named while the first pass over the data is trained on, within a share of the time. Of
-longer passes, and of random batches without a DataLoader, it is not known what else was trained on.
-Where training inputs are changed at random, content says nothing: there the data set that a
-DataLoader reads, and the indices of a `Subset`, tell whether an evaluation is one of training
-examples.
+They are hashed during the first training pass over the data, within a share of the time. If the
+pass takes longer, or batches are random and come from no DataLoader, the rest stays unknown. If
+training inputs are changed at random, their content does not identify them; then the data set of
+the DataLoader, and the indices of a `Subset`, decide whether an evaluation is on training examples.
 """
 
 import time
@@ -20,19 +18,22 @@ from mlops_lib.runner.pytorch.watch import Watch
 FREE_S = 2.0
 SHARE_OF_TIME = 0.02
 KEPT_NAMES = 1 << 17
-"""Names of training examples that a checkpoint holds."""
+"""The most hashes of training examples that a checkpoint holds."""
 CARRIED_BYTES = 2 << 20
-"""Training inputs that a checkpoint holds; without them near-copies are not looked for after a restart."""
+"""The most bytes of training inputs in a checkpoint; without them a resumed process does not look
+for
+near-copies.
+"""
 NAME_BYTES = 12
 KEPT_BYTES = 1 << 27
-"""Training inputs that are kept to look for near-copies of them among the judged examples."""
+"""The most bytes of training inputs that are kept to find near-copies among the judged examples."""
 MANY = 0.5
-"""An evaluation of which more is of the training data is one of training examples."""
+"""The share of training data above which an evaluation is one of training examples."""
 DEPTH = 8
 
 
 class Seen:
-    """What is known of one model's training."""
+    """The training examples of one model."""
 
     def __init__(self) -> None:
         self.names: List[bytes] = []
@@ -41,30 +42,30 @@ class Seen:
         self.bytes = 0
         self.first_pass: Optional[int] = None
         self.is_whole = True
-        """Whether all that was trained on has been named."""
+        """Whether all training examples have been hashed."""
         self.is_done = False
         self.places: List[int] = []
-        """Where tensors begin that were named already: full batches come again and again."""
+        """Keys of tensors that were hashed already: full batches are repeated."""
         self.data: Dict[Tuple[int, int], Tuple[Any, Any]] = {}
-        """Data sets that were read and their samplers, by identity."""
+        """Data sets that were read and their samplers, by id."""
 
 
 class TrainingExamples:
-    """Follows what models are trained on."""
+    """Follows the training data of models."""
 
     def __init__(self, run: Context, watch: Watch) -> None:
         self.run = run
         self.seen: Dict[int, Tuple[Any, Seen]] = {}
-        """By the identity of a model: the model, and what is known of its training."""
+        """The id of a model to the model and its training examples."""
         self.inherited: Dict[int, Seen] = {}
-        """By the number of a fit: what an earlier process knew of it."""
+        """The number of a fit to its training examples in an earlier process."""
         self._spent_s = 0.0
         self._began = time.monotonic()
         watch.on_trained.append(self.trained)
         watch.wants_inputs.append(self.wants_inputs)
 
     def wants_inputs(self, model: Any) -> bool:
-        """Return whether what a model is trained on is to be named yet."""
+        """Return whether training inputs of a model are still to be hashed."""
         known = self.seen.get(id(artifact.plain(model)))
         return known is None or not known[1].is_done
 
@@ -97,12 +98,12 @@ class TrainingExamples:
         return known[1]
 
     def state(self, models: Mapping[int, Any]) -> Dict[int, Dict[str, Any]]:
-        """Return what another process must know, by the number of the fit.
+        """Return the facts that a resumed process must know, by the number of the fit.
 
         Args:
             models: the number of each fit, and its model.
         """
-        found: Dict[int, Dict[str, Any]] = {}
+        facts: Dict[int, Dict[str, Any]] = {}
         for number, model in models.items():
             known = self.seen.get(id(model))
             if known is None:
@@ -110,7 +111,7 @@ class TrainingExamples:
             seen = known[1]
             is_kept = len(seen.names) <= KEPT_NAMES
             is_small = seen.bytes <= CARRIED_BYTES
-            found[number] = {
+            facts[number] = {
                 "names": b"".join(seen.names) if is_kept else b"",
                 "is_whole": seen.is_whole and is_kept,
                 "is_done": seen.is_done or not is_kept,
@@ -118,36 +119,38 @@ class TrainingExamples:
                 "inputs": list(seen.inputs) if is_small else [],
                 "targets": list(seen.targets) if is_small else [],
             }
-        return found
+        return facts
 
     def restore(self, state: Dict[int, Dict[str, Any]]) -> None:
-        """Put back what `state` returned; a pass that was cut in two goes on where it was."""
-        for number, kept in state.items():
+        """Restore what `state` returned; an interrupted pass continues."""
+        for number, facts in state.items():
             seen = self.inherited[number] = Seen()
-            names = kept["names"]
+            names = facts["names"]
             seen.names = [names[i : i + NAME_BYTES] for i in range(0, len(names), NAME_BYTES)]
-            seen.is_whole, seen.is_done = bool(kept["is_whole"]), bool(kept["is_done"])
-            seen.bytes = kept["bytes"]
-            seen.inputs, seen.targets = list(kept["inputs"]), list(kept["targets"])
+            seen.is_whole, seen.is_done = bool(facts["is_whole"]), bool(facts["is_done"])
+            seen.bytes = facts["bytes"]
+            seen.inputs, seen.targets = list(facts["inputs"]), list(facts["targets"])
 
     def _name(self, seen: Seen, call: Call) -> None:
-        targets = [one.target for one in call.losses]
+        targets = [array.target for array in call.losses]
         size, paths = examples_of(call, targets)
-        given = [tensors.at((call.args, call.kwargs), path) for path in paths]
-        if call.iterator is None and given:
-            key = hash((tensors.place(given[0]), given[0].storage_offset(), tuple(given[0].shape)))
+        inputs = [tensors.at((call.args, call.kwargs), path) for path in paths]
+        if call.iterator is None and inputs:
+            key = hash(
+                (tensors.place(inputs[0]), inputs[0].storage_offset(), tuple(inputs[0].shape))
+            )
             if key in seen.places:
                 return
             seen.places.append(key)
             del seen.places[:-64]
-        rows = tensors.rows(given, size)
+        rows = tensors.rows(inputs, size)
         names = None if rows is None else example_hashes.hashes(rows)
         if names is None or isinstance(rows, type(None)):
             seen.is_whole = False
             return
         seen.names += names
-        held = rows if isinstance(rows, tuple) else (rows,)
-        seen.bytes += sum(int(one.nbytes) for one in held)
+        arrays = rows if isinstance(rows, tuple) else (rows,)
+        seen.bytes += sum(int(array.nbytes) for array in arrays)
         if seen.bytes <= KEPT_BYTES and not isinstance(rows, tuple):
             seen.inputs.append(rows.copy())
             target = (
@@ -156,33 +159,34 @@ class TrainingExamples:
             seen.targets.append(None if target is None else tensors.array(target).copy())
 
     def _known(self, model: Any) -> Optional[Tuple[Any, Seen]]:
-        """Return what is known of a model; what an earlier process knew belongs to the one that is left."""
+        """Return a model and its training examples.
+
+        Those of an earlier process belong to the one model that has none.
+        """
         model = artifact.plain(model)
         if id(model) not in self.seen and len(self.inherited) == 1:
             self._seen(model)
         return self.seen.get(id(model))
 
     def of(self, model: Any) -> Optional[example_hashes.Examples]:
-        """Return the examples that a model was trained on, None if not all of them are known."""
+        """Return the training examples of a model, None unless all are known."""
         known = self._known(model)
         if known is None or not known[1].is_whole or not known[1].names:
             return None
         return example_hashes.Examples(known[1].names)
 
     def share_of(self, session: Session) -> Optional[float]:
-        """Return which share of an evaluation's data set is training data by its place; None if
-        that is not known.
-        """
+        """Return the share of training data in an evaluation's data set, None if unknown."""
         known = self._known(session.model)
         if known is None or session.loader is None:
             return None
         judged = _source(session.loader.dataset, getattr(session.loader, "sampler", None))
         shares = [_overlap(judged, _source(*one)) for one in known[1].data.values()]
-        told = [share for share in shares if share is not None]
-        return max(told) if told else None
+        known_shares = [share for share in shares if share is not None]
+        return max(known_shares) if known_shares else None
 
     def finish(self) -> None:
-        """Tell the rest of the runner what each model was trained on."""
+        """Report the training examples of each model to the evaluations and leak checks."""
         for model, seen in self.seen.values():
             facade = artifact.of(model)
             self.run.evaluations.record_training(facade, None, self.of(model))
@@ -198,11 +202,11 @@ class TrainingExamples:
 
 
 def _source(data: Any, sampler: Any = None) -> Tuple[Any, Optional[FrozenSet[int]]]:
-    """Return the data set that a `Subset` is of, and its indices; None for all of them.
+    """Return the data set behind a `Subset`, and its indices; None for all of them.
 
     Args:
         data: the data set.
-        sampler: what chooses its examples; some choose a part of them.
+        sampler: chooses its examples; some choose a part of them.
     """
     indices = [int(one) for one in sampler.indices] if picks_part(sampler) else None
     for _ in range(DEPTH):
@@ -217,9 +221,7 @@ def _source(data: Any, sampler: Any = None) -> Tuple[Any, Optional[FrozenSet[int
 
 
 def _overlap(judged: Any, trained: Any) -> Optional[float]:
-    """Return the share of the judged data that is also of the training data; None if they are
-    different data sets.
-    """
+    """Return the share of the judged data that is training data; None for other sets."""
     if judged[0] is not trained[0]:
         return None
     if trained[1] is None:

@@ -423,7 +423,7 @@ class Table:
 
     def changes(self) -> "List[Tuple[int, str, List[Any]]]":
         """Return number, kind and content of the objects that changed since the walk."""
-        found = []
+        changed = []
         checksums = self.last_checksums = []
         for number, node in enumerate(self.nodes):
             if not node.kind:
@@ -432,10 +432,10 @@ class Table:
             if node.kind in ("tensor", "array"):
                 checksums.append(checksum(node.item))
                 if checksums[-1] != node.checksum or not is_same(content, node.content):
-                    found.append((number, kind, content))
+                    changed.append((number, kind, content))
             elif not is_same(content, node.content) or any(isa(one, ITERATORS) for one in content):
-                found.append((number, kind, content))
-        return found
+                changed.append((number, kind, content))
+        return changed
 
     def checksums(self) -> List[int]:
         """Return the present checksums of all tensors and arrays."""

@@ -1,10 +1,9 @@
-"""Where data loaders and generators stand: how far each was read, and the random state that it
-began with.
+"""Positions of data loaders and generators: values read, and random states.
 
-An iterator of a `DataLoader` cannot be pickled. It is made again from its loader, with the random
-state as it was, and read up to where it stood. Where reading has no effect but on the random state
-(a data set by index, without workers), only the indices are drawn. What was drawn is checksummed:
-an order that does not repeat is noticed.
+A `DataLoader`'s iterator cannot be pickled. It is made again from its loader, with the random state
+of its beginning, and read up to its position. If reading has no effect but on the random state (an
+indexed data set, no workers), only the indices are drawn. The drawn indices are checksummed: an
+order that does not repeat is noticed.
 """
 
 import array
@@ -22,18 +21,18 @@ from mlops_lib.runner.pytorch.pickling import RefusedError
 POSITION = "_mlops_position"
 """The attribute of an iterator that holds its `Position`."""
 PASS = "_mlops_pass"
-"""The attribute of an iterator that names it for what observes it (`watch`)."""
+"""The attribute of an iterator that holds its number for the observation (`watch`)."""
 
 
 def random_states(loader: Any = None) -> Dict[str, Any]:
-    """The process's random states, and those of a loader's own generators."""
+    """Return the random states of the process, and of a loader's own generators."""
     torch = sys.modules["torch"]
     numpy = sys.modules.get("numpy")
     return {
         "torch": torch.get_rng_state(),
         "numpy": None if numpy is None else numpy.random.get_state(),
         "python": random.getstate(),
-        "own": [one.get_state() for one in _generators(loader)],
+        "own": [generator.get_state() for generator in _generators(loader)],
     }
 
 
@@ -48,13 +47,19 @@ def put_random_states(states: Dict[str, Any], loader: Any = None) -> None:
 
 
 def _generators(loader: Any) -> List[Any]:
-    """The generators that a loader draws from, each once."""
+    """Return the generators that a loader draws from, each once."""
     torch = sys.modules["torch"]
     sampler = getattr(loader, "sampler", None)
     batches = getattr(loader, "batch_sampler", None)
     owners = (loader, sampler, batches, getattr(batches, "sampler", None))
-    found = [getattr(one, "generator", None) for one in owners]
-    return list({id(one): one for one in found if isinstance(one, torch.Generator)}.values())
+    candidates = [getattr(generator, "generator", None) for generator in owners]
+    return list(
+        {
+            id(generator): generator
+            for generator in candidates
+            if isinstance(generator, torch.Generator)
+        }.values()
+    )
 
 
 class Pass:
@@ -62,9 +67,9 @@ class Pass:
 
     Attributes:
         before: the random states before it began.
-        first: those before the first index was drawn.
-        taken: how many batches were handed out.
-        order: a checksum of the indices that were drawn.
+        first: the random states before the first index was drawn.
+        taken: the number of batches handed out.
+        order: a checksum of the drawn indices.
     """
 
     def __init__(self, before: Dict[str, Any]) -> None:
@@ -74,12 +79,12 @@ class Pass:
         self.order = 0
 
     def state(self) -> Tuple[Any, ...]:
-        """Its attributes as a tuple."""
+        """Return its attributes as a tuple."""
         return self.before, self.first, self.taken, self.order
 
 
 class Position:
-    """Where an iterator stands: the passes it made; more than one only with persistent workers."""
+    """The position of an iterator: its passes; several only with persistent workers."""
 
     def __init__(self, loader: Any) -> None:
         self.loader = loader
@@ -91,17 +96,17 @@ class Position:
         return self.passes[-1]
 
     def state(self) -> List[Tuple[Any, ...]]:
-        """All passes as tuples."""
-        return [one.state() for one in self.passes]
+        """Return all passes as tuples."""
+        return [reading.state() for reading in self.passes]
 
 
 class Reading:
-    """How far a generator of the project was read.
+    """The position of a generator of the project.
 
     Attributes:
-        frame: its frame, which is what is known of it inside.
+        frame: its frame, by which its own body identifies it.
         arguments: its arguments by name.
-        taken: how many values it has yielded.
+        taken: the number of values that it has yielded.
         opened: the random states before each loader that it began to read.
     """
 
@@ -119,7 +124,7 @@ def _parameters(code: types.CodeType) -> List[str]:
 
 
 def _shown(index: Any) -> bytes:
-    """Return what represents the indices of a batch."""
+    """Return bytes that represent the indices of a batch."""
     if type(index) is list:
         with contextlib.suppress(TypeError, OverflowError):
             return array.array("q", index).tobytes()
@@ -127,11 +132,11 @@ def _shown(index: Any) -> bytes:
 
 
 def ignore(shown: bytes) -> None:
-    """Nothing is to be done for this index."""
+    """Do nothing with a drawn index."""
 
 
 class Readings:
-    """The iterators and generators of a process.
+    """The positions of a process's iterators and generators.
 
     Attributes:
         drawing: called with the representation of each index that a loader draws.
@@ -144,7 +149,7 @@ class Readings:
         self._functions: Dict[types.CodeType, "List[weakref.ref[Any]]"] = {}
         self._replaying: List[Tuple[Reading, List[Dict[str, Any]]]] = []
         self.pending: List[Callable[[], None]] = []
-        """What is to be read up to its place once all objects are there."""
+        """Reads that follow once all unpickled objects exist."""
 
     # --- loaders
 
@@ -209,8 +214,11 @@ class Readings:
         base._next_index, single._next_data = next_index_, next_data_
 
     def _begin(self, loader: Any) -> None:
-        """A loader begins to be read: with the random state of the time, if a generator is being
-        brought to its place.
+        """Note that a loader begins to be read.
+
+        Within a generator that is being moved to its position, the loader gets the random state
+        that it
+        began with in the attempt before.
         """
         reading = self._enclosing() if self._generators else None
         if reading is None:
@@ -231,9 +239,7 @@ class Readings:
 
     @contextlib.contextmanager
     def ghostly(self, items: Any) -> Iterator[None]:
-        """Let what is read from here on draw indices only, if nothing but the loop itself would see
-        the batches.
-        """
+        """Draw only indices within the context, if no code would look at the batches."""
         self._ghost = self.is_plain(items)
         try:
             yield
@@ -246,7 +252,7 @@ class Readings:
             return True
         if type(items) in (enumerate, zip):
             parts = items.__reduce__()[1]
-            return all(self.is_plain(one) for one in (parts if type(items) is zip else parts[:1]))
+            return all(self.is_plain(part) for part in (parts if type(items) is zip else parts[:1]))
         if type(items) in (type(iter(())), type(iter([])), type(iter(range(0)))):
             return True
         if isinstance(items, types.GeneratorType) and "tqdm" in items.gi_code.co_filename:
@@ -256,14 +262,14 @@ class Readings:
         return False
 
     def read_position(self, iterator: Any) -> Tuple[str, List[Any]]:
-        """What the graph notes of an iterator: how often it was begun, and how far it was read."""
+        """Return kind and content of an iterator for the graph: passes and batches read."""
         position = iterator.__dict__.get(POSITION)
         if position is None:
             return "", []
         return "loader at", [position.loader, len(position.passes), position.last.taken]
 
     def position_of(self, iterator: Any) -> List[Any]:
-        """What a snapshot keeps of an iterator."""
+        """Return the state of an iterator for a snapshot."""
         position = iterator.__dict__[POSITION]
         return [position.loader, position.state(), iterator.__dict__.get(PASS, (None,))[0]]
 
@@ -287,7 +293,7 @@ class Readings:
         self.advance(iterator, state)
 
     def advance(self, iterator: Any, content: List[Any]) -> None:
-        """Bring an iterator that exists to where it stood."""
+        """Move an existing iterator to its recorded position."""
         loader, passes, name = content
         self._advance(iterator, passes)
         if name is not None:
@@ -312,26 +318,26 @@ class Readings:
     # --- generators
 
     def note_function(self, function: Any) -> Any:
-        """Remember a generator function by its code; returns it."""
-        known = self._functions.setdefault(function.__code__, [])
-        known[:] = [one for one in known if one() is not None]
-        known.append(weakref.ref(function))
+        """Remember a generator function by its code; return it."""
+        references = self._functions.setdefault(function.__code__, [])
+        references[:] = [reference for reference in references if reference() is not None]
+        references.append(weakref.ref(function))
         return function
 
     def begin_generator(self, frame: types.FrameType) -> None:
-        """A generator's body begins."""
-        known = self._generators.get(id(frame))
-        if known is None or known.frame is not frame:  # else it is being brought to its place
+        """Note that a generator's body begins."""
+        reading = self._generators.get(id(frame))
+        if reading is None or reading.frame is not frame:  # else it is being brought to its place
             self._generators[id(frame)] = Reading(frame)
 
     def pass_on(self, frame: types.FrameType) -> None:
-        """A generator yields a value."""
+        """Note that a generator yields a value."""
         reading = self._generators.get(id(frame))
         if reading is not None:
             reading.taken += 1
 
     def end_generator(self, frame: types.FrameType) -> None:
-        """A generator's body is over."""
+        """Note that a generator's body is over."""
         self._generators.pop(id(frame), None)
 
     def _reading_of(self, generator: Any) -> Optional[Reading]:
@@ -340,7 +346,7 @@ class Readings:
         return reading if reading is not None and reading.frame is frame else None
 
     def read_generator(self, generator: Any) -> Tuple[str, List[Any]]:
-        """What the graph notes of a generator."""
+        """Return kind and content of a generator for the graph."""
         reading = self._reading_of(generator)
         if reading is not None:
             return "reading", [reading.taken, *reading.arguments.values()]
@@ -350,13 +356,14 @@ class Readings:
         return "generator at", [frame.f_lasti, *frame.f_locals.values()]
 
     def reading_of(self, generator: Any) -> List[Any]:
-        """What a snapshot keeps of a generator of the project: how far it was read, and the loaders
-        it opened.
+        """Return the state of a project's generator for a snapshot.
+
+        It is the number of values read, and the random states of the loaders that it opened.
         """
         return [self.read_generator(generator)[1][0], self.opened_by(generator)]
 
     def opened_by(self, generator: Any) -> List[Dict[str, Any]]:
-        """The random states before each loader that a generator began to read."""
+        """Return the random states before each loader that a generator began to read."""
         reading = (
             self._reading_of(generator) if isinstance(generator, types.GeneratorType) else None
         )
@@ -368,8 +375,12 @@ class Readings:
         frame = generator.gi_frame
         if frame is None:
             return _exhausted, ()
-        known = [one() for one in self._functions.get(generator.gi_code, [])]
-        functions = [one for one in known if one is not None and _belongs(one, frame)]
+        candidates = [candidate() for candidate in self._functions.get(generator.gi_code, [])]
+        functions = [
+            candidate
+            for candidate in candidates
+            if candidate is not None and _belongs(candidate, frame)
+        ]
         if len(functions) != 1:
             raise RefusedError(
                 f"the generator {generator.gi_code.co_name} was read within the loop"
@@ -385,7 +396,7 @@ class Readings:
     def make_generator(
         self, function: Any, arguments: Dict[str, Any], taken: int, opened: Any
     ) -> Any:
-        """Make a generator again; it is read up to its place once all objects are there."""
+        """Make a generator again; it is moved to its position once all objects exist."""
         generator = _called(function, arguments)
         self.pending.append(functools.partial(self.forward, generator, taken, opened))
         return generator
@@ -393,15 +404,15 @@ class Readings:
     def forward(self, generator: Any, taken: int, opened: List[Dict[str, Any]]) -> None:
         """Read a generator until it has yielded `taken` values."""
         reading = self._reading_of(generator)
-        done = 0 if reading is None else reading.taken
+        count = 0 if reading is None else reading.taken
         with self.opening_at(generator, opened):
-            while done < taken:
+            while count < taken:
                 next(generator)
-                done += 1
+                count += 1
 
     @contextlib.contextmanager
     def opening_at(self, generator: Any, opened: List[Dict[str, Any]]) -> Iterator[None]:
-        """While a generator is read, give each loader that it begins the random state that it had."""
+        """Give each loader that a generator opens its recorded random state."""
         frame = generator.gi_frame if isinstance(generator, types.GeneratorType) else None
         if not opened or frame is None:
             yield
@@ -448,7 +459,7 @@ def _generator_again(
 
 
 def _exhausted() -> Iterator[None]:
-    """A generator that was read to its end."""
+    """Return a generator that was read to its end."""
     generator = _empty()
     next(generator, None)
     return generator
@@ -469,4 +480,4 @@ def _current() -> Readings:
 
 
 READINGS = Readings()
-"""The process's own: unpickling needs to find it."""
+"""The instance of this process: unpickling has to find it."""

@@ -80,7 +80,7 @@ class LoopStack:
         self._on_empty = on_empty
 
     def push(self, site: str, frame: Any, items: Any) -> Loop:
-        """Begin an entry of the loop at `site`; loops of frames that have ended are dropped."""
+        """Begin an entry of the loop at `site`; drop loops whose frames have ended."""
         # `leave` ignores calls while the runner itself works (`run.nested`), so a loop may still
         # stand here although its frame has ended.
         while self.running and not _is_running(self.running[-1].frame, frame):

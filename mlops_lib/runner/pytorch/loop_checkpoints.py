@@ -1,4 +1,4 @@
-"""Checkpoints of the running loops: when one is due, what it holds, and its way to the disk.
+"""Checkpoints of the running loops: their pace, their records, their writing.
 
 A checkpoint holds a record for each running loop, since a restart enters them from the outermost
 inwards. A record is made at the top of an iteration (`take`); `commit` hands the records to the

@@ -61,7 +61,7 @@ class Loops:
         self._active = False
 
     def _is_followed(self) -> bool:
-        """Return whether a call comes from the script itself, in its first thread and process."""
+        """Return whether a call comes from the script's own first thread and process."""
         return self._active and threading.get_ident() == self._thread and not self.run.nested
 
     # --- called by marked code; the caller's frame identifies the loop
@@ -196,7 +196,7 @@ class Loops:
         loop.turned = time.monotonic()
 
     def _is_worth_noting(self, loop: Loop) -> bool:
-        """Return whether to note the objects at a loop's entry, which takes a walk over them."""
+        """Return whether to note the objects at a loop's entry, which costs a walk."""
         if self._reentry.is_replaying or loop.site in self._stack.untrained_sites:
             return False
         if not loop.depth:
@@ -208,7 +208,7 @@ class Loops:
         return seconds is None or self.checkpoints.is_worth(seconds)
 
     def _at_boundary(self, loop: Loop) -> None:
-        """Prove the resume or make a checkpoint, at the top of a training loop's iteration."""
+        """Prove the resume or make a checkpoint at the top of a training iteration."""
         now = time.monotonic()
         loop.iteration_s = now - loop.turned
         loop.turned = now

@@ -1,8 +1,7 @@
-"""The numbers of an evaluation: accuracy, r2, loss and perplexity from a model's outputs and their
-targets.
+"""Compute accuracy, r2, loss and perplexity from a model's outputs and targets.
 
-Everything is computed from the outputs that a model gives for the calls that were kept, so that the
-same function measures the script's model and the one that was loaded from the file.
+All numbers are computed from outputs for the recorded calls, so that one function measures the
+script's model and the one loaded from its file.
 """
 
 import contextlib
@@ -18,46 +17,48 @@ from mlops_lib.runner.pytorch.tensors import Path
 
 MOST_CLASSES = 1000
 IGNORED = -100
-"""The target that `cross_entropy` leaves out if it is told nothing else."""
+"""The target that `cross_entropy` ignores by default."""
 
 
 class UnreadableError(Exception):
-    """What the script compares with targets is not known; the reason is for people."""
+    """The comparison with targets is not known; the message explains it to people."""
 
 
 class Reading(NamedTuple):
-    """How the outputs of a session become a number."""
+    """The interpretation of a session's outputs."""
 
     kind: str
     """`readings.CLASSES`, BINARY or VALUES."""
     answer: str
-    """The function of `readings.ANSWERS` that makes predictions of the tensor at `path`; "" by the
-    loss.
+    """The function of `readings.ANSWERS` that gives predictions from the tensor at `path`; "" if
+    the
+    loss
+    decides.
     """
     path: Path
     edge: Optional[float]
     is_language: bool
     is_of_loss: bool
-    """Whether targets are those of the loss function, else those of the comparison."""
+    """Whether the targets are those of the loss function, else those of the comparison."""
     is_joint: bool = False
-    """Whether an example is right if all of its answers are."""
+    """Whether an example is right only if all of its answers are."""
 
 
 class Table(NamedTuple):
-    """Targets beside what a model answers, one value an element."""
+    """Targets and answers, one value an element."""
 
     truth: Any
     guess: Any
     example: Any
-    """The example that each element is of, by its place."""
+    """The index of the example that each element belongs to."""
     losses: List[Tuple[float, float]]
-    """Mean loss and weight of each call."""
+    """The mean loss and the weight of each call."""
     not_finite: int
-    """Examples whose outputs hold no numbers."""
+    """The number of examples whose outputs hold NaN or infinities."""
 
 
 class Numbers(NamedTuple):
-    """What was measured."""
+    """The metrics of a session."""
 
     metric: str
     values: Dict[str, float]
@@ -66,7 +67,7 @@ class Numbers(NamedTuple):
 
 
 def reading_of(session: Session) -> Reading:
-    """Return how a session is to be read.
+    """Return the reading of a session.
 
     Raises:
         UnreadableError: the script does not show it.
@@ -119,10 +120,10 @@ def _of_losses(losses: List[Loss], is_language: bool) -> Reading:
 
 
 def reading_by(habit: Any) -> Optional[Reading]:
-    """Return how the training of a model reads its output, None if that is of a part of it.
+    """Return the reading that a model's training shows; None if it is of a part only.
 
     Args:
-        habit: what the training shows (`watch.Habit`).
+        habit: the comparison in the training (`watch.Habit`).
     """
     if not habit.is_same_shape or habit.name not in KIND_OF_LOSS:
         return None
@@ -138,13 +139,13 @@ def _is_yes_or_no(target: Any) -> bool:
 
 
 def _is_language(session: Session) -> bool:
-    """Return whether the classes are the words that the model's inputs are written in."""
-    kept = session.kept[0]
-    loss = kept.loss
+    """Return whether the classes are the vocabulary of the model's inputs."""
+    call = session.kept[0]
+    loss = call.loss
     if loss is None or KIND_OF_LOSS[loss.name] != CLASSES:
         return False
-    given = [tensors.at((kept.args, kept.kwargs), path) for path in kept.inputs]
-    words = [one for one in given if not one.is_floating_point() and one.numel()]
+    inputs = [tensors.at((call.args, call.kwargs), path) for path in call.inputs]
+    words = [one for one in inputs if not one.is_floating_point() and one.numel()]
     sizes = {
         one.num_embeddings for one in session.model.modules() if hasattr(one, "num_embeddings")
     }
@@ -152,18 +153,18 @@ def _is_language(session: Session) -> bool:
     return bool(words) and any(max(int(one.max()) for one in words) < count for count in classes)
 
 
-def answer(model: Any, kept: Kept) -> Any:
-    """Return what a model gives for a call that was kept."""
+def answer(model: Any, call: Kept) -> Any:
+    """Return a model's output for a recorded call."""
     torch = sys.modules["torch"]
     cast: Any = contextlib.nullcontext()
-    if kept.precision is not None:
-        cast = torch.autocast(kept.precision[0], kept.precision[1])
+    if call.precision is not None:
+        cast = torch.autocast(call.precision[0], call.precision[1])
     with torch.no_grad(), cast:
-        return model(*kept.args, **kept.kwargs)
+        return model(*call.args, **call.kwargs)
 
 
 def names_of(kept: List[Kept], *, first: Optional[int] = None) -> Optional[List[bytes]]:
-    """Return the name of each example of some calls, None if their inputs have no names.
+    """Return the content hash of each example of some calls, None if there is none.
 
     Args:
         kept: the calls.
@@ -171,24 +172,24 @@ def names_of(kept: List[Kept], *, first: Optional[int] = None) -> Optional[List[
     """
     names: List[bytes] = []
     for one in kept:
-        given = tensors.rows(
+        rows = tensors.rows(
             [tensors.at((one.args, one.kwargs), path) for path in one.inputs], one.size
         )
         some = None if first is None else range(min(first, one.size))
-        found = None if given is None else example_hashes.hashes(given, some)
-        if found is None:
+        hashes = None if rows is None else example_hashes.hashes(rows, some)
+        if hashes is None:
             return None
-        names += found
+        names += hashes
     return names
 
 
 def table(session: Session, reading: Reading, outputs: List[Any]) -> Table:
-    """Return targets and answers of all kept calls, for what a model gave.
+    """Return targets and answers of all recorded calls.
 
     Args:
-        session: with the calls.
-        reading: how they are read.
-        outputs: what the model gave for each of them.
+        session: the session of the calls.
+        reading: the interpretation of the outputs.
+        outputs: the model's output for each call.
     """
     import numpy
 
@@ -197,23 +198,23 @@ def table(session: Session, reading: Reading, outputs: List[Any]) -> Table:
     examples: List[Any] = []
     losses: List[Tuple[float, float]] = []
     start = bad = 0
-    for kept, output in zip(session.kept, outputs):
-        truth, guess, raw = _pair(kept, output, reading)
+    for call, output in zip(session.kept, outputs):
+        truth, guess, raw = _pair(call, output, reading)
         size = truth.numel()
-        each: Any = numpy.repeat(numpy.arange(kept.size) + start, size // max(1, kept.size))
+        each: Any = numpy.repeat(numpy.arange(call.size) + start, size // max(1, call.size))
         if size != len(each):
             raise UnreadableError(
-                f"{size} targets do not belong to {kept.size} examples one by one"
+                f"{size} targets do not belong to {call.size} examples one by one"
             )
         truths.append(tensors.array(truth.reshape(-1)))
         guesses.append(tensors.array(guess.reshape(-1)))
         examples.append(each)
-        bad += _not_finite(raw, kept.size)
-        if kept.loss is not None:
-            losses += _loss(kept.loss, output, size)
-        start += kept.size
-    whole = [numpy.concatenate(parts) for parts in (truths, guesses, examples)]
-    return Table(whole[0], whole[1], whole[2], losses, bad)
+        bad += _not_finite(raw, call.size)
+        if call.loss is not None:
+            losses += _loss(call.loss, output, size)
+        start += call.size
+    columns = [numpy.concatenate(parts) for parts in (truths, guesses, examples)]
+    return Table(columns[0], columns[1], columns[2], losses, bad)
 
 
 def _not_finite(raw: Any, count: int) -> int:
@@ -222,16 +223,16 @@ def _not_finite(raw: Any, count: int) -> int:
     return int((~raw.isfinite()).reshape(count, -1).any(dim=1).sum())
 
 
-def _pair(kept: Kept, output: Any, reading: Reading) -> Tuple[Any, Any, Any]:
+def _pair(call: Kept, output: Any, reading: Reading) -> Tuple[Any, Any, Any]:
     """Return targets, answers and the raw tensor of one call."""
     if not reading.is_of_loss:
-        assert kept.answer is not None
+        assert call.answer is not None
         raw = tensors.at(output, reading.path)
-        target = kept.answer.target
-        made = ANSWERS[reading.answer](raw)
-        return target, made.to(target.device).reshape(target.shape), raw
-    assert kept.loss is not None
-    loss = kept.loss
+        target = call.answer.target
+        predicted = ANSWERS[reading.answer](raw)
+        return target, predicted.to(target.device).reshape(target.shape), raw
+    assert call.loss is not None
+    loss = call.loss
     raw = tensors.at(output, loss.scores.path)
     scores = loss.scores.of(output, loss.shape)
     target = loss.target
@@ -266,24 +267,24 @@ def _loss(loss: Loss, output: Any, size: int) -> List[Tuple[float, float]]:
     function = getattr(sys.modules["torch"].nn.functional, loss.name)
     scores = loss.scores.of(output, loss.shape)
     options = {
-        name: one
-        for name, one in loss.options.items()
+        name: option
+        for name, option in loss.options.items()
         if name not in ("size_average", "reduce", "reduction")
     }
     ignored = options.get("ignore_index", IGNORED)
-    counted = int((loss.target != ignored).sum()) if KIND_OF_LOSS[loss.name] == CLASSES else size
-    if not counted:
+    weight = int((loss.target != ignored).sum()) if KIND_OF_LOSS[loss.name] == CLASSES else size
+    if not weight:
         return []
-    return [(float(function(scores, loss.target, **options)), counted)]
+    return [(float(function(scores, loss.target, **options)), weight)]
 
 
-def numbers(found: Table, reading: Reading, session: Session, without: Any = None) -> Numbers:
-    """Return the numbers of a table.
+def numbers(data: Table, reading: Reading, session: Session, without: Any = None) -> Numbers:
+    """Return the metrics of a table.
 
     Args:
-        found: targets and answers.
-        reading: what they are.
-        session: what they are of.
+        data: targets and answers.
+        reading: the interpretation of the outputs.
+        session: the session that they belong to.
         without: a mask of examples to leave out; None leaves out none.
 
     Raises:
@@ -291,22 +292,22 @@ def numbers(found: Table, reading: Reading, session: Session, without: Any = Non
     """
     import numpy
 
-    truth = found.truth
-    guess = found.guess
-    wanted = numpy.ones(len(truth), bool) if without is None else ~without[found.example]
+    truth = data.truth
+    guess = data.guess
+    mask = numpy.ones(len(truth), bool) if without is None else ~without[data.example]
     if reading.kind == CLASSES and truth.dtype.kind in "iu":
-        wanted &= truth != _ignored(session)
-    truth, guess = truth[wanted], guess[wanted]
+        mask &= truth != _ignored(session)
+    truth, guess = truth[mask], guess[mask]
     if not len(truth):
         raise UnreadableError("no target is left to compare with")
     values: Dict[str, float] = {}
-    weight = sum(weight for _, weight in found.losses)
+    weight = sum(weight for _, weight in data.losses)
     if weight and without is None:
-        values["loss"] = sum(value * of for value, of in found.losses) / weight
+        values["loss"] = sum(value * of for value, of in data.losses) / weight
     if reading.kind == VALUES:
         return _regression(truth, guess, values)
     if _is_multi_label(session, reading):
-        return _labels(truth, guess, found.example[wanted], values, reading)
+        return _labels(truth, guess, data.example[mask], values, reading)
     return _classification(truth, guess, values, reading, session)
 
 
@@ -319,18 +320,18 @@ def _regression(truth: Any, guess: Any, values: Dict[str, float]) -> Numbers:
     import numpy
 
     actual = truth.astype("float64")
-    made = guess.astype("float64")
-    errors = actual - made
+    predicted = guess.astype("float64")
+    errors = actual - predicted
     spread = float(numpy.square(actual - actual.mean()).sum())
-    measured = {
+    metrics = {
         "mae": float(numpy.abs(errors).mean()),
         "mse": float(numpy.square(errors).mean()),
         "rmse": float(numpy.sqrt(numpy.square(errors).mean())),
     }
     if not spread:
-        return Numbers("mse", {**measured, **values}, "regression", None)
-    measured = {"r2": 1.0 - float(numpy.square(errors).sum()) / spread, **measured}
-    return Numbers("r2", {**measured, **values}, "regression", {"name": "mean", "value": 0.0})
+        return Numbers("mse", {**metrics, **values}, "regression", None)
+    metrics = {"r2": 1.0 - float(numpy.square(errors).sum()) / spread, **metrics}
+    return Numbers("r2", {**metrics, **values}, "regression", {"name": "mean", "value": 0.0})
 
 
 def _classification(
@@ -343,25 +344,23 @@ def _classification(
         language: Dict[str, float] = {}
         if "loss" in values:
             language = {"perplexity": math.exp(min(values["loss"], 700.0)), "loss": values["loss"]}
-        every = {**language, "accuracy": accuracy}
-        return Numbers(next(iter(every)), every, "classification", None)
+        metrics = {**language, "accuracy": accuracy}
+        return Numbers(next(iter(metrics)), metrics, "classification", None)
     classes, counts = numpy.unique(truth, return_counts=True)
-    recalls = [float((guess[truth == one] == one).mean()) for one in classes[:MOST_CLASSES]]
-    every = {"accuracy": accuracy, **values}
+    recalls = [float((guess[truth == label] == label).mean()) for label in classes[:MOST_CLASSES]]
+    metrics = {"accuracy": accuracy, **values}
     if len(recalls) == len(classes):
-        every["balanced_accuracy"] = sum(recalls) / len(recalls)
+        metrics["balanced_accuracy"] = sum(recalls) / len(recalls)
     baseline = {"name": "majority class", "value": float(counts.max() / counts.sum())}
     if _is_picture(session):
-        every.update(_overlaps(truth, guess, classes))
-    return Numbers("accuracy", every, "classification", baseline)
+        metrics.update(_overlaps(truth, guess, classes))
+    return Numbers("accuracy", metrics, "classification", baseline)
 
 
 def _is_multi_label(session: Session, reading: Reading) -> bool:
-    """Return whether each example has several answers of yes or no, or of classes, that are no
-    picture and no text.
-    """
-    kept = session.kept[0]
-    pair = kept.loss if reading.is_of_loss else kept.answer
+    """Return whether each example has several yes-or-no answers."""
+    call = session.kept[0]
+    pair = call.loss if reading.is_of_loss else call.answer
     several = pair is not None and pair.target.dim() == 2 and pair.target.shape[1] > 1
     return several and reading.kind == BINARY
 
@@ -369,10 +368,11 @@ def _is_multi_label(session: Session, reading: Reading) -> bool:
 def _labels(
     truth: Any, guess: Any, example: Any, values: Dict[str, float], reading: Reading
 ) -> Numbers:
-    """Return the numbers of several independent answers an example.
+    """Return the metrics of several independent answers an example.
 
-    Which of them people call the accuracy is shown by the script only: of all answers (as Keras
-    does), or of the examples of which all answers are right (as scikit-learn does).
+    Only the script shows what its author calls accuracy: the share of all answers (as Keras does),
+    or
+    of the examples whose answers are all right (as scikit-learn does).
     """
     import numpy
 
@@ -382,58 +382,54 @@ def _labels(
     subset = float(joint[numpy.unique(example)].mean())
     each = float(right.mean())
     hits = float(((truth == 1) & (guess == 1)).sum())
-    asked = float((truth == 1).sum() + (guess == 1).sum())
-    every = {
+    total = float((truth == 1).sum() + (guess == 1).sum())
+    metrics = {
         "hamming_loss": 1.0 - each,
         "subset_accuracy": subset,
-        "f1_micro": 2 * hits / asked if asked else 0.0,
+        "f1_micro": 2 * hits / total if total else 0.0,
     }
     if reading.answer:
-        every = {"accuracy": subset if reading.is_joint else each, **every}
-    every.update(values)
+        metrics = {"accuracy": subset if reading.is_joint else each, **metrics}
+    metrics.update(values)
     baseline = None
     if reading.answer and not reading.is_joint:
         share = float((truth == 1).mean())
         baseline = {"name": "majority class", "value": max(share, 1.0 - share)}
-    return Numbers(next(iter(every)), every, "classification", baseline)
+    return Numbers(next(iter(metrics)), metrics, "classification", baseline)
 
 
 def _is_picture(session: Session) -> bool:
     """Return whether there is a target for each pixel."""
-    kept = session.kept[0]
-    pair = kept.answer or kept.loss
+    call = session.kept[0]
+    pair = call.answer or call.loss
     return pair is not None and pair.target.dim() >= 3
 
 
 def _overlaps(truth: Any, guess: Any, classes: Any) -> Dict[str, float]:
-    """Return intersection over union, and Dice's coefficient, as means over the classes of the
-    targets.
-    """
+    """Return intersection over union and Dice's coefficient, averaged over classes."""
     import numpy
 
     shares: List[float] = []
     dices: List[float] = []
-    for one in classes:
-        actual = truth == one
-        made = guess == one
-        both = int((actual & made).sum())
-        either = int((actual | made).sum())
+    for label in classes:
+        actual = truth == label
+        predicted = guess == label
+        both = int((actual & predicted).sum())
+        either = int((actual | predicted).sum())
         shares.append(both / either if either else 1.0)
-        dices.append(2 * both / (int(actual.sum()) + int(made.sum()) or 1))
+        dices.append(2 * both / (int(actual.sum()) + int(predicted.sum()) or 1))
     return {"mean_iou": float(numpy.mean(shares)), "mean_dice": float(numpy.mean(dices))}
 
 
 def is_labels(session: Session, reading: Reading) -> bool:
-    """Return whether each example has one class, so that a table of confusions says something."""
-    kept = session.kept[0]
-    pair = kept.loss if reading.is_of_loss else kept.answer
-    return reading.kind != VALUES and pair is not None and pair.target.numel() == kept.size
+    """Return whether each example has one class, so that a confusion table applies."""
+    call = session.kept[0]
+    pair = call.loss if reading.is_of_loss else call.answer
+    return reading.kind != VALUES and pair is not None and pair.target.numel() == call.size
 
 
 def is_plain(session: Session) -> bool:
-    """Return whether the model is called with nothing that belongs to the examples but their
-    inputs.
-    """
+    """Return whether a model takes no tensors of the examples besides its inputs."""
     return all(
         path in one.inputs or not tensor.dim() or len(tensor) != one.size
         for one in session.kept

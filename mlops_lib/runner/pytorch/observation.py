@@ -1,13 +1,13 @@
-"""Watch the training loops of a script: fits, passes over the data, losses, and the heartbeat.
+"""Observe the training: fits, passes over the data, losses, and the heartbeat.
 
 A *fit* is the training of one set of parameters: it begins with the first step of an optimizer that
-shares none with the fit under way. Two optimizers that take turns within the first pass (a GAN's)
+shares none with the current fit. Two optimizers that take turns within the first pass (a GAN's)
 belong to one fit. An *epoch* is one pass over a DataLoader in which steps were made. Without a
-DataLoader the steps themselves are counted, and fewer and fewer of them are journaled, at the same
-places in every attempt.
+DataLoader the steps themselves are counted; they are journaled at intervals that grow, and that are
+the same in every attempt.
 
-`Optimizer.step` is followed by its public global hook, which every optimizer calls; a loss is noted
-when it goes backward.
+Steps are observed by the public hook `register_optimizer_step_post_hook`, which every optimizer
+calls; losses when they go backward.
 """
 
 import functools
@@ -21,20 +21,20 @@ from mlops_lib.runner.context import Context
 from mlops_lib.runner.pytorch import artifact
 
 BEAT_S = 0.02
-"""Least time between two steps that the heartbeat counts."""
+"""The least time between two steps that the heartbeat counts."""
 DENSE = 100
-"""Without a DataLoader every step is journaled until this one, then every tenth, every hundredth,
+"""Without a DataLoader every step up to this one is journaled, then every tenth, then every
+hundredth,
 and so on.
 """
 TOGETHER_STEPS = 8
-"""Without a DataLoader an optimizer of other parameters joins a fit within so many steps of its
-beginning.
-"""
+"""Without a DataLoader an optimizer of other parameters joins a fit within this many steps."""
 
 
 class Losses:
-    """The mean of the losses of one epoch; those on an accelerator are added up there, and read
-    when they are asked for.
+    """The mean of the losses of one epoch.
+
+    Losses on an accelerator are summed there, and read once: reading one waits for the device.
     """
 
     def __init__(self) -> None:
@@ -47,7 +47,7 @@ class Losses:
         self._count += 1
 
     def mean(self) -> Optional[float]:
-        """Return the mean, None if there was no loss."""
+        """Return the mean, None without a loss."""
         return float(self._sum) / self._count if self._count else None
 
 
@@ -63,17 +63,17 @@ class Fit:
         self.steps_of_epoch = 0
         self.losses = Losses()
         self.validation: Dict[str, Any] = {}
-        """What was measured since the last epoch ended."""
+        """The numbers measured since the last epoch ended."""
         self.validated_on: Any = None
-        """Names the data that was evaluated first: its numbers stand beside the epochs."""
+        """The key of the data that was evaluated first: its numbers stand beside the epochs."""
         self.reading: Optional[int] = None
-        """The iterator over the training data whose batches the steps were made on."""
+        """The number of the iterator over the training data whose batches the steps used."""
         self.began = self.epoch_began = time.monotonic()
         self.step_s = 0.0
 
 
 class Training:
-    """What the parts of this adapter share about the training under way.
+    """The training under way, shared by the parts of this adapter.
 
     Attributes:
         after_step: called with the optimizer after each step of the script's own, in order.
@@ -88,16 +88,16 @@ class Training:
         """Backward passes: a script may step without an optimizer."""
         self.fit: Optional[Fit] = None
         self.models: "weakref.WeakValueDictionary[int, Any]" = weakref.WeakValueDictionary()
-        """Fit number to the module that was trained."""
+        """The number of each fit to the module that it trained."""
         self.last_trained: Callable[[], Any] = lambda: None
-        """The module whose output went backward last."""
+        """Returns the module whose output went backward last."""
         self.after_step: List[Callable[[Any], None]] = []
         self.after_backward: List[Callable[[Any], None]] = []
         self.before_epoch_ends: List[Callable[[], None]] = []
         self.iterator: Optional[int] = None
-        """Names the iterator over a DataLoader that gave a batch last."""
+        """The number of the iterator over a DataLoader that gave a batch last."""
         self.is_of_loader = False
-        """Whether the model trained last was given what that iterator gave."""
+        """Whether the model trained last got a batch of that iterator."""
         self._unscaled: Optional[Any] = None
         self._pending = Losses()
         self._stepped_by: Callable[[], Any] = lambda: None
@@ -107,7 +107,7 @@ class Training:
         self._beat_s = 0.0
 
     def state(self) -> Dict[str, Any]:
-        """Return what a restart within a fit must put back, so that epochs keep their numbers."""
+        """Return the state that a restart within a fit restores, such as epoch numbers."""
         fit = self.fit
         plain = {
             "steps": self.steps,
@@ -116,31 +116,33 @@ class Training:
         }
         if fit is None:
             return plain
-        kept = {
+        fit_state = {
             name: getattr(fit, name) for name in ("epoch", "steps", "steps_of_epoch", "validation")
         }
         losses = (fit.losses._sum, fit.losses._count)
-        kept["optimizers"] = list(fit.optimizers)  # kept by identity, with the script's own objects
-        return {**plain, "fit": {**kept, "losses": losses, "number": fit.number}}
+        # kept by identity, with the script's own objects
+        fit_state["optimizers"] = list(fit.optimizers)
+        return {**plain, "fit": {**fit_state, "losses": losses, "number": fit.number}}
 
     def restore(self, state: Dict[str, Any]) -> None:
-        """Put back what `state` returned, when the fit of that number is under way again."""
-        self.steps, self.passes = int(state["steps"]), int(state.get("passes", 0))
+        """Restore what `state` returned, once the fit of that number runs again."""
+        self.steps = int(state["steps"])
+        self.passes = int(state.get("passes", 0))
         self._pending._sum, self._pending._count = state["pending"]
-        kept = state.get("fit")
-        if kept is None:
+        fit_state = state.get("fit")
+        if fit_state is None:
             return
-        if self.fit is None or self.fit.number != kept["number"]:
-            self.run.fits = max(self.run.fits, int(kept["number"]))
-            self.fit = Fit(int(kept["number"]), frozenset())
+        if self.fit is None or self.fit.number != fit_state["number"]:
+            self.run.fits = max(self.run.fits, int(fit_state["number"]))
+            self.fit = Fit(int(fit_state["number"]), frozenset())
         for name in ("epoch", "steps", "steps_of_epoch", "validation"):
-            setattr(self.fit, name, kept[name])
-        self.fit.losses._sum, self.fit.losses._count = kept["losses"]
-        self.fit.optimizers = weakref.WeakSet(kept["optimizers"])
-        self.fit.parameters = frozenset().union(*map(_parameters, kept["optimizers"]))
+            setattr(self.fit, name, fit_state[name])
+        self.fit.losses._sum, self.fit.losses._count = fit_state["losses"]
+        self.fit.optimizers = weakref.WeakSet(fit_state["optimizers"])
+        self.fit.parameters = frozenset().union(*map(_parameters, fit_state["optimizers"]))
 
     def scaled(self, loss: Any) -> None:
-        """Note the loss that a GradScaler is about to scale: that is the number that is meant."""
+        """Note the loss that a GradScaler is about to scale; it is the one to journal."""
         self._unscaled = loss
 
     def backward(self, tensor: Any) -> None:
@@ -161,7 +163,8 @@ class Training:
         if fit is None or not is_known or self._stepped_by() is not optimizer:
             fit = self._fit_of(optimizer)
             fit.optimizers.add(optimizer)
-            self._stepped_by, self._stepped_fit = weakref.ref(optimizer), fit
+            self._stepped_by = weakref.ref(optimizer)
+            self._stepped_fit = fit
             self._stepped_count = count
         now = time.monotonic()
         reading = self.iterator if self.is_of_loader else None
@@ -211,7 +214,11 @@ class Training:
         fit = self.fit = Fit(run.next_fit(), parameters)
         model = self._name(fit)
         name = type(model).__name__ if model is not None else ""
-        count = sum(one.numel() for one in model.parameters()) if model is not None else None
+        count = (
+            sum(parameter.numel() for parameter in model.parameters())
+            if model is not None
+            else None
+        )
         run.journal.write(
             protocol.EVENT_FIT,
             fit=fit.number,
@@ -226,14 +233,14 @@ class Training:
         return fit
 
     def _name(self, fit: Fit) -> Any:
-        """Note which module a fit trains; returns it, None if that is not known."""
+        """Note the module that a fit trains; return it, None if it is not known."""
         model = self.last_trained()
         if model is not None:
             self.models[fit.number] = artifact.plain(model)
         return model
 
     def end_epoch(self) -> None:
-        """Journal the epoch under way, if steps were made in it."""
+        """Journal the current epoch, if steps were made in it."""
         for before in self.before_epoch_ends:
             before()
         fit = self.fit
@@ -250,7 +257,7 @@ class Training:
         fit.losses, fit.validation, fit.epoch_began = Losses(), {}, now
 
     def end_fit(self) -> None:
-        """Journal the end of the fit under way: another one begins, or the script has ended."""
+        """Journal the end of the current fit: another one begins, or the script has ended."""
         self.end_epoch()
         fit, self.fit = self.fit, None
         if fit is not None:
@@ -262,7 +269,9 @@ class Training:
 
 
 def _parameters(optimizer: Any) -> FrozenSet[int]:
-    return frozenset(id(one) for group in optimizer.param_groups for one in group["params"])
+    return frozenset(
+        id(parameter) for group in optimizer.param_groups for parameter in group["params"]
+    )
 
 
 def _is_journaled(step: int) -> bool:
@@ -273,14 +282,14 @@ def _is_journaled(step: int) -> bool:
     """
     if not step:
         return False
-    every = 1
-    while step > DENSE * every:
-        every *= 10
-    return step % every == 0
+    interval = 1
+    while step > DENSE * interval:
+        interval *= 10
+    return step % interval == 0
 
 
 def install(run: Context, training: Training) -> Dict[str, Callable[[ModuleType], None]]:
-    """The import hooks that observe optimizers."""
+    """Return the import hooks that observe optimizers and backward passes."""
 
     def optimizers(module: Any) -> None:
         module.register_optimizer_step_post_hook(functools.partial(_stepped, run, training))

@@ -132,7 +132,7 @@ class Pickler(pickle.Pickler):
         return "storage", key
 
     def reducer_override(self, item: Any) -> Any:
-        """Reduce objects that have no reducer, or one that drops a part of them."""
+        """Reduce objects that have no reducer, or whose reducer drops a part of them."""
         torch = self._torch
         numpy = self._numpy
         cls = type(item)
@@ -212,11 +212,10 @@ class Pickler(pickle.Pickler):
         return next((entry[:2] for entry in self._class_dicts[cls] if entry[2] is own), None)
 
     def _reduce_with_own_state(self, item: Any) -> Any:
-        """Reduce an object whose `__getstate__` drops attributes; those that can be pickled are
-        kept.
+        """Reduce an object whose `__getstate__` drops attributes; keep those that pickle.
 
         Such a method makes an object fit for another process (Lightning's iterators put None in the
-        place of data loaders' iterators); here the object must become what it was.
+        place of data loaders' iterators); here the object must stay the same.
         """
         attributes = dict(vars(item))
         state = item.__getstate__()
@@ -347,12 +346,11 @@ class Unpickler(pickle.Unpickler):
 
 
 def _is_plain_wrapper(cls: type) -> bool:
-    """Return whether a class computes missing attributes, and pickles as a plain object.
+    """Return whether a class computes attributes, but pickles as a plain object.
 
     While it is unpickled such an object (tqdm's wrapper of a stream) has no attributes yet. A
-    look-up of `__setstate__` would call its `__getattr__`, which looks up the wrapped object, and
-    so
-    on without end.
+    look-up
+    of `__setstate__` would call its `__getattr__`, which looks up the wrapped object, without end.
     """
     if not hasattr(cls, "__getattr__") or hasattr(cls, "__setstate__") or cls.__dictoffset__ == 0:
         return False

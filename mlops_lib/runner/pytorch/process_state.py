@@ -1,4 +1,4 @@
-"""State of the process around a loop: PyTorch's modes, the working directory, a frame's locals."""
+"""Process state around a loop: PyTorch's modes, the working directory, locals."""
 
 import contextlib
 import ctypes

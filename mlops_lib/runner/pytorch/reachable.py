@@ -1,4 +1,4 @@
-"""Connect the graph of objects with the kinds that have a position: loaders, generators, files."""
+"""The reachable objects, with those that have a position: loaders, generators."""
 
 import io
 import sys

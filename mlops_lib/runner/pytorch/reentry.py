@@ -1,10 +1,10 @@
 """Bring a restarted script back into the loops that were running.
 
-The script is executed from its first line, muted. At the entry of each loop that a checkpoint has a
-record of, the objects hold what they held at the first attempt's entry, so the record's snapshot
-fits: it is applied, and the loop continues at the recorded iteration. A record that does not fit is
-given up before anything has changed; a checkpoint that fails afterwards is refuted, and another
-process begins at the one before.
+The script is executed from its first line, muted. At the entry of each recorded loop the objects
+are in the state of the first attempt's entry, so the record's snapshot fits: it is applied, and the
+loop continues at the recorded iteration. A record that does not fit is given up before anything has
+changed; a checkpoint that fails afterwards is refuted, and another process begins at the one
+before.
 """
 
 from typing import Any, Dict, List, Optional, Tuple
@@ -192,7 +192,7 @@ class Reentry:
     def give_up(self, why: str) -> None:
         """Continue from here without the rest of the checkpoint.
 
-        What was restored so far is consistent: the loops are restored from the outermost inwards.
+        The restored part is consistent: loops are restored from the outermost inwards.
         """
         self._target = None
         self._checkpoints.output.unmute()

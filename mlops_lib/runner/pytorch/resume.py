@@ -111,9 +111,7 @@ def _stepped(run: Context, optimizer: Any) -> None:
 
 
 def say_unmarked(run: Context) -> None:
-    """Say that the training cannot be entered in the middle, and let the next attempt mark every
-    loop.
-    """
+    """Warn that the training cannot be resumed; the next attempt marks every loop."""
     run.warn_custom_loop("PyTorch", resumable="")
     folder = os.path.join(run.spec.inside, "fits", store.FOLDER)
     mark = os.path.join(folder, store.MARK_ALL)

@@ -1,10 +1,9 @@
-"""Evaluations as a script makes them: a model called without training on what follows, and its
-outputs compared with targets.
+"""Evaluations of a script: calls of a model without training, and their targets.
 
-A *call* is one of the outermost module; a *session* is the calls of one model over one pass of a
-DataLoader, or, without one, from one place of the script and with no training in between. What the
-script compares an output with, right after the call, are the targets. Where that cannot be told the
-session has no number, and says why.
+A *call* is one of the outermost module. A *session* is the calls of one model over one pass of a
+DataLoader, or, without one, from one place of the script with no training in between. The targets
+are the tensors that the script compares an output with, right after the call. If they cannot be
+determined the session has no number, and gives the reason.
 """
 
 import os
@@ -18,16 +17,16 @@ from mlops_lib.runner.pytorch.readings import Scores
 from mlops_lib.runner.pytorch.tensors import Path
 
 LIMIT_BYTES = 1 << 29
-"""Inputs and targets of one session that are kept, to be measured again."""
+"""The most bytes of inputs and targets that one session keeps for a second measurement."""
 UNREAD_BYTES = 1 << 26
-"""Those of calls whose outputs are compared with nothing so far, such as a sampling loop's."""
+"""The same for calls whose outputs no comparison was seen of, such as a sampling loop's."""
 OUTPUT_BYTES = 1 << 28
-"""Outputs of one session that are kept until it is measured."""
+"""The most bytes of outputs that one session keeps until it is measured."""
 FRAMES = 60
 
 
 class Compared(NamedTuple):
-    """A loss function, a comparison or a difference that the script made."""
+    """A loss function, a comparison or a difference that the script evaluated."""
 
     name: str
     """A function of torch.nn.functional, "equal" or "difference"."""
@@ -38,7 +37,7 @@ class Compared(NamedTuple):
 
 
 class Loss(NamedTuple):
-    """Scores and targets that a loss function was given."""
+    """The scores and targets that a loss function was given."""
 
     name: str
     scores: Scores
@@ -47,7 +46,7 @@ class Loss(NamedTuple):
     options: Dict[str, Any]
     value: float
     is_function: bool = True
-    """Whether it is a loss function, else a difference that the script makes itself."""
+    """Whether it is a loss function, else a difference that the script computes itself."""
 
 
 class Answer(NamedTuple):
@@ -57,9 +56,9 @@ class Answer(NamedTuple):
     names: FrozenSet[str]
     target: Any
     result: Any = None
-    """A way to what the comparison gave."""
+    """A weak reference to the comparison's result."""
     is_joint: bool = False
-    """Whether all values of an example have to be right."""
+    """Whether an example is right only if all of its values are."""
 
 
 class Rows:
@@ -69,7 +68,8 @@ class Rows:
         self.target = target
         self.path: Path = ()
         self.names: Dict[str, List[Any]] = {}
-        """The functions of the output that give what was compared so far, with all that they give."""
+        """The functions of the output that give all predictions compared so far, with their values.
+        """
         self._seen: Set[int] = set()
         for path, leaf in tensors.leaves(output):
             self.names = readings.all_answers(leaf, len(target))
@@ -78,16 +78,16 @@ class Rows:
                 break
 
     def take(self, target: Any, row: int, value: Any) -> bool:
-        """Take the prediction of a row; returns whether it is one of the output."""
+        """Take the prediction of a row; return whether it is one of the output."""
         if not tensors.shares(target, self.target) or not 0 <= row < len(self.target):
             return False
         self._seen.add(row)
-        self.names = {name: made for name, made in self.names.items() if made[row] == value}
+        self.names = {name: values for name, values in self.names.items() if values[row] == value}
         return bool(self.names)
 
     @property
     def is_whole(self) -> bool:
-        """Return whether every row was compared."""
+        """Whether every row was compared."""
         return bool(self.names) and len(self._seen) == len(self.target)
 
 
@@ -107,10 +107,10 @@ class Call:
         self.losses: List[Loss] = []
         self.answers: List[Answer] = []
         self.guess: Optional[Loss] = None
-        """Scores and targets as the model's training shows them, if nothing else does."""
+        """Scores and targets by the model's training, if no comparison was seen."""
         self.rows: Optional[Rows] = None
         self.is_contested = False
-        """Whether the script compares something with its targets that is not known to be of its
+        """Whether its targets were compared with a tensor that is not known to derive from its
         output.
         """
         self.batch: Any = None
@@ -120,50 +120,62 @@ class Call:
         self.frame: Optional[types.FrameType] = None
 
     def inputs(self) -> List[Tuple[Path, Any]]:
-        """Return the tensors that it was given, each with its path in (args, kwargs)."""
+        """Return the tensors among its arguments, each with its path in (args, kwargs)."""
         return tensors.leaves((self.args, self.kwargs))
 
-    def compare(self, made: Compared) -> bool:
-        """Take a comparison, if it is one of this call's outputs; returns whether it is."""
-        if made.name == "equal":
-            return self._answered(made)
-        scores = readings.find_scores(self.output, made.left)
-        target = made.right
-        if scores is None and made.name in (
+    def compare(self, comparison: Compared) -> bool:
+        """Take a comparison if it is of this call's output; return whether it is."""
+        if comparison.name == "equal":
+            return self._answered(comparison)
+        scores = readings.find_scores(self.output, comparison.left)
+        target = comparison.right
+        if scores is None and comparison.name in (
             "difference",
             "mse_loss",
             "l1_loss",
             "smooth_l1_loss",
             "huber_loss",
         ):
-            scores = readings.find_scores(self.output, made.right)
-            target = made.left
+            scores = readings.find_scores(self.output, comparison.right)
+            target = comparison.left
         if scores is None:
             return False
-        name = "mse_loss" if made.name == "difference" else made.name
-        is_number = made.name != "difference" and made.value is not None and made.value.numel() == 1
-        value = float(made.value) if is_number else float("nan")
-        shape = tuple((made.left if target is made.right else made.right).shape)
-        is_function = made.name != "difference"
+        name = "mse_loss" if comparison.name == "difference" else comparison.name
+        is_number = (
+            comparison.name != "difference"
+            and comparison.value is not None
+            and comparison.value.numel() == 1
+        )
+        value = float(comparison.value) if is_number else float("nan")
+        shape = tuple((comparison.left if target is comparison.right else comparison.right).shape)
+        is_function = comparison.name != "difference"
         self.losses.append(
-            Loss(name, scores, shape, target.detach(), made.options, value, is_function)
+            Loss(name, scores, shape, target.detach(), comparison.options, value, is_function)
         )
         return True
 
-    def _answered(self, made: Compared) -> bool:
-        for prediction, target in ((made.left, made.right), (made.right, made.left)):
+    def _answered(self, comparison: Compared) -> bool:
+        for prediction, target in (
+            (comparison.left, comparison.right),
+            (comparison.right, comparison.left),
+        ):
             path, names = readings.find_answers(self.output, prediction)
             if names:
                 if not any(one.target is target for one in self.answers):
-                    self.answers.append(Answer(path, names, target.detach(), _way_to(made.value)))
+                    self.answers.append(
+                        Answer(path, names, target.detach(), _way_to(comparison.value))
+                    )
                 return True
-        return self._answered_by_the_first(made) or self._answered_one(made)
+        return self._answered_by_the_first(comparison) or self._answered_one(comparison)
 
-    def _answered_by_the_first(self, made: Compared) -> bool:
-        """Take the first of several guesses an example, all of which are compared with its target."""
-        if made.left.dim() != 2 or made.left.shape != made.right.shape:
+    def _answered_by_the_first(self, comparison: Compared) -> bool:
+        """Take the first of several guesses that are all compared with one target."""
+        if comparison.left.dim() != 2 or comparison.left.shape != comparison.right.shape:
             return False
-        for prediction, target in ((made.left, made.right), (made.right, made.left)):
+        for prediction, target in (
+            (comparison.left, comparison.right),
+            (comparison.right, comparison.left),
+        ):
             for dim in (0, 1):
                 if target.stride(dim) == 0 and target.shape[dim] > 1:
                     first = prediction.select(dim, 0)
@@ -173,11 +185,14 @@ class Call:
                         return True
         return False
 
-    def _answered_one(self, made: Compared) -> bool:
+    def _answered_one(self, comparison: Compared) -> bool:
         """Take a comparison of one example, as a loop over a batch makes them."""
-        if made.left.numel() != 1:
+        if comparison.left.numel() != 1:
             return False
-        for prediction, target in ((made.left, made.right), (made.right, made.left)):
+        for prediction, target in (
+            (comparison.left, comparison.right),
+            (comparison.right, comparison.left),
+        ):
             leaf = next(
                 (one for _, one in tensors.leaves(self.batch) if _is_row(target, one)), None
             )
@@ -199,8 +214,13 @@ class Call:
             )
 
     def join(self, result: Any) -> bool:
-        """Note that the script asks of each example whether all is right; returns whether it is of
-        this call.
+        """Note that the script requires all values of an example to be right.
+
+        Args:
+            result: the comparison that `all` was called on.
+
+        Returns:
+            Whether that comparison is one of this call.
         """
         for index, one in enumerate(self.answers):
             if one.result is not None and one.result() is result:
@@ -210,20 +230,20 @@ class Call:
 
 
 class Kept(NamedTuple):
-    """What is kept of a call, so that it can be made again."""
+    """The part of a call that is kept, so that it can be repeated."""
 
     args: Any
     kwargs: Any
     inputs: Tuple[Path, ...]
-    """The tensors in (args, kwargs) with one row an example, targets left out."""
+    """The paths in (args, kwargs) of tensors with one row an example, without targets."""
     size: int
-    """Number of examples."""
+    """The number of examples."""
     loss: Optional[Loss]
     answer: Optional[Answer]
     guess: Optional[Loss] = None
     """The loss by the habit of the model's training."""
     precision: Optional[Tuple[str, Any]] = None
-    """The device type and the kind of numbers of an autocast that it was made under."""
+    """The device type and dtype of the autocast that it ran under."""
 
 
 class Session:
@@ -242,18 +262,19 @@ class Session:
         self.examples = 0
         self.is_over = False
         self.reading: Any = None
-        """How its outputs are read (measures.Reading), once it is over; None if that is not known."""
+        """The reading of its outputs (measures.Reading), once it is over; None if it is not known.
+        """
         self.not_finite = 0
-        """Examples whose outputs hold NaN or infinities."""
+        """The number of examples whose outputs hold NaN or infinities."""
         self.found: Any = None
-        """What was measured (measures.Numbers)."""
+        """The numbers measured (measures.Numbers)."""
         self.unread = ""
-        """Why it has no number of its own, if it is kept for a metric function."""
+        """The reason why it has no number of its own, if it is kept for a metric function."""
         self.is_remembered = False
         self.is_guessed = False
         """Whether it is read by the habit of the model's training alone."""
         self.problems: List[str] = []
-        """Why there is no number, or none that can be made again."""
+        """The reasons why there is no number, or none that can be repeated."""
         self.is_contested = False
         self.is_several = False
         """Whether the model is called several times for a batch."""
@@ -261,17 +282,15 @@ class Session:
         """Sessions of other models on the same data at the same time."""
         self._batch: Any = None
         self.trained_on: Any = None
-        """Whether its data set is one that the model was trained on; None if that is not known."""
+        """Whether its data is training data of the model; None if that is not known."""
         self.is_mixed = False
-        """Whether a smaller part of its data set is."""
+        """Whether less than half of its data is training data."""
         self.is_repeated = False
-        """Whether the same data was evaluated before, and the model was trained in between."""
+        """Whether the same data was evaluated before, with a training in between."""
 
     @property
     def data(self) -> Any:
-        """What names the data: the data set, or the place in the script that the model is called
-        from.
-        """
+        """A key of the data: the data set and its part, or the place of the call."""
         if self.loader is None:
             return "place", self.place
         sampler = getattr(self.loader, "sampler", None)
@@ -279,7 +298,7 @@ class Session:
         return "data", id(self.loader.dataset), part
 
     def takes(self, call: Call, steps: int) -> bool:
-        """Return whether a call goes on with this session."""
+        """Return whether a call continues this session."""
         if self.is_over or call.iterator != self.iterator:
             return False
         if self.iterator is not None:
@@ -287,10 +306,10 @@ class Session:
         return self.steps == steps and self.place == call.place
 
     def add(self, call: Call) -> None:
-        """Take a call; its output is let go as soon as nothing needs it any more."""
+        """Add a call; its output is dropped as soon as it is not needed any more."""
         # Beside a loss function a difference is a term of its own, such as a divergence.
-        named = [one for one in call.losses if one.is_function] or call.losses
-        loss = named[-1] if named else self._of_inside(call)
+        functions = [one for one in call.losses if one.is_function] or call.losses
+        loss = functions[-1] if functions else self._of_inside(call)
         answer = call.answers[-1] if call.answers else None
         if self.kept and self.iterator is None and not self._goes_on(call):
             self._doubt(
@@ -314,19 +333,17 @@ class Session:
         )
 
     def gave_inputs_of(self, call: Call) -> bool:
-        """Return whether a call is given what the last call of this session gave."""
+        """Return whether a call's input is the output of this session's last call."""
         last = self.outputs[-1:] if self.outputs else []
         return any(
-            tensors.shares(given, leaf)
+            tensors.shares(leaf_, leaf)
             for output in last
             for _, leaf in tensors.leaves(output)
-            for _, given in call.inputs()
+            for _, leaf_ in call.inputs()
         )
 
     def settle(self) -> None:
-        """Read the calls as the training shows it, if the script compares their outputs with
-        nothing that was seen.
-        """
+        """End the session; without any comparison its calls are read as in the training."""
         self.is_over = True
         self.frame = None
         self._batch = None
@@ -340,8 +357,9 @@ class Session:
             self.is_guessed = True
 
     def _goes_on(self, call: Call) -> bool:
-        """Return whether this call's input is the next part of the same tensor, or the same
-        function is still running.
+        """Return whether a call without a DataLoader continues this session.
+
+        Its input is the next part of the same tensor, or the same function is still running.
         """
         if self.frame is not None and self.frame is call.frame:
             return True
@@ -350,16 +368,16 @@ class Session:
         return bool(before & {tensors.place(one) for _, one in call.inputs()} - {0})
 
     def _of_inside(self, call: Call) -> Optional[Loss]:
-        """Return the loss that the module itself made of its output, if there is one."""
-        for made in reversed(call.inside):
-            if call.compare(made):
+        """Return the loss that the module itself computed of its output, if any."""
+        for comparison in reversed(call.inside):
+            if call.compare(comparison):
                 return call.losses[-1]
         return None
 
     def _keep(self, kept: Kept, targets: List[Any], output: Any) -> None:
-        held = [one for _, one in tensors.leaves((kept.args, kept.kwargs))] + targets
+        leaves = [one for _, one in tensors.leaves((kept.args, kept.kwargs))] + targets
         self.bytes += sum(
-            one.numel() * one.element_size() for one in {id(one): one for one in held}.values()
+            one.numel() * one.element_size() for one in {id(one): one for one in leaves}.values()
         )
         is_unread = kept.loss is None and kept.answer is None and kept.guess is None
         if self.bytes > (UNREAD_BYTES if is_unread else LIMIT_BYTES):
@@ -377,17 +395,17 @@ class Session:
         if self.output_bytes > OUTPUT_BYTES:
             self.outputs = None
 
-    def compare(self, made: Compared) -> bool:
-        """Take a comparison of all outputs of the session, put together; returns whether it is one."""
+    def compare(self, comparison: Compared) -> bool:
+        """Take a comparison of the concatenated outputs; return whether it is one."""
         if self.outputs is None or not self.kept or len(self.outputs) != len(self.kept):
             return False
         import torch
 
-        whole = self._whole_output()
-        if whole is None or made.left.numel() < self.examples:
+        joined = self._whole_output()
+        if joined is None or comparison.left.numel() < self.examples:
             return False
-        call = Call(self.model, (), {}, whole, grad=False)
-        if not call.compare(made):
+        call = Call(self.model, (), {}, joined, grad=False)
+        if not call.compare(comparison):
             return False
         target = call.answers[-1].target if call.answers else call.losses[-1].target
         if not len(target.shape) or len(target) != self.examples:
@@ -405,7 +423,7 @@ class Session:
         return True
 
     def _whole_output(self) -> Any:
-        """Return the outputs put together, if each has one row an example."""
+        """Return the concatenated outputs, None unless each has one row an example."""
         import torch
 
         assert self.outputs is not None
@@ -418,10 +436,10 @@ class Session:
         if len(parts) == 1:
             return self.outputs[0]
         path = tensors.leaves(self.outputs[0])[0][0]
-        whole = torch.cat([part[0] for part in parts])
+        joined = torch.cat([part[0] for part in parts])
         for step in reversed(path):
-            whole = {step: whole}
-        return whole
+            joined = {step: joined}
+        return joined
 
     def _doubt(self, why: str) -> None:
         if why not in self.problems:
@@ -429,7 +447,7 @@ class Session:
 
 
 def picks_part(sampler: Any) -> bool:
-    """Return whether a sampler reads a part of a data set only, the same one in each pass."""
+    """Return whether a sampler reads only a part of a data set, the same in each pass."""
     return type(sampler).__name__ == "SubsetRandomSampler" and hasattr(sampler, "indices")
 
 
@@ -437,17 +455,17 @@ def _detached(output: Any) -> Any:
     return tensors.replaced(output, {path: leaf.detach() for path, leaf in tensors.leaves(output)})
 
 
-def _is_same(one: Any, other: Any) -> bool:
+def _is_same(first: Any, second: Any) -> bool:
     """Return whether two tensors are the same part of the same memory."""
-    if one is other:
+    if first is second:
         return True
-    is_alike = one.numel() == other.numel() and one.storage_offset() == other.storage_offset()
-    return is_alike and tensors.shares(one, other)
+    is_alike = first.numel() == second.numel() and first.storage_offset() == second.storage_offset()
+    return is_alike and tensors.shares(first, second)
 
 
-def _is_row(one: Any, whole: Any) -> bool:
-    """Return whether a tensor of one element is an element of one with a row an example."""
-    return bool(whole.dim() == 1 and len(whole) > 1 and tensors.shares(one, whole))
+def _is_row(element: Any, vector: Any) -> bool:
+    """Return whether a tensor of one element is a row of a vector of examples."""
+    return bool(vector.dim() == 1 and len(vector) > 1 and tensors.shares(element, vector))
 
 
 def _way_to(result: Any) -> Any:
@@ -455,28 +473,31 @@ def _way_to(result: Any) -> Any:
 
 
 def examples_of(call: Call, targets: List[Any]) -> Tuple[int, Tuple[Path, ...]]:
-    """Return how many examples a call was given, and which of its tensors hold them; targets are
-    none of these.
+    """Return the number of a call's examples, and the paths of their tensors.
+
+    Args:
+        call: the call.
+        targets: tensors that are no inputs.
     """
-    given = [
+    inputs = [
         (path, one)
         for path, one in call.inputs()
         if one.dim() and not any(_is_same(one, target) for target in targets)
     ]
     # an autoencoder's target is its input
-    given = given or [(path, one) for path, one in call.inputs() if one.dim()]
-    if not given:
+    inputs = inputs or [(path, one) for path, one in call.inputs() if one.dim()]
+    if not inputs:
         return (len(targets[0]) if targets and targets[0].dim() else 0), ()
-    count = len(given[0][1])
-    wanted = next((one for one in targets if one.dim()), None)
-    lengths = {len(one) for _, one in given}
-    if wanted is not None and wanted.numel() % max(1, count) and len(wanted) in lengths:
-        return len(wanted), ()  # bags of words that follow one another: a row is no example
-    return count, tuple(path for path, one in given if len(one) == count)
+    count = len(inputs[0][1])
+    target_ = next((one for one in targets if one.dim()), None)
+    lengths = {len(one) for _, one in inputs}
+    if target_ is not None and target_.numel() % max(1, count) and len(target_) in lengths:
+        return len(target_), ()  # bags of words that follow one another: a row is no example
+    return count, tuple(path for path, one in inputs if len(one) == count)
 
 
 def precision() -> Optional[Tuple[str, Any]]:
-    """Return the device type and the kind of numbers of the autocast under way, None if there is none."""
+    """Return device type and dtype of the active autocast, None without one."""
     torch = sys.modules["torch"]
     for kind in ("cuda", "cpu") if hasattr(torch, "get_autocast_dtype") else ():
         if torch.is_autocast_enabled(kind):
@@ -485,14 +506,14 @@ def precision() -> Optional[Tuple[str, Any]]:
 
 
 def place_of(work: str) -> Tuple[Tuple[Any, ...], Optional[types.FrameType]]:
-    """Return from where in the project's code a model is called, and the innermost frame of the
-    project's.
+    """Return the place of a model's call in the project, and its innermost frame.
 
-    Texts among that frame's variables belong to it: in `for split in ["train", "val"]` they say
-    what is measured.
+    Strings among that frame's variables are part of the place: in a loop over `["train", "val"]`
+    they
+    name the measured data.
     """
     frame: Optional[types.FrameType] = sys._getframe(1)
-    found: List[Any] = []
+    place: List[Any] = []
     innermost: Optional[types.FrameType] = None
     for _ in range(FRAMES):
         if frame is None:
@@ -502,10 +523,10 @@ def place_of(work: str) -> Tuple[Tuple[Any, ...], Optional[types.FrameType]]:
         if is_own and not name.startswith("<"):
             if innermost is None:
                 innermost = frame
-                found += [(key, value) for key, value in sorted(_texts(frame))]
-            found.append((name, frame.f_code.co_name, frame.f_lineno))
+                place += [(key, value) for key, value in sorted(_texts(frame))]
+            place.append((name, frame.f_code.co_name, frame.f_lineno))
         frame = frame.f_back
-    return tuple(found), innermost
+    return tuple(place), innermost
 
 
 def _texts(frame: types.FrameType) -> Set[Tuple[str, str]]:

@@ -1,4 +1,4 @@
-"""Snapshots of a loop: what changed since its entry, as bytes, and back into another execution.
+"""Snapshots of a loop: the changes since its entry, taken and restored.
 
 A snapshot is relative to the objects at the loop's entry (`graph.Table`). An object that existed
 there is referred to by its number, so that identity survives; an object made within the loop is
@@ -67,7 +67,7 @@ def take(
 
 
 def _with_numbers(node: Any, kind: str, content: List[Any], stored: "set[int]") -> List[Any]:
-    """Return the content of a changed object, with the numbers of a tensor or an array."""
+    """Return the content of a changed object, with a tensor's or an array's numbers."""
     if kind == "tensor":
         # The tensor has other memory than at the entry (`data` was assigned, or it was resized): it
         # is stored by value, as a tensor of its own.

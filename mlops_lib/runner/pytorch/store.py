@@ -72,7 +72,10 @@ class Store(checkpoint.Store):
 
 
 def folder_of(run: Context) -> str:
-    """Return the folder of the checkpoints; a search has its own: its loops train another model."""
+    """Return the folder of the checkpoints.
+
+    A search has a folder of its own, since its loops train another model.
+    """
     fits = os.path.join(run.spec.inside, "fits")
     if run.spec.search is None:
         return os.path.join(fits, FOLDER)

@@ -1,8 +1,8 @@
-"""Notice what a script does with its models: outermost calls, batches, loss functions, comparisons
-with targets.
+"""Group a script's calls of its models into sessions, with the targets of each.
 
-What is hooked stays what it was for anybody else: a wrapper calls the original first, and looks at
-what it gave only during an evaluation, or until it is known how the model that is trained is read.
+`watch_hooks` reports the calls of outermost modules, batches of data loaders, loss functions and
+comparisons. A call without training is added to a session when its targets can no longer come. From
+calls with training it is learned how the model's output is compared (`Habit`), until that is known.
 """
 
 import functools
@@ -23,21 +23,22 @@ from mlops_lib.runner.pytorch.tensors import Path
 
 OPEN_CALLS = 16
 BATCHES = 3
-"""Batches of a DataLoader that are remembered: frameworks read one or two ahead of what they work
-on.
-"""
+"""The number of batches that are remembered: frameworks read one or two ahead of their work."""
 LEARNED_FROM = 3
-"""So many batches of a training show how its model is read."""
+"""The number of training batches that show how a model's output is compared."""
 FRUITLESS = 200
-"""After so many evaluations that cannot be read a model is called for something else: to act, to sample."""
+"""The number of unreadable evaluations after which a model counts as called for another purpose,
+such
+as acting or sampling.
+"""
 MODELS = 8
-"""Models whose evaluations are remembered, the last ones."""
+"""The number of models whose evaluations are remembered, the last ones."""
 
 Hook = Callable[[ModuleType], None]
 
 
 class Batch(NamedTuple):
-    """What a DataLoader gave."""
+    """A batch of a DataLoader."""
 
     iterator: int
     loader: Any
@@ -45,19 +46,19 @@ class Batch(NamedTuple):
 
 
 class Habit(NamedTuple):
-    """How the output of a model in training is compared with a part of the batch."""
+    """The comparison of a training model's output with a part of the batch."""
 
     name: str
     scores: Scores
     target: Optional[Path]
-    """Where in the batch the targets are; None if they are not of it."""
+    """The path of the targets in the batch; None if they are not part of it."""
     options: Dict[str, Any]
     is_same_shape: bool
     """Whether the scores are the whole tensor of the output."""
 
 
 class Watch:
-    """Follows the script's calls, and puts its evaluations together."""
+    """Follows the script's calls and groups its evaluations."""
 
     def __init__(self, run: Context, training: Training) -> None:
         self.run = run
@@ -67,24 +68,24 @@ class Watch:
         self.busy = False
         self.open: List[Call] = []
         self.inside: List[Compared] = []
-        """Loss functions that the module under way has called itself."""
+        """Loss functions that the running module has called itself."""
         self.wants_inside = False
         self.batches: Deque[Batch] = deque(maxlen=BATCHES)
         self.sessions: List[Session] = []
         self.current: Dict[int, Session] = {}
-        """The session under way, by the identity of its model."""
+        """The open session of each model, by the model's id."""
         self.habits: "weakref.WeakKeyDictionary[Any, List[Habit]]" = weakref.WeakKeyDictionary()
         self.on_trained: List[Callable[[Call], None]] = []
         """Called with each call whose output went backward."""
         self.wants_inputs: List[Callable[[Any], bool]] = []
-        """Return whether the inputs that a model is trained on are of interest yet."""
+        """Return whether the training inputs of a model are still of interest."""
         self.on_session: List[Callable[[Session], None]] = []
         """Called with each session when it is over."""
         self.fruitless: Dict[int, int] = {}
-        """How many evaluations of a model could not be read, by its identity."""
+        """The number of a model's evaluations that could not be read, by its id."""
         self._iterators = 0
         self._settled: Dict[int, Callable[[], Any]] = {}
-        """References to models of whose training nothing more is to be learned, by identity."""
+        """References to models of whose training nothing more is to be learned, by id."""
         self._repeated: Optional[Call] = None
         """The last call of such a model, which stands for the next one too."""
         training.after_backward.append(self.backward)
@@ -92,7 +93,7 @@ class Watch:
         training.before_epoch_ends.append(self.end_sessions)
 
     def state(self) -> Dict[str, Any]:
-        """Return what a restart within a training must put back: the names of the iterators go on."""
+        """Return the state that a restart within a training restores."""
         training = self.training
         return {
             "iterators": self._iterators,
@@ -102,7 +103,7 @@ class Watch:
         }
 
     def restore(self, state: Dict[str, Any]) -> None:
-        """Put back what `state` returned, after the training's own state."""
+        """Restore what `state` returned, after the training's own state."""
         self._iterators = state["iterators"]
         self.training.iterator, self.training.is_of_loader = (
             state["iterator"],
@@ -113,7 +114,7 @@ class Watch:
 
     @property
     def is_looking(self) -> bool:
-        """Return whether what happens now may say how an output is read."""
+        """Whether a comparison made now may show how an output is read."""
         if not self.open or self.depth or self.busy or self.run.nested:
             return False
         # The output of a training of which nothing more is to be learned is not kept.
@@ -121,11 +122,11 @@ class Watch:
         return any(self._is_wanted(call.model, grad=call.grad) for call in with_output)
 
     def _is_wanted(self, model: Any, *, grad: bool) -> bool:
-        """Return whether what is done with the output of a call is to be looked at."""
+        """Return whether comparisons of a call's output are of interest."""
         return not (grad and model.training) or not self._is_learned(model)
 
     def quietly(self, function: Callable[..., Any], *args: Any) -> Any:
-        """Call a function whose own use of the framework is not the script's."""
+        """Call a function whose own use of PyTorch must not be observed."""
         if self.busy:
             return None
         self.busy = True
@@ -139,7 +140,8 @@ class Watch:
 
     def calls(self, model: Any, *, grad: bool) -> None:
         """Prepare for a call of an outermost module."""
-        self.depth, self.inside = 1, []
+        self.depth = 1
+        self.inside = []
         is_training = grad and model.training
         self.wants_inside = not (is_training and self.is_settled(model)) and self._is_wanted(
             model, grad=grad
@@ -155,8 +157,8 @@ class Watch:
             return
         if self.fruitless.get(id(model), 0) > FRUITLESS and not (grad and model.training):
             return
-        for one in [one for one in self.open if one.model is model]:
-            self._close(one)
+        for previous in [previous for previous in self.open if previous.model is model]:
+            self._close(previous)
         call = Call(model, args, kwargs, output, grad=grad)
         call.inside, self.inside = self.inside, []
         self._find_batch(call)
@@ -180,9 +182,13 @@ class Watch:
         return True
 
     def called_again(self, model: Any) -> None:
-        """Note a call in a training of which nothing more is to be learned; nothing of it is kept."""
+        """Note a training call from which nothing more is to be learned; keep no tensor."""
         if self.open:
-            self.open = [one for one in self.open if one.model is not model or not one.grad]
+            self.open = [
+                previous
+                for previous in self.open
+                if previous.model is not model or not previous.grad
+            ]
         call = self._repeated
         if call is None or call.model is not model:
             call = self._repeated = Call(model, (), {}, None, grad=True)
@@ -193,20 +199,21 @@ class Watch:
         del self.open[:-OPEN_CALLS]
 
     def _find_batch(self, call: Call) -> None:
-        """Find the batch that a call's inputs are of: by memory or values, else the last one of as
-        many examples.
+        """Find the batch of a call's inputs.
+
+        It is found by memory or values, else it is the last batch of as many examples.
         """
-        given = [one for _, one in call.inputs() if one.dim()]
+        inputs = [one for _, one in call.inputs() if one.dim()]
         for batch in reversed(self.batches):
             if any(
                 tensors.shares(one, other)
                 for _, one in tensors.leaves(batch.data)
-                for other in given
+                for other in inputs
             ):
                 return self._is_of(call, batch)
         for batch in reversed(self.batches):
             sizes = {len(one) for _, one in tensors.leaves(batch.data) if one.dim()}
-            if given and len(given[0]) in sizes:
+            if inputs and len(inputs[0]) in sizes:
                 return self._is_of(call, batch)
 
     def _is_of(self, call: Call, batch: Batch) -> None:
@@ -214,7 +221,7 @@ class Watch:
         self.training.is_of_loader = True
 
     def gave(self, iterator: int, loader: Any, data: Any) -> None:
-        """Note a batch of a DataLoader."""
+        """Note a batch of a DataLoader; evaluations of the batch before are complete."""
         for call in list(self.open) if self.open else ():
             if (call.iterator is not None and call.iterator != iterator) or not call.grad:
                 self._close(call)
@@ -222,10 +229,11 @@ class Watch:
         self.training.iterator = iterator
 
     def ended(self, iterator: int) -> None:
-        """Note that a DataLoader has no more batches: its calls stay open for what is compared
-        after the loop.
+        """Note that a DataLoader's iterator has no more batches: close its calls.
+
+        Their sessions stay open for a comparison after the loop.
         """
-        for call in [one for one in self.open if one.iterator == iterator]:
+        for call in [candidate for candidate in self.open if candidate.iterator == iterator]:
             self._close(call)
 
     def compared(
@@ -236,10 +244,10 @@ class Watch:
             return
         if name in ("equal", "difference") and left.numel() != right.numel():
             return
-        made = Compared(name, left, right, options, value)
+        comparison = Compared(name, left, right, options, value)
         if self.depth:  # within a module
             if name not in ("equal", "difference"):
-                self.inside.append(made)
+                self.inside.append(comparison)
             return
         for call in reversed(self.open):
             if (
@@ -248,16 +256,16 @@ class Watch:
                 and (name == "equal" or self._is_learned(call.model))
             ):
                 continue  # what is right in training is not asked
-            if call.compare(made):
+            if call.compare(comparison):
                 return
         for session in reversed(self.sessions[-2:]):
-            if not session.is_over and session.compare(made):
+            if not session.is_over and session.compare(comparison):
                 return
         if name == "equal":
             self._contest(left, right)
 
     def _contest(self, left: Any, right: Any) -> None:
-        """Note that the script compares with targets what is not known to be an output."""
+        """Note that targets are compared with a tensor of unknown origin."""
         for call in self.open:
             if call.grad and call.is_training_mode:
                 continue
@@ -276,11 +284,11 @@ class Watch:
         return len(self.habits.get(model, ())) >= LEARNED_FROM
 
     def backward(self, tensor: Any) -> None:
-        """Note that what was called since went into a training."""
-        calls = [one for one in self.open if one.grad]
+        """Note that the open calls with gradients belong to a training."""
+        calls = [candidate for candidate in self.open if candidate.grad]
         if not calls:
             return
-        self.open = [one for one in self.open if not one.grad]
+        self.open = [candidate for candidate in self.open if not candidate.grad]
         for call in calls:
             self._forget_session(call.model)
             if self.training.last_trained() is not call.model:
@@ -296,9 +304,7 @@ class Watch:
                 self.quietly(follow, call)
 
     def _forget_session(self, model: Any) -> None:
-        """Forget what looked like an evaluation of a model in evaluation mode, and was a part of
-        its training.
-        """
+        """Drop an apparent evaluation that was a part of the training."""
         session = self.current.get(id(model))
         if session is not None and session.grad:
             session.kept, session.outputs, session.is_over = [], None, True
@@ -306,7 +312,7 @@ class Watch:
             del self.current[id(model)]
 
     def stepped(self, optimizer: Any) -> None:
-        """Note a step: what is evaluated from here on is another state of the model."""
+        """Note a step: later calls see another state of the model."""
         for session in self.current.values():
             if session.iterator is None:
                 self.quietly(self._end, session)
@@ -324,15 +330,15 @@ class Watch:
             self.habits.setdefault(call.model, []).append(habit)
 
     def _losses_inside(self, call: Call) -> List[Loss]:
-        for made in reversed(call.inside):
-            if call.compare(made):
+        for comparison in reversed(call.inside):
+            if call.compare(comparison):
                 break
         return call.losses
 
     # --- Sessions
 
     def _close(self, call: Call) -> None:
-        """A call is over: it belongs to an evaluation, or to nothing that is known."""
+        """End a call: it belongs to an evaluation, or to no known purpose."""
         if call in self.open:
             self.open.remove(call)
         if call.grad and call.is_training_mode:
@@ -354,8 +360,9 @@ class Watch:
         session.add(call)
 
     def _stand_beside(self, session: Session, call: Call) -> None:
-        """Note which other models are called for the same data: of the same DataLoader, or with what
-        one of them gave.
+        """Note the other models that are called for the same data.
+
+        They read the same DataLoader, or one gets the other's output.
         """
         for other in self.current.values():
             if other.is_over or other.model is session.model or other in session.beside:
@@ -366,9 +373,7 @@ class Watch:
                 other.beside.append(session)
 
     def _apply_habit(self, call: Call) -> None:
-        """Read a call as the model's training does, if the script compares its output with nothing
-        that is seen.
-        """
+        """Guess the loss of a call by the model's training, if no comparison was seen."""
         habits = self.habits.get(call.model) or []
         if call.losses or call.answers or call.inside or call.batch is None or not habits:
             return
@@ -398,16 +403,17 @@ class Watch:
         )
 
     def let_go(self, session: Session) -> None:
-        """Let go of what earlier sessions on the same data keep: only the last one that can be read
-        is measured again.
+        """Drop the tensors of earlier sessions on the same data.
+
+        Only the last session that can be read is measured again.
         """
-        for one in self.sessions:
-            is_same = one.model is session.model and one.data == session.data
-            if one is not session and is_same and one.is_over:
-                one.kept, one.outputs = [], None
+        for earlier in self.sessions:
+            is_same = earlier.model is session.model and earlier.data == session.data
+            if earlier is not session and is_same and earlier.is_over:
+                earlier.kept, earlier.outputs = [], None
 
     def _forget_models(self) -> None:
-        """Let go of all but the last models, and of sessions that nothing keeps."""
+        """Drop all but the last models, and sessions without calls."""
         models = list({id(one.model): one.model for one in reversed(self.sessions)}.values())
         for model in models[MODELS:]:
             artifact.forget(model)
@@ -425,7 +431,7 @@ class Watch:
                 follow(session)
 
     def end_sessions(self) -> None:
-        """End all sessions: what follows belongs to none of them."""
+        """End all sessions: later calls belong to none of them."""
         self.quietly(self._end_sessions)
 
     def _end_sessions(self) -> None:
@@ -438,13 +444,13 @@ class Watch:
         self._repeated = None
 
     def next_iterator(self) -> int:
-        """Return a name for an iterator over a DataLoader."""
+        """Return a number for an iterator over a DataLoader."""
         self._iterators += 1
         return self._iterators
 
 
 def _path_in(batch: Any, target: Any) -> Optional[Path]:
-    """Return where in a batch targets come from, None if they do not."""
+    """Return the path of targets in a batch, None if they are not part of it."""
     found = tensors.leaves(batch)
     for path, leaf in found:
         if tensors.shares(leaf, target):
@@ -463,9 +469,9 @@ def _no_grad() -> Any:
 
 
 def hooks(watch: Watch) -> Dict[str, Hook]:
-    """The import hooks."""
+    """Return the import hooks."""
     plain: Dict[str, Any] = {}
-    """The loss functions as they were."""
+    """The original loss functions."""
 
     def modules(module: Any) -> None:
         module.Module.__call__ = _watched_call(watch, module.Module.__call__)
@@ -565,7 +571,7 @@ def _note_loss(watch: Watch, name: str, given: Dict[str, Any], value: Any) -> No
 
 
 def _with_plain_losses(plain: Dict[str, Any], script: Callable[..., Any]) -> Callable[..., Any]:
-    """Return `torch.jit.script` with the loss functions as they were: it compiles their sources."""
+    """Wrap `torch.jit.script`: it compiles the sources of the original losses."""
 
     @functools.wraps(script)
     def script_(*args: Any, **kwargs: Any) -> Any:
