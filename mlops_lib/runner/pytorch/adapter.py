@@ -55,6 +55,7 @@ def install(run: Context) -> Dict[str, Hook]:
 def _one_after_the_other(run: Context, hooks: List[Hook]) -> Hook:
     def hook(module: Any) -> None:
         for each in hooks:
+            # One part's failure leaves the others working, and the script too.
             with run.journal.guard(f"patch {module.__name__}"):
                 each(module)
 

@@ -73,6 +73,7 @@ class Model:
         columns = list(x) if isinstance(x, tuple) else [x]
         first = tensors.at((call.args, call.kwargs), call.inputs[0])
         with evaluating(self.module), torch.no_grad():
+            # In batches: the arrays may hold all examples, which need not fit at once.
             for start in range(0, len(columns[0]), BATCH):
                 part = [
                     torch.from_numpy(one[start : start + BATCH].copy()).to(first.device)
@@ -168,6 +169,7 @@ def save(run: Context, model: Model, fit: Optional[int]) -> Dict[str, Any]:
     }
     torch = sys.modules["torch"]
     path = os.path.join(run.spec.inside, protocol.TORCH_MODEL)
+    # A crash while writing must not leave half a model under the final name.
     temporary = os.path.join(run.spec.inside, "." + protocol.TORCH_MODEL)
     try:
         torch.save(module, temporary)
@@ -195,6 +197,7 @@ def save(run: Context, model: Model, fit: Optional[int]) -> Dict[str, Any]:
 def load(path: str) -> Model:
     """Return the model in a file that `save` wrote; it needs the code of its classes."""
     torch = sys.modules["torch"]
+    # The file was written by this run; its classes are the project's own code.
     module = torch.load(path, weights_only=False)
     if not isinstance(module, torch.nn.Module):
         raise TypeError(f"{os.path.basename(path)} holds a {type(module).__name__}, no module")

@@ -251,6 +251,8 @@ class Walker:
         torch = self._torch
         numpy = self._numpy
         if isa(item, torch.Tensor):
+            # Reading `grad` of a computed tensor warns, and `requires_grad` of it follows from its
+            # inputs.
             leaf = item.is_leaf
             own = flat(names_and_values(item))
             return "tensor", [
@@ -258,6 +260,7 @@ class Walker:
                 item.requires_grad if leaf else None,
                 *own,
             ]
+        # `__reduce__` of an iterator gives its rest; the pickler stores that.
         if isa(item, ITERATORS) or isa(item, self.atoms):
             return "", []
         for cls, reader in self._readers:
@@ -285,6 +288,7 @@ class Walker:
             except ValueError:
                 return "cell", []
         if isa(item, types.FunctionType):
+            # A library's function does not change in a training; a closure of a library may.
             if not project.has_module(item.__module__) and is_importable(item):
                 return "", []
             own = flat(list(vars(item).items()))
@@ -305,6 +309,7 @@ class Walker:
                 return "", []
             return "module", flat([(k, v) for k, v in vars(item).items() if k not in HIDDEN])
         if isa(item, types.MethodType):
+            # A passage cannot change itself, but leads to objects that can.
             return "passage", [item.__self__, item.__func__]
         if isa(item, (staticmethod, classmethod)):
             return "passage", [item.__func__]
@@ -318,6 +323,7 @@ class Walker:
 
     def _read_object(self, item: Any) -> Tuple[str, List[Any]]:
         """Read containers and objects with attributes."""
+        # Of weak dicts the pairs are the content; their internal dicts hold weak references.
         if isa(item, (weakref.WeakKeyDictionary, weakref.WeakValueDictionary)):
             return "weak dict", flat(list(item.items()))
         module = str(getattr(type(item), "__module__", "") or "")
@@ -328,6 +334,7 @@ class Walker:
         ):
             return "", []
         plain = type(item) in (dict, list, set, collections.deque)
+        # Subclasses of containers may have attributes beside their items.
         own = [] if plain else names_and_values(item)
         base: List[Any] = []
         if isa(item, dict):
@@ -416,6 +423,8 @@ class Table:
     def _add(self, node: Node) -> None:
         self.numbers[id(node.item)] = len(self.nodes)
         self.nodes.append(node)
+        # Sizes are part of the fingerprint, values are not: a script may print the time or count
+        # attempts.
         shape = f"{type(node.item).__qualname__} {len(node.content)}"
         if node.kind == "tensor":
             shape += f" {tuple(node.item.shape)} {node.item.dtype}"
@@ -433,6 +442,7 @@ class Table:
                 checksums.append(checksum(node.item))
                 if checksums[-1] != node.checksum or not is_same(content, node.content):
                     changed.append((number, kind, content))
+            # An iterator moves without its holder changing; so its holder is stored each time.
             elif not is_same(content, node.content) or any(isa(one, ITERATORS) for one in content):
                 changed.append((number, kind, content))
         return changed
@@ -498,6 +508,7 @@ def checksum(item: Any) -> int:
         try:
             return zlib.crc32(_bytes(item))
         except (RuntimeError, TypeError, NotImplementedError):
+            # Tensors without readable memory, such as those of a functional transform.
             return zlib.crc32(repr(item).encode())
     if item.dtype == object:
         return zlib.crc32(repr(item.shape).encode())
@@ -511,9 +522,11 @@ def checksum(item: Any) -> int:
 
 def _bytes(tensor: Any) -> Any:
     torch = sys.modules["torch"]
+    # Meta tensors have no numbers.
     if tensor.device.type == "meta" or not tensor.numel():
         return b""
     tensor = (
+        # Conjugation and negation may be pending bits of a view; NumPy does not know them.
         tensor.resolve_conj().resolve_neg() if tensor.is_complex() or tensor.is_neg() else tensor
     )
     return tensor.cpu().contiguous().reshape(-1).view(torch.uint8).numpy().data

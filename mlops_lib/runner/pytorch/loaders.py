@@ -187,6 +187,8 @@ class Readings:
             if position is None:
                 return next_index(iterator)
             last = position.last
+            # The sampler may draw its seed only now, at the first index: a generator-based sampler
+            # is lazy.
             if last.first is None:
                 last.first = random_states(position.loader)
             index = next_index(iterator)
@@ -205,11 +207,14 @@ class Readings:
 
         @functools.wraps(next_data)
         def next_data_(iterator: Any) -> Any:
+            # An iterable data set has no indices: only reading it moves it.
             if not readings._ghost or iterator._dataset_kind == readings._iterable:
                 return next_data(iterator)
             iterator._next_index()
             return None, None
 
+        # The base class is patched, not an instance: scripts and libraries make iterators
+        # themselves.
         base.__init__, base._reset, base.__next__ = init_, reset_, next_
         base._next_index, single._next_data = next_index_, next_data_
 
@@ -224,6 +229,8 @@ class Readings:
         if reading is None:
             return
         for replayed, states in self._replaying:
+            # Loaders are opened in the same order as in the attempt before; the n-th one gets the
+            # n-th state.
             if replayed is reading and len(reading.opened) < len(states):
                 put_random_states(states[len(reading.opened)], loader)
         reading.opened.append(random_states(loader))
@@ -250,11 +257,13 @@ class Readings:
         """Return whether an iterator passes batches on without looking at them."""
         if isinstance(items, self._base):
             return True
+        # `__reduce__` is the only way to the iterators inside.
         if type(items) in (enumerate, zip):
             parts = items.__reduce__()[1]
             return all(self.is_plain(part) for part in (parts if type(items) is zip else parts[:1]))
         if type(items) in (type(iter(())), type(iter([])), type(iter(range(0)))):
             return True
+        # tqdm's iterator passes batches on and only counts them.
         if isinstance(items, types.GeneratorType) and "tqdm" in items.gi_code.co_filename:
             under = items.gi_frame.f_locals.get("self") if items.gi_frame is not None else None
             loader = sys.modules["torch"].utils.data.DataLoader
@@ -288,6 +297,7 @@ class Readings:
     def _fill(self, iterator: Any, state: Any) -> None:
         loader, passes, _ = state
         put_random_states(passes[0][0], loader)
+        # The blank iterator becomes a new one; its identity was needed for references to it.
         iterator.__dict__.clear()
         type(iterator).__init__(iterator, loader)
         self.advance(iterator, state)
@@ -301,6 +311,7 @@ class Readings:
 
     def _advance(self, iterator: Any, passes: List[Tuple[Any, ...]]) -> None:
         position = iterator.__dict__[POSITION]
+        # With persistent workers one iterator makes several passes, each with its own random state.
         for number in range(len(position.passes) - 1, len(passes)):
             before, first, taken, order = passes[number]
             if number == len(position.passes):
@@ -353,6 +364,7 @@ class Readings:
         frame = generator.gi_frame
         if frame is None:
             return "generator at", [-2]
+        # The last instruction and the locals tell whether an unmarked generator has moved.
         return "generator at", [frame.f_lasti, *frame.f_locals.values()]
 
     def reading_of(self, generator: Any) -> List[Any]:
@@ -381,6 +393,8 @@ class Readings:
             for candidate in candidates
             if candidate is not None and _belongs(candidate, frame)
         ]
+        # Closures of one code differ in their cells; without exactly one match the call cannot be
+        # repeated.
         if len(functions) != 1:
             raise RefusedError(
                 f"the generator {generator.gi_code.co_name} was read within the loop"
@@ -418,6 +432,7 @@ class Readings:
             yield
             return
         before = self._replaying
+        # The generator may not have begun: its body registers itself only at the first `next`.
         replayed = self._reading_of(generator) or Reading(frame)
         self._generators[id(frame)] = replayed
         self._replaying = [*before, (replayed, opened)]
@@ -441,6 +456,7 @@ def _content(cell: Any) -> Any:
 
 
 def _called(function: Any, arguments: Dict[str, Any]) -> Any:
+    # The arguments are taken from the frame, so `*args` and `**kwargs` are already collected.
     code = function.__code__
     values = dict(arguments)
     names = _parameters(code)

@@ -62,11 +62,13 @@ class Project:
         self.trees: List[ast.Module] = []
         pending = [(text, os.path.realpath(entry))]
         visited: Set[str] = set()
+        # The limit keeps the start of a run short in a project of thousands of files.
         while pending and len(visited) < FILES_LIMIT:
             content, path = pending.pop()
             visited.add(path)
             try:
                 tree = ast.parse(content)
+            # The script's own import will report the error, or never import the file.
             except (SyntaxError, ValueError, RecursionError):
                 continue
             self.trees.append(tree)
@@ -87,6 +89,7 @@ class Project:
             elif isinstance(node, ast.ImportFrom):
                 module = node.module or ""
                 names = [(node.level, module)]
+                # `from package import name` may import a submodule.
                 names += [(node.level, f"{module}.{a.name}".strip(".")) for a in node.names]
             else:
                 continue
@@ -124,6 +127,7 @@ class Reach:
                 if isinstance(node, (ast.FunctionDef, ast.AsyncFunctionDef, ast.ClassDef)):
                     mentions.setdefault(node.name, set()).update(_mentioned(node))
         self._training = set(TRAINING_CALLS)
+        # A fixed point: a function that mentions a training function trains, and so on.
         grown = True
         while grown:
             grown = False
@@ -143,6 +147,7 @@ def _mentioned(node: ast.AST) -> Iterator[str]:
             yield part.id
         elif isinstance(part, ast.Attribute):
             yield part.attr
+        # Strings name methods too: `getattr(trainer, "fit")`.
         elif isinstance(part, ast.Constant) and isinstance(part.value, str):
             yield part.value
 
@@ -170,6 +175,7 @@ class Marker(ast.NodeTransformer):
         self._enclosing.append("generator" if generator else "function")
         self.generic_visit(node)
         self._enclosing.pop()
+        # The generator of a context manager is not read like data, and must not be called again.
         if generator and not any(
             _is_context_manager(decorator) for decorator in node.decorator_list
         ):
@@ -202,6 +208,8 @@ class Marker(ast.NodeTransformer):
             return node
         turn = _call("turn", node.test, ast.Constant(self._site(node)))
         finish = not node.orelse  # else what follows its end has run already
+        # At the restored end of a loop `turn` returns False, and the condition is not evaluated: it
+        # may have side effects.
         node.test = ast.copy_location(ast.BoolOp(ast.And(), [turn, node.test]), node.test)
         return self._guarded(node, finish=finish)
 
@@ -233,6 +241,7 @@ class Marker(ast.NodeTransformer):
         end = ast.copy_location(ast.Expr(_call("end_reading", where)), where)
         body = node.body or [ast.copy_location(ast.Pass(), where)]
         node.body = [*head, begin, ast.copy_location(ast.Try(body, [], [], [end]), where)]
+        # The innermost decorator sees the plain function, so that its code can be looked up later.
         node.decorator_list.append(_name("generator", node))
 
 
@@ -299,6 +308,7 @@ class LibraryFinder:
             name == m or name.startswith(m + ".") for m in self._modules
         ):
             return None
+        # `PathFinder` may import parent packages, which ask all finders again.
         self._busy.add(name)
         try:
             spec = importlib.machinery.PathFinder.find_spec(name, path)
@@ -306,6 +316,7 @@ class LibraryFinder:
             self._busy.discard(name)
         if spec is None or not (spec.origin or "").endswith(".py"):
             return None
+        # Another loader may give other code than the file holds.
         if type(spec.loader) is not importlib.machinery.SourceFileLoader:
             return None
         assert spec.origin is not None
@@ -319,6 +330,7 @@ class _LibraryLoader(importlib.machinery.SourceFileLoader):
         path = self.get_filename(fullname)
         text = importlib.util.decode_source(self.get_data(path))
         tree = ast.parse(text, path)
+        # Not from `__pycache__`: that holds the unmarked code, and must not get the marked one.
         return compile(mark(tree, fullname, None)[0], path, "exec", dont_inherit=True)
 
 
@@ -337,5 +349,6 @@ def mark(tree: ast.Module, shown: str, reach: Optional[Reach]) -> Tuple[ast.Modu
 
 def install(loops: Any, finder: LibraryFinder) -> None:
     """Publish `loops` to marked code, and mark library modules at their import."""
+    # A builtin is visible in every module, and no import appears in the script's namespace.
     setattr(builtins, NAME, loops)
     sys.meta_path.insert(0, finder)

@@ -77,6 +77,7 @@ class MicroBatches:
             plain = module.Module.__call__
 
             def __call__(self_: Any, *args: Any, **kwargs: Any) -> Any:  # noqa: N807 - Python's name
+                # Only outermost calls are split: a submodule sees parts already.
                 if self._is_within or self._run.nested or _is_compiled_now():
                     return plain(self_, *args, **kwargs)
                 self._is_within = True
@@ -107,10 +108,13 @@ class MicroBatches:
         if rule.why:
             return plain(model, *args, **kwargs)
         while True:
+            # Batch normalization cannot train on a single example, so a part has at least two.
             size = max(_smallest(model), math.ceil(batch.size / self._parts))
             if size >= batch.size:
                 return plain(model, *args, **kwargs)
             self._largest = max(self._largest, batch.size)
+            # Dropout masks are drawn again if a part fails and the batch is repeated in smaller
+            # parts.
             states = _random_states()
             try:
                 return self._in_parts(plain, model, batch, size, rule)
@@ -147,6 +151,7 @@ class MicroBatches:
         return rules[batch.kinds]
 
     def _try(self, plain: Callable[..., Any], model: Any, batch: "Batch") -> Rule:
+        # Each forward pass there prepares one reduction of gradients between processes.
         if type(model).__name__ in ("DistributedDataParallel", "FullyShardedDataParallel"):
             return Rule("it is trained by several processes")
         if batch.has_unknown:
@@ -184,7 +189,9 @@ class MicroBatches:
             plain,
             model,
             *args,
+            # The reentrant variant takes no keyword arguments, and needs an input with gradients.
             use_reentrant=False,
+            # The first context surrounds the forward pass, the second its recomputation.
             context_fn=lambda: (contextlib.nullcontext(), self._recomputing(model)),
             **kwargs,
         )
@@ -324,6 +331,7 @@ def _find_rule(call: Callable[[Any], Any], batch: Batch) -> Rule:
     second = list(range(half, count))
     states = _random_states()
     results = []
+    # If the examples are independent, replacing the one half leaves the outputs of the other.
     for rows in (first + second, first + first, second + second, first, second):
         _put_random_states(states)
         results.append(_tree().tree_flatten(call(batch.part(rows)))[0])
@@ -355,6 +363,7 @@ def _is_sum(joint: Any, first: Any, second: Any) -> bool:
 def _is_close(value: Any, reference: Any) -> bool:
     if not value.is_floating_point():
         return bool((value == reference).all())
+    # The tolerance is relative to the largest value: parts change the order of summation.
     scale = float(value.detach().abs().max()) if value.numel() else 0.0
     torch = _torch()
     return bool(
@@ -365,6 +374,7 @@ def _is_close(value: Any, reference: Any) -> bool:
 @contextlib.contextmanager
 def _unchanged(model: Any) -> Iterator[None]:
     """Call a model in evaluation mode, and restore its modules afterwards."""
+    # `eval` and a forward pass may set attributes, such as caches.
     before = [(module, dict(vars(module))) for module in model.modules()]
     buffers = [(module, dict(module._buffers)) for module, _ in before]
     model.eval()

@@ -158,6 +158,7 @@ class Training:
         """Note a step of an optimizer."""
         self.steps += 1
         fit = self.fit
+        # `add_param_group` may add parameters to a known optimizer; their number shows it.
         count = sum([len(group["params"]) for group in optimizer.param_groups])
         is_known = fit is self._stepped_fit and count == self._stepped_count
         if fit is None or not is_known or self._stepped_by() is not optimizer:
@@ -173,6 +174,8 @@ class Training:
             self.end_epoch()
         fit.reading = reading
         if self._pending._count:
+            # Losses that went backward since the last step belong to this one (gradient
+            # accumulation).
             fit.losses._sum = fit.losses._sum + self._pending._sum
             fit.losses._count += self._pending._count
             self._pending = Losses()
@@ -190,6 +193,7 @@ class Training:
     def _fit_of(self, optimizer: Any) -> Fit:
         fit = self.fit
         own = _parameters(optimizer)
+        # A restored fit may have no parameters yet: ids differ in each process.
         if fit is not None and (not own.isdisjoint(fit.parameters) or not fit.parameters):
             if fit.number not in self.models:  # it was begun by another process
                 self._name(fit)
@@ -292,6 +296,7 @@ def install(run: Context, training: Training) -> Dict[str, Callable[[ModuleType]
     """Return the import hooks that observe optimizers and backward passes."""
 
     def optimizers(module: Any) -> None:
+        # A global hook also sees optimizers whose `step` a library has wrapped.
         module.register_optimizer_step_post_hook(functools.partial(_stepped, run, training))
 
     def backward(module: Any) -> None:
@@ -318,6 +323,7 @@ def _watched_backward(
 ) -> Callable[..., Any]:
     @functools.wraps(plain)
     def backward(tensors: Any, *args: Any, **kwargs: Any) -> Any:
+        # `Tensor.backward` calls this function too.
         result = plain(tensors, *args, **kwargs)
         if not run.nested:
             with run.journal.guard("backward"):

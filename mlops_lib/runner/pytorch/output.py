@@ -19,6 +19,7 @@ class Output:
         """Discard output until `unmute`; only a crash in native code is still reported."""
         _flush()
         with contextlib.suppress(OSError):
+            # Descriptors, not `sys.stdout`: libraries in C print as well.
             null = os.open(os.devnull, os.O_WRONLY)
             self._kept = [(number, os.dup(number)) for number in STREAMS]
             if faulthandler.is_enabled():

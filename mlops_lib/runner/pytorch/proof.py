@@ -21,6 +21,7 @@ def digest(table: Table, local: Dict[str, Any]) -> str:
     for name in ("numpy", "torch"):
         for part in state.get(name) or ():
             sha.update(part.tobytes() if hasattr(part, "tobytes") else repr(part).encode())
+    # Only whole numbers: strings and floats of a script may hold times.
     numbers = sorted((name, value) for name, value in local.items() if type(value) in (int, bool))
     sha.update(repr(numbers).encode())
     return sha.hexdigest()

@@ -86,6 +86,7 @@ class Scores(NamedTuple):
                 self.view.shape, self.view.stride, self.view.offset
             )
         value = SHAPES[self.shape](value)
+        # Scripts squeeze or flatten before the loss; the order of the elements stays.
         return value.reshape(like) if value.numel() == _size(like) else value
 
 
@@ -100,6 +101,7 @@ def find_scores(output: Any, scores: Any) -> Optional[Scores]:
     """Return the derivation of a tensor from a model's output, None if there is none."""
     leaves = tensors.leaves(output)
     for path, leaf in leaves:
+        # The cheapest checks first: identity, then memory, then values.
         if scores is leaf:
             return Scores(path)
     for path, leaf in leaves:
@@ -108,6 +110,7 @@ def find_scores(output: Any, scores: Any) -> Optional[Scores]:
     if not scores.is_floating_point():
         return None
     for path, leaf in leaves:
+        # Twice as many: the second of two columns.
         if leaf.is_floating_point() and leaf.numel() in (scores.numel(), 2 * scores.numel()):
             for name in SHAPES:
                 if _makes(name, leaf, scores):
@@ -190,6 +193,7 @@ def _answers(name: str, leaf: Any, prediction: Any) -> bool:
             or leaf.shape[dim] < 2
         ):
             return False
+    # Floating-point outputs that equal a floating-point prediction are no answers but scores.
     elif size != prediction.numel() or (
         name == "itself" and leaf.is_floating_point() and prediction.is_floating_point()
     ):

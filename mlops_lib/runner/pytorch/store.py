@@ -39,6 +39,8 @@ class Store(checkpoint.Store):
         for state in states:
             if state["id"] in refuted:
                 continue
+            # The file was intact; this guards the values against a defect between pickling and
+            # unpickling.
             if state["checksum"] != _checksum(state):
                 journal.warn(
                     "a checkpoint of the training loops is not what was kept: it is passed over"
@@ -57,6 +59,8 @@ class Store(checkpoint.Store):
         """Restore the files of a record, and remove all others that the script changed."""
         self.restore_files(files)
         now = workdir.manifest(self.work)
+        # A file that is open now belongs to the replayed script; its writer would continue in a
+        # deleted file.
         opened = _opened(self.work)
         for path in workdir.changed(self.before, now):
             full = os.path.join(self.work, path)
@@ -97,6 +101,7 @@ def state_of(records: Dict[str, Dict[str, Any]], more: Dict[str, Any]) -> Dict[s
         content = record["content"]
         plain[path] = {
             **record,
+            # Not copied: the writer's thread pickles the buffer out of band.
             "content": None if content is None else pickle.PickleBuffer(content),
         }
     state = {**more, "records": plain, "files": {"kept": copies, "gone": [], "folders": []}}
@@ -149,6 +154,7 @@ def put_positions(handles: List[Any], places: List[Tuple[str, int]], work: str) 
                 if name in offsets:
                     handle.seek(offsets[name])
                 else:
+                    # A handle that was opened after the checkpoint appends.
                     handle.seek(0, os.SEEK_END)
 
 

@@ -23,6 +23,7 @@ def _leaves(value: Any, path: Path, depth: int) -> Iterator[Tuple[Path, Any]]:
     elif depth and isinstance(value, (list, tuple)):
         for index, element in enumerate(value[:MOST_LEAVES]):
             yield from _leaves(element, (*path, index), depth - 1)
+    # Such as Hugging Face's ModelOutput.
     elif depth and hasattr(type(value), "__dataclass_fields__"):
         for name in type(value).__dataclass_fields__:
             yield from _leaves(getattr(value, name, None), (*path, "." + name), depth - 1)
@@ -50,6 +51,7 @@ def replaced(value: Any, new: Dict[Path, Any], path: Path = ()) -> Any:
         return {key: replaced(value_, new, (*path, key)) for key, value_ in value.items()}
     if isinstance(value, Mapping):
         return {key: replaced(value[key], new, (*path, key)) for key in value}
+    # Subclasses (named tuples) take other arguments, and stay as they are.
     if type(value) in (list, tuple):
         return type(value)(
             replaced(value_, new, (*path, index)) for index, value_ in enumerate(value)
@@ -94,6 +96,7 @@ def same_values(first: Any, second: Any) -> bool:
     right = second.detach().reshape(-1)
     if left.device != right.device:
         left, right = left.cpu(), right.cpu()
+    # Targets are often int64 and predictions float32.
     if left.dtype != right.dtype:
         left, right = left.double(), right.double()
     return bool(torch.equal(left, right))
@@ -102,6 +105,7 @@ def same_values(first: Any, second: Any) -> bool:
 def array(tensor: Any) -> Any:
     """Return a tensor's values as an array; bfloat16, which NumPy lacks, as float32."""
     value = tensor.detach()
+    # NumPy has no bfloat16; float32 holds all its values.
     if str(value.dtype) in ("torch.bfloat16",):
         value = value.float()
     return value.cpu().resolve_conj().resolve_neg().numpy()
