@@ -12,12 +12,13 @@ from mlops_lib.runner.context import Context
 from mlops_lib.runner.metrics import example_hashes, predictions, recipes
 from mlops_lib.runner.metrics.evaluations import Measured, reference
 from mlops_lib.runner.metrics.recipes import Recipe
-from mlops_lib.runner.pytorch import artifact, measures, tensors, watch
+from mlops_lib.runner.pytorch import artifact, measures, tensors, watch_hooks
 from mlops_lib.runner.pytorch.examples import MANY, TrainingExamples
 from mlops_lib.runner.pytorch.measures import Numbers, Reading, Table, UnreadableError
 from mlops_lib.runner.pytorch.observation import Training
 from mlops_lib.runner.pytorch.sessions import Session
-from mlops_lib.runner.pytorch.watch import Hook, Watch
+from mlops_lib.runner.pytorch.watch import Watch
+from mlops_lib.runner.pytorch.watch_hooks import Hook
 
 ASKED_BYTES = 1 << 28
 """The most bytes of inputs that are concatenated to look for mistakes and leaks."""
@@ -406,12 +407,12 @@ def targets_of(session: Session, reading: Reading) -> Any:
 
 def install(run: Context, training: Training) -> Dict[str, Hook]:
     """Return the import hooks that observe evaluations."""
-    watch_ = Watch(run, training)
+    watch = Watch(run, training)
     if run.marked_loops is not None:
-        run.marked_loops.checkpoints.include("watch", watch_.state, watch_.restore)
-        run.marked_loops.checkpoints.before_taking = watch_.end_sessions
-        run.marked_loops.checkpoints.evaluated = lambda: bool(watch_.sessions or watch_.open)
-    judge = Judge(run, training, watch_)
+        run.marked_loops.checkpoints.include("watch", watch.state, watch.restore)
+        run.marked_loops.checkpoints.before_taking = watch.end_sessions
+        run.marked_loops.checkpoints.evaluated = lambda: bool(watch.sessions or watch.open)
+    judge = Judge(run, training, watch)
     if run.marked_loops is not None:
         run.marked_loops.judge = judge
         run.marked_loops.checkpoints.include("evaluations", judge.state, judge.restore)
@@ -423,7 +424,7 @@ def install(run: Context, training: Training) -> Dict[str, Hook]:
         run.before_end.insert(0, judge.finish)
         module.save = _watched_save(run, judge, module.save)
 
-    return {**watch.hooks(watch_), "torch.serialization": serialization}
+    return {**watch_hooks.hooks(watch), "torch.serialization": serialization}
 
 
 def _watched_save(run: Context, judge: Judge, plain: Callable[..., Any]) -> Callable[..., Any]:
