@@ -62,6 +62,7 @@ class Judge:
         try:
             reading = measures.reading_of(session)
             outputs = session.outputs
+            # Outputs were dropped to save memory: the calls are repeated.
             if outputs is None or len(outputs) != len(session.kept):
                 outputs = self._again(session.model, session)
             table = measures.table(session, reading, outputs)
@@ -73,6 +74,7 @@ class Judge:
         session.not_finite = table.not_finite
         self.watch.let_go(session)
         self.watch.fruitless.pop(id(session.model), None)
+        # `let_go` has emptied the earlier sessions on the same data.
         self._recorded = [one for one in self._recorded if one.kept]
         self._recorded.append(session)
         artifact.of(session.model).learn(session, reading)
@@ -138,6 +140,8 @@ class Judge:
         fit = self.training.fit
         assert fit is not None
         if session.trained_on is not True:
+            # The first set evaluated within a fit is its validation; a test set usually follows at
+            # the end.
             if fit.validated_on is None:
                 fit.validated_on = session.data
             if fit.validated_on != session.data:
@@ -166,6 +170,7 @@ class Judge:
         model = artifact.of(session.model)
         reading = session.reading
         x = inputs_of(session)
+        # A model that takes more than its inputs cannot be called by the metric's tracing.
         if x is None or not measures.is_plain(session):
             return
         model.learn(session, reading)
@@ -229,6 +234,7 @@ class Judge:
             return
         x = inputs_of(session)
         y = targets_of(session, reading)
+        # None: the examples' hashes decide.
         held_out = False if session.trained_on else None
         if session.is_mixed:
             run.journal.warn(
@@ -357,6 +363,7 @@ class Judge:
 
     def model_of(self, item: Any) -> Any:
         """Return the model in an object that the script saves: itself, or by its weights."""
+        # A state dict has no link to its module; the memory of the weights has.
         models = [*self.training.models.values(), *(one.model for one in self.watch.sessions)]
         parts = list(item.values()) if isinstance(item, Mapping) else [item]
         for part in [item, *parts]:

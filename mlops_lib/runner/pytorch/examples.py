@@ -80,6 +80,7 @@ class TrainingExamples:
                 seen.data[key] = (call.loader.dataset, sampler)
         if seen.is_done:
             return
+        # A second pass has begun: with an epoch of data all examples were met once.
         if call.iterator is not None and seen.first_pass not in (None, call.iterator):
             seen.is_done = True
             return
@@ -87,12 +88,14 @@ class TrainingExamples:
         began = time.monotonic()
         self._name(seen, call)
         self._spent_s += time.monotonic() - began
+        # Hashing is bounded by a share of the time, so that no training gets noticeably slower.
         if self._spent_s > FREE_S + SHARE_OF_TIME * (began - self._began):
             seen.is_done, seen.is_whole = True, False
 
     def _seen(self, model: Any) -> Seen:
         known = self.seen.get(id(model))
         if known is None:
+            # Fits are numbered in the order of their training, which repeats in each process.
             inherited = self.inherited.pop(min(self.inherited)) if self.inherited else None
             known = self.seen[id(model)] = (model, inherited or Seen())
         return known[1]
@@ -135,6 +138,7 @@ class TrainingExamples:
         targets = [array.target for array in call.losses]
         size, paths = examples_of(call, targets)
         inputs = [tensors.at((call.args, call.kwargs), path) for path in paths]
+        # Without a DataLoader the same batch may be used at each step.
         if call.iterator is None and inputs:
             key = hash(
                 (tensors.place(inputs[0]), inputs[0].storage_offset(), tuple(inputs[0].shape))

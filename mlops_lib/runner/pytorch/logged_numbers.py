@@ -49,6 +49,7 @@ class Logged:
         number = _number(value)
         if number is None or not isinstance(name, str) or PACE.search(name):
             return
+        # Scripts may log a number for each layer or step.
         if name not in self.last and len(self.last) >= MOST:
             return
         self.last[name], self.sources[name] = number, source
@@ -175,5 +176,6 @@ def _take_all(logged: Logged, values: Any, source: str) -> None:
 
 def _lightning(logged: Logged, loop: Any, *args: Any, **kwargs: Any) -> None:
     trainer = loop.trainer
+    # Lightning evaluates two batches before the training, to find errors early.
     if not getattr(trainer, "sanity_checking", False):
         _take_all(logged, dict(trainer.callback_metrics), "lightning")

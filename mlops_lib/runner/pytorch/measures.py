@@ -104,6 +104,8 @@ def reading_of(session: Session) -> Reading:
 
 def _of_losses(losses: List[Loss], is_language: bool) -> Reading:
     names = sorted({one.name for one in losses})
+    # Which of several losses is the one to judge by is the author's choice; the script does not
+    # show it.
     if len(names) > 1:
         raise UnreadableError(
             f"its outputs are given to several loss functions ({', '.join(names)})"
@@ -114,6 +116,7 @@ def _of_losses(losses: List[Loss], is_language: bool) -> Reading:
         edge = readings.edges(names)
         if losses[0].scores.shape == "sigmoid":  # the scores are probabilities already
             edge = 0.5
+        # Soft labels have no right answer.
         if any(not _is_yes_or_no(one.target) for one in losses):
             raise UnreadableError("its targets are neither 0 nor 1")
     return Reading(kind, "", losses[0].scores.path, edge, is_language, True)
@@ -156,6 +159,7 @@ def _is_language(session: Session) -> bool:
 def answer(model: Any, call: Kept) -> Any:
     """Return a model's output for a recorded call."""
     torch = sys.modules["torch"]
+    # Mixed precision changes the numbers, so the second measurement uses it too.
     cast: Any = contextlib.nullcontext()
     if call.precision is not None:
         cast = torch.autocast(call.precision[0], call.precision[1])
@@ -266,6 +270,7 @@ def _pair(call: Kept, output: Any, reading: Reading) -> Tuple[Any, Any, Any]:
 def _loss(loss: Loss, output: Any, size: int) -> List[Tuple[float, float]]:
     function = getattr(sys.modules["torch"].nn.functional, loss.name)
     scores = loss.scores.of(output, loss.shape)
+    # Deprecated arguments and the reduction: the mean is taken here, with weights.
     options = {
         name: option
         for name, option in loss.options.items()
@@ -328,6 +333,7 @@ def _regression(truth: Any, guess: Any, values: Dict[str, float]) -> Numbers:
         "mse": float(numpy.square(errors).mean()),
         "rmse": float(numpy.sqrt(numpy.square(errors).mean())),
     }
+    # r2 is undefined if all targets are equal.
     if not spread:
         return Numbers("mse", {**metrics, **values}, "regression", None)
     metrics = {"r2": 1.0 - float(numpy.square(errors).sum()) / spread, **metrics}
@@ -343,12 +349,14 @@ def _classification(
     if reading.is_language:
         language: Dict[str, float] = {}
         if "loss" in values:
+            # exp(710) exceeds a float.
             language = {"perplexity": math.exp(min(values["loss"], 700.0)), "loss": values["loss"]}
         metrics = {**language, "accuracy": accuracy}
         return Numbers(next(iter(metrics)), metrics, "classification", None)
     classes, counts = numpy.unique(truth, return_counts=True)
     recalls = [float((guess[truth == label] == label).mean()) for label in classes[:MOST_CLASSES]]
     metrics = {"accuracy": accuracy, **values}
+    # With more classes than MOST_CLASSES the mean would leave some out.
     if len(recalls) == len(classes):
         metrics["balanced_accuracy"] = sum(recalls) / len(recalls)
     baseline = {"name": "majority class", "value": float(counts.max() / counts.sum())}
@@ -377,6 +385,7 @@ def _labels(
     import numpy
 
     right = truth == guess
+    # `logical_and.at` is unbuffered: an index may occur several times.
     joint: Any = numpy.ones(int(example.max()) + 1, bool)
     numpy.logical_and.at(joint, example, right)
     subset = float(joint[numpy.unique(example)].mean())

@@ -151,6 +151,7 @@ class Training:
         loss, self._unscaled = (tensor if self._unscaled is None else self._unscaled), None
         for follow in self.after_backward:
             follow(tensor)
+        # Several gradients at once, or a tensor with an explicit gradient, are no loss.
         if hasattr(loss, "detach") and loss.numel() == 1:
             self._pending.add(loss)
 
@@ -170,6 +171,7 @@ class Training:
         now = time.monotonic()
         reading = self.iterator if self.is_of_loader else None
         is_next = reading != fit.reading if reading is not None else _is_journaled(fit.steps)
+        # The epoch before ends only now: it is complete once a batch of another pass is used.
         if fit.steps_of_epoch and is_next:
             self.end_epoch()
         fit.reading = reading
@@ -199,6 +201,7 @@ class Training:
                 self._name(fit)
             fit.parameters |= own
             return fit
+        # Generator and discriminator of a GAN have no common parameters.
         if fit is not None and self._is_together(fit):
             fit.parameters |= own
             return fit
@@ -232,6 +235,7 @@ class Training:
             epochs=None,
             epoch=0,
             parameters=count,
+            # A search begins at the outermost of these loops.
             loops=[] if run.marked_loops is None else run.marked_loops.paths(),
         )
         return fit

@@ -129,6 +129,7 @@ class Call:
             return self._answered(comparison)
         scores = readings.find_scores(self.output, comparison.left)
         target = comparison.right
+        # Differences and regression losses are symmetric: scripts put the target first or second.
         if scores is None and comparison.name in (
             "difference",
             "mse_loss",
@@ -177,6 +178,8 @@ class Call:
             (comparison.right, comparison.left),
         ):
             for dim in (0, 1):
+                # An expanded target has stride 0: `prediction.eq(target.view(1,
+                # -1).expand_as(prediction))`.
                 if target.stride(dim) == 0 and target.shape[dim] > 1:
                     first = prediction.select(dim, 0)
                     path, names = readings.find_answers(self.output, first)
@@ -197,6 +200,7 @@ class Call:
                 (one for _, one in tensors.leaves(self.batch) if _is_row(target, one)), None
             )
             if leaf is not None:
+                # The place in memory tells which row of the batch the element is.
                 row = (target.storage_offset() - leaf.storage_offset()) // leaf.stride(0)
                 return self._take_row(leaf, row, prediction.item())
         return False
@@ -317,6 +321,7 @@ class Session:
             )
         targets = [one.target for one in (loss, answer) if one is not None]
         count, inputs = examples_of(call, targets)
+        # NaN differs from itself.
         if loss is not None and loss.value == loss.value:
             self.losses.append(
                 (loss.value / (count if loss.options.get("reduction") == "sum" else 1), count)
@@ -375,6 +380,7 @@ class Session:
         return None
 
     def _keep(self, kept: Kept, targets: List[Any], output: Any) -> None:
+        # An input may occur several times; each tensor counts once.
         leaves = [one for _, one in tensors.leaves((kept.args, kept.kwargs))] + targets
         self.bytes += sum(
             one.numel() * one.element_size() for one in {id(one): one for one in leaves}.values()
@@ -410,6 +416,8 @@ class Session:
         target = call.answers[-1].target if call.answers else call.losses[-1].target
         if not len(target.shape) or len(target) != self.examples:
             return False
+        # The targets of the whole session are cut at the calls' sizes, so that each call can be
+        # repeated.
         parts = torch.split(target, [one.size for one in self.kept])
         for index, part in enumerate(parts):
             answer = call.answers[-1]._replace(target=part) if call.answers else None
@@ -499,6 +507,7 @@ def examples_of(call: Call, targets: List[Any]) -> Tuple[int, Tuple[Path, ...]]:
 def precision() -> Optional[Tuple[str, Any]]:
     """Return device type and dtype of the active autocast, None without one."""
     torch = sys.modules["torch"]
+    # `get_autocast_dtype` exists since PyTorch 2.4.
     for kind in ("cuda", "cpu") if hasattr(torch, "get_autocast_dtype") else ():
         if torch.is_autocast_enabled(kind):
             return kind, torch.get_autocast_dtype(kind)
@@ -520,6 +529,7 @@ def place_of(work: str) -> Tuple[Tuple[Any, ...], Optional[types.FrameType]]:
             break
         name = frame.f_code.co_filename
         is_own = not os.path.isabs(name) or name.startswith(work)
+        # Code of `exec` has no file; it belongs to its caller.
         if is_own and not name.startswith("<"):
             if innermost is None:
                 innermost = frame
@@ -530,6 +540,7 @@ def place_of(work: str) -> Tuple[Tuple[Any, ...], Optional[types.FrameType]]:
 
 
 def _texts(frame: types.FrameType) -> Set[Tuple[str, str]]:
+    # Of a module all constants are global; none of them names the measured data.
     if frame.f_code.co_name == "<module>":
         return set()
     values = frame.f_locals.items()

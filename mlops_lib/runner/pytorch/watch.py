@@ -150,6 +150,7 @@ class Watch:
             or not tensors.leaves(output)
         ):
             return
+        # A policy that acts or a generator that samples would fill the memory with calls of no use.
         if self.fruitless.get(id(model), 0) > FRUITLESS and not (grad and model.training):
             return
         for previous in [previous for previous in self.open if previous.model is model]:
@@ -164,6 +165,7 @@ class Watch:
             if not any(wants(model) for wants in self.wants_inputs):
                 call.args, call.kwargs = (), {}
         self.open.append(call)
+        # Without a backward pass nothing ends a training call.
         del self.open[:-OPEN_CALLS]
 
     def is_settled(self, model: Any) -> bool:
@@ -199,6 +201,8 @@ class Watch:
         It is found by memory or values, else it is the last batch of as many examples.
         """
         inputs = [one for _, one in call.inputs() if one.dim()]
+        # Memory first: inputs that were moved to a device or cast have memory of their own, and are
+        # found by their number of examples.
         for batch in reversed(self.batches):
             if any(
                 tensors.shares(one, other)
@@ -237,6 +241,8 @@ class Watch:
         """Note a loss function, a comparison or a difference."""
         if not (tensors.is_tensor(left) and tensors.is_tensor(right)) or not left.numel():
             return
+        # A comparison with a constant, or by broadcasting, concerns no pair of prediction and
+        # target.
         if name in ("equal", "difference") and left.numel() != right.numel():
             return
         comparison = Compared(name, left, right, options, value)
@@ -253,6 +259,7 @@ class Watch:
                 continue  # what is right in training is not asked
             if call.compare(comparison):
                 return
+        # A script may collect outputs and compare them after its loop.
         for session in reversed(self.sessions[-2:]):
             if not session.is_over and session.compare(comparison):
                 return
@@ -409,6 +416,8 @@ class Watch:
 
     def _forget_models(self) -> None:
         """Drop all but the last models, and sessions without calls."""
+        # A script of many short-lived models (a hyperparameter search) must not keep them all
+        # alive.
         models = list({id(one.model): one.model for one in reversed(self.sessions)}.values())
         for model in models[MODELS:]:
             artifact.forget(model)

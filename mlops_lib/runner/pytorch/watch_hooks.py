@@ -36,6 +36,7 @@ def hooks(watch: Watch) -> Dict[str, Hook]:
         module.script = _with_plain_losses(plain, module.script)
 
     def torch(module: Any) -> None:
+        # Operators are looked up on the class, functions on the module: scripts use either.
         for owner, names, kind in (
             (module.Tensor, ("__eq__", "eq", "__ne__", "ne"), "equal"),
             (module, ("eq", "ne"), "equal"),
@@ -48,6 +49,7 @@ def hooks(watch: Watch) -> Dict[str, Hook]:
             owner.all = _watched_all(watch, owner.all)
 
     def loaders(module: Any) -> None:
+        # `_reset` begins another pass of an iterator with persistent workers.
         base = module._BaseDataLoaderIter
         base.__init__ = _watched_start(watch, base.__init__)
         base._reset = _watched_start(watch, base._reset)
@@ -95,6 +97,7 @@ def _is_traced() -> bool:
     compiler = getattr(torch, "compiler", None)
     if compiler is not None and compiler.is_compiling():
         return True
+    # `torch.jit.trace` records all operations, those of an observer too.
     return torch._C._get_tracing_state() is not None
 
 
@@ -151,6 +154,7 @@ def _watched_all(watch: Watch, plain: Callable[..., Any]) -> Callable[..., Any]:
     @functools.wraps(plain)
     def all_(*args: Any, **kwargs: Any) -> Any:
         if args and (len(args) > 1 or kwargs) and not _is_traced() and watch.is_looking:
+            # `(prediction == target).all(1)`: an example counts as right if all of its values are.
             any(call.join(args[0]) for call in watch.open)
         return plain(*args, **kwargs)
 
@@ -161,6 +165,7 @@ def _watched_start(watch: Watch, plain: Callable[..., Any]) -> Callable[..., Any
     @functools.wraps(plain)
     def start(self: Any, loader: Any, *args: Any, **kwargs: Any) -> None:
         plain(self, loader, *args, **kwargs)
+        # A number, not the iterator: another process continues with the same numbers.
         self._mlops_pass = (watch.next_iterator(), weakref.ref(loader))
 
     return start
@@ -181,6 +186,7 @@ def _watched_next(watch: Watch, plain: Callable[..., Any]) -> Callable[..., Any]
                 watch.quietly(watch.ended, number)
             raise
         if number is not None and not watch.run.nested and not watch.busy:
+            # Closing calls compares tensors, which must not be observed in turn.
             if watch.open:
                 watch.quietly(watch.gave, number, loader(), data)
             else:
