@@ -208,7 +208,7 @@ def test_a_folder_that_a_container_writes_is_not_handed_over(tmp_path: Path) -> 
 def test_no_training_sees_the_password_of_a_proxy(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    from mlops_lib.engine import docker, package_index
+    from mlops_lib.engine import docker_cage, package_index
 
     for url in (
         "http://user:pa/ss%40@proxy.example:3128",
@@ -226,4 +226,4 @@ def test_no_training_sees_the_password_of_a_proxy(
         (tmp_path / "config.json").write_text(
             json.dumps({"proxies": {"default": {"httpProxy": url}}})
         )
-        assert docker._proxies_are_public() == public
+        assert docker_cage.proxies_are_public() == public

@@ -48,10 +48,10 @@ def test_output_without_end_keeps_its_ends(tmp_path: Path) -> None:
 
 
 def test_the_engine_keeps_a_bounded_log_of_its_own() -> None:
-    from mlops_lib.engine.docker import _cage
+    from mlops_lib.engine.docker_cage import cage
     from mlops_lib.records import Limits
 
-    config = _cage(Limits())["log_config"]
+    config = cage(Limits())["log_config"]
     assert config.config["max-size"].endswith("m")
     assert int(config.config["max-file"]) <= 3
 
