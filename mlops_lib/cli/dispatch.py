@@ -1,4 +1,6 @@
-"""The `mlops` command: one verb for each stage. Results go to stdout, everything else to stderr.
+"""The `mlops` command: one verb for each stage.
+
+Results go to stdout, everything else to stderr.
 
 Exit codes: 0 success, and accepted if there is a verdict · 1 internal error · 2 bad configuration
 or usage · 3 detection · 4 image · 5 the training failed · 6 rejected · 7 engine · 8 search ·

@@ -111,15 +111,15 @@ def _environments(home: Path) -> Finding:
     environments, _ = cache.list_and_prune(ProcessEngine(home=str(home)), home=home)
     if not environments:
         return Finding(name="environments", status="ok", finding="none yet")
-    held, idle = (
-        sum(one.bytes for one in part) / 2**30
-        for part in (environments, [one for one in environments if not one.runs])
+    in_use, idle = (
+        sum(stored.bytes for stored in part) / 2**30
+        for part in (environments, [stored for stored in environments if not stored.runs])
     )
     many = idle > DISK_GIB / 2
     return Finding(
         name="environments",
         status="warning" if many else "ok",
-        finding=f"{len(environments)} hold {held:.1f} GiB, {idle:.1f} GiB of it for no run",
+        finding=f"{len(environments)} hold {in_use:.1f} GiB, {idle:.1f} GiB of it for no run",
         remedy="`mlops images --backend process --prune` removes what no run needs."
         if many
         else "",
@@ -200,7 +200,7 @@ def _index() -> Finding:
         str(INDEX_S // 2),
     ]
     try:
-        done = subprocess.run(
+        result = subprocess.run(
             command,
             capture_output=True,
             text=True,
@@ -211,11 +211,11 @@ def _index() -> Finding:
         )
     except (OSError, subprocess.TimeoutExpired):
         return _unreachable("it does not answer in time")
-    if "No module named pip" in done.stderr:
+    if "No module named pip" in result.stderr:
         return Finding(
             name="index", status="ok", finding="not asked: there is no pip beside this program"
         )
-    if done.returncode == 0:
+    if result.returncode == 0:
         source = (
             "the one in pip's settings"
             if package_index.settings().get("index-url")
@@ -228,7 +228,9 @@ def _index() -> Finding:
         "401": "it asks for a password",
     }
     return _unreachable(
-        next((text for sign, text in reasons.items() if sign in done.stderr), "it does not answer")
+        next(
+            (text for sign, text in reasons.items() if sign in result.stderr), "it does not answer"
+        )
     )
 
 
@@ -260,18 +262,18 @@ def _uv() -> Finding:
 
 def _shadowed(folders: list[str]) -> Finding:
     """Report several docker commands on PATH, as they may use different engines."""
-    found = list(
+    programs = list(
         dict.fromkeys(
             str(Path(path).resolve())
             for folder in folders
             if (path := shutil.which("docker", path=folder))
         )
     )
-    many = len(found) > 1
+    many = len(programs) > 1
     return Finding(
         name="docker command",
         status="warning" if many else "ok",
-        finding=", ".join(found) if found else "none on PATH",
+        finding=", ".join(programs) if programs else "none on PATH",
         remedy="Only the first that builds with BuildKit is used; remove the others if that"
         " surprises."
         if many

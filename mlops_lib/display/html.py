@@ -39,22 +39,22 @@ def meter(share: float) -> str:
     )
 
 
-def trials_table(trials: Sequence[Mapping[str, Any]], asked: Mapping[str, Any]) -> str:
+def trials_table(trials: Sequence[Mapping[str, Any]], search: Mapping[str, Any]) -> str:
     """The best trials as a table, in their order; the best one marked."""
-    lower = asked.get("mode") == "min"
+    lower = search.get("mode") == "min"
     scored = [t for t in trials if isinstance(t.get("score"), (int, float))]
     best = (min if lower else max)(scored, key=lambda t: t["score"], default=None)
     listed_trials = sorted(scored, key=lambda t: t["score"], reverse=not lower)[
         : TRIALS - 3
     ] + list(trials[-3:])
     rows = []
-    for one in [t for t in trials if any(t is other for other in listed_trials)]:
-        score = one.get("score")
-        curve = one.get("curve") or ()
-        score_text = f"{score:.4f}" if isinstance(score, (int, float)) else str(one.get("state"))
-        weight = "font-weight:bold" if one is best else ""
-        words = "; ".join(map(str, one.get("edits") or ["as it was"]))[:300]
-        cells = (str(one.get("number")), words, score_text)
+    for trial in [t for t in trials if any(t is listed_trial for listed_trial in listed_trials)]:
+        score = trial.get("score")
+        curve = trial.get("curve") or ()
+        score_text = f"{score:.4f}" if isinstance(score, (int, float)) else str(trial.get("state"))
+        weight = "font-weight:bold" if trial is best else ""
+        words = "; ".join(map(str, trial.get("edits") or ["as it was"]))[:300]
+        cells = (str(trial.get("number")), words, score_text)
         rows.append(
             f"<tr style='{weight}'>"
             + "".join(f"<td style='{CELL}'>{escaped(cell)}</td>" for cell in cells)
@@ -62,7 +62,7 @@ def trials_table(trials: Sequence[Mapping[str, Any]], asked: Mapping[str, Any]) 
         )
     head = "".join(
         f"<th style='{CELL}'>{name}</th>"
-        for name in ("trial", "changed", escaped(asked.get("metric") or "score"), "")
+        for name in ("trial", "changed", escaped(search.get("metric") or "score"), "")
     )
     return f"<table style='margin-top:6px'><thead><tr>{head}</tr></thead><tbody>{''.join(rows)}</tbody></table>"
 
@@ -99,7 +99,7 @@ def record_html(record: Any) -> str:
     if isinstance(values.get("verdict"), str) and "value" in values:
         parts = [_outcome(values)]
     if {"trials", "metric", "mode"} <= set(values):
-        trials = [one.to_json() for one in values.pop("trials")]
+        trials = [trial.to_json() for trial in values.pop("trials")]
         parts.append(trials_table(trials, {"metric": values["metric"], "mode": values["mode"]}))
     rows = [
         (name, _value(value))
@@ -130,15 +130,16 @@ def _value(value: Any) -> str:
     if dataclasses.is_dataclass(value):
         return record_html(value)
     if isinstance(value, tuple) and value and dataclasses.is_dataclass(value[0]):
-        return _table([one.to_json() for one in value[:50]])
+        return _table([record.to_json() for record in value[:50]])
     if isinstance(value, float):
         return f"{value:.6g}"
     if isinstance(value, tuple):
         return "<br>".join(
-            escaped(f"{one:.4g}" if isinstance(one, float) else one) for one in value[:50]
+            escaped(f"{record:.4g}" if isinstance(record, float) else record)
+            for record in value[:50]
         )
     if isinstance(value, Mapping):
-        return "<br>".join(escaped(f"{key}={one}") for key, one in list(value.items())[:50])
+        return "<br>".join(escaped(f"{key}={record}") for key, record in list(value.items())[:50])
     return escaped(str(value)[:2000])
 
 

@@ -118,9 +118,9 @@ class Page:
             f"<p style='margin:0 0 4px'><strong>{escaped(self._title)}</strong>"
             f" {escaped(self._now)}</p>"
         ]
-        done, total = self._bar
+        count, total = self._bar
         if total > 1:
-            parts.append(meter(done / total))
+            parts.append(meter(count / total))
         elif self._request and self._trials:
             parts.append(meter(max(self._trials) / max(1, int(self._request["trials"]))))
         parts += [f"<p style='margin:0;opacity:.75'>{escaped(line)}</p>" for line in self._lines]

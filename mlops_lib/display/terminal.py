@@ -75,7 +75,7 @@ class Plain:
     def _write(self, line: str) -> None:
         lines = [self._held, line] if self._held else [line]
         self._held = ""
-        self._stream.write("".join(f"{one}\n" for one in lines))
+        self._stream.write("".join(f"{text}\n" for text in lines))
         self._stream.flush()
 
     def close(self) -> None:
@@ -87,7 +87,7 @@ class Plain:
 
 FITS = 4
 TRIALS = 8
-"""Limits of what is shown at once: fits and trials."""
+"""The most fits and trials that are shown at once."""
 
 
 class Terminal:
@@ -128,7 +128,7 @@ class Terminal:
             self._live.console.print(Text(line, style="bold" if is_heading else ""))
 
     def _updates_rows(self, event: Event) -> bool:
-        """Return whether an event only changes the rows at the bottom, which it has done then."""
+        """Update the rows at the bottom; return whether an event only changes them."""
         match event:
             case TrialProgress():
                 if event.metrics:
@@ -171,7 +171,7 @@ class Terminal:
 
 
 def _is_of_several_epochs(event: FitStarted) -> bool:
-    """Return whether a fit has several epochs; a loop of the script's own does not say how many."""
+    """Return whether a fit has several epochs; of a script's own loop that is unknown."""
     return event.framework == "pytorch" if event.epochs is None else event.epochs > 1
 
 
@@ -232,18 +232,26 @@ def leaderboard(trials: list[dict[str, Any]], *, is_lower_better: bool = False) 
     table = Table(box=None, padding=(0, 2), header_style="dim")
     for name in ("trial", "score", "curve", "changed"):
         table.add_column(name, no_wrap=name != "changed")
-    for one in listed_trials:
+    for trial in listed_trials:
         score = (
-            f"{one['score']:.4f}"
-            if isinstance(one.get("score"), (int, float))
-            else printable(str(one.get("state")))
+            f"{trial['score']:.4f}"
+            if isinstance(trial.get("score"), (int, float))
+            else printable(str(trial.get("state")))
         )
         curve = sparkline(
-            [v for v in one.get("curve") or () if isinstance(v, (int, float)) and math.isfinite(v)]
+            [
+                v
+                for v in trial.get("curve") or ()
+                if isinstance(v, (int, float)) and math.isfinite(v)
+            ]
         )
-        words = printable("; ".join(map(str, one.get("edits") or ["as written"])))[:200]
+        words = printable("; ".join(map(str, trial.get("edits") or ["as written"])))[:200]
         table.add_row(
-            str(one.get("number")), score, curve, words, style="bold" if one is scored[0] else ""
+            str(trial.get("number")),
+            score,
+            curve,
+            words,
+            style="bold" if trial is scored[0] else "",
         )
     return table
 

@@ -209,7 +209,7 @@ def client_program() -> str:
         program = shutil.which("docker", path=folder)
         if program is None:
             continue
-        done = subprocess.run(
+        result = subprocess.run(
             [program, "build", "--help"],
             capture_output=True,
             text=True,
@@ -217,7 +217,7 @@ def client_program() -> str:
             cwd=programs.FOLDER,
             env={**os.environ, "DOCKER_BUILDKIT": "1"},
         )
-        if done.returncode == 0 and "--secret" in done.stdout:
+        if result.returncode == 0 and "--secret" in result.stdout:
             return program
     raise EngineError(
         "no docker command that builds with BuildKit",

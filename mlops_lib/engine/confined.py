@@ -86,10 +86,12 @@ def _leave(kernel: _Kernel) -> None:
     kernel.mount("none", "/", "", MS_REC | MS_PRIVATE)
 
 
-def _hide(kernel: _Kernel, home: str, kept: list[str]) -> None:
+def _hide(kernel: _Kernel, home: str, command_folder: list[str]) -> None:
     """Mount an empty folder over `home`, with only the kept folders in it."""
     below = [
-        path for path in map(os.path.realpath, kept) if os.path.commonpath([path, home]) == home
+        path
+        for path in map(os.path.realpath, command_folder)
+        if os.path.commonpath([path, home]) == home
     ]
     # What is kept lies inside the folder that is hidden. It is bound elsewhere first, because the
     # new mount covers the way to it.
@@ -105,14 +107,14 @@ def _hide(kernel: _Kernel, home: str, kept: list[str]) -> None:
         os.rmdir(place)  # noqa: PTH106
 
 
-def main(home: str, kept: str, command: list[str]) -> None:
+def main(home: str, command_folder: str, command: list[str]) -> None:
     """Confine this process, then execute the command in it."""
     kernel = _Kernel()
     try:
         _leave(kernel)
         home = os.path.realpath(home)
         if home != "/" and os.path.isdir(home):  # noqa: PTH112
-            _hide(kernel, home, [sys.base_prefix, kept])
+            _hide(kernel, home, [sys.base_prefix, command_folder])
     except OSError:
         if os.getuid() == 0:
             raise
@@ -135,7 +137,7 @@ def main(home: str, kept: str, command: list[str]) -> None:
         # All three ids: with a saved user id of 0 the command could become root again.
         os.setresuid(NOBODY, NOBODY, NOBODY)
     kernel.bind()  # after the change of user, which takes it back
-    os.chdir(kept)
+    os.chdir(command_folder)
     os.execv(command[0], command)
 
 

@@ -28,31 +28,31 @@ def _indices() -> list[str]:
     if program is None:
         return []
     try:
-        done = subprocess.run(
+        result = subprocess.run(
             [program, "-L"], capture_output=True, text=True, check=False, timeout=DRIVER_S
         )
     except (OSError, subprocess.TimeoutExpired):
         return []
-    return re.findall(r"^GPU (\d+):", done.stdout, re.MULTILINE) if done.returncode == 0 else []
+    return re.findall(r"^GPU (\d+):", result.stdout, re.MULTILINE) if result.returncode == 0 else []
 
 
 def cuda_version() -> str:
-    """Return the newest CUDA that this machine's driver knows, such as "12.6"; "" if unknown."""
+    """Return the newest CUDA release that the driver supports, such as "12.6"; else ""."""
     program = programs.find("nvidia-smi")
     if program is None:
         return ""
     try:
-        done = subprocess.run(
+        result = subprocess.run(
             [program], capture_output=True, text=True, check=False, timeout=DRIVER_S
         )
     except (OSError, subprocess.TimeoutExpired):
         return ""
-    match = re.search(r"CUDA Version:\s*(\d+\.\d+)", done.stdout)
-    return match[1] if match and done.returncode == 0 else ""
+    match = re.search(r"CUDA Version:\s*(\d+\.\d+)", result.stdout)
+    return match[1] if match and result.returncode == 0 else ""
 
 
 def _visible(visible: str | None) -> list[str]:
-    return [one.strip() for one in (visible or "").split(",") if one.strip()]
+    return [part.strip() for part in (visible or "").split(",") if part.strip()]
 
 
 def for_worker(number: int, visible: str | None = None) -> str:
@@ -100,7 +100,9 @@ def request(offer: Literal["", "nvidia", "cdi"], visible: str | None = None) -> 
     if offer == "cdi":
         return {
             "device_requests": [
-                DeviceRequest(driver="cdi", device_ids=[CDI.format(one) for one in ids or ["all"]])
+                DeviceRequest(
+                    driver="cdi", device_ids=[CDI.format(part) for part in ids or ["all"]]
+                )
             ]
         }
     which = {"device_ids": ids} if ids else {"count": -1}

@@ -78,7 +78,7 @@ def missing(client: Any, tag: str, imports: Collection[str]) -> list[import_chec
 
 def stored_images(client: Any) -> list[StoredImage]:
     """Return the images made by this package, largest first."""
-    used = {one["ImageID"] for one in client.api.containers(all=True)}
+    used_ids = {container["ImageID"] for container in client.api.containers(all=True)}
     images = []
     for image in client.api.images(filters={"label": LABEL_ENVIRONMENT}):
         labels = image.get("Labels") or {}
@@ -91,10 +91,10 @@ def stored_images(client: Any) -> list[StoredImage]:
                 bytes=int(image["Size"]),
                 created=float(image["Created"]),
                 home=labels.get(LABEL_HOME, ""),
-                in_use=image["Id"] in used,
+                in_use=image["Id"] in used_ids,
             )
         )
-    return sorted(images, key=lambda one: (-one.bytes, one.tags))
+    return sorted(images, key=lambda container: (-container.bytes, container.tags))
 
 
 def remove(client: Any, images: Iterable[StoredImage]) -> list[StoredImage]:

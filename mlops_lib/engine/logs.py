@@ -92,8 +92,8 @@ def copy(container: Any, *, follow: bool) -> None:
         os.close(descriptor)
 
 
-def _place(found: Mapping[str, str]) -> tuple[int, Path] | None:
-    position, _, path = found.get(LABEL_LOG, "").partition(" ")
+def _place(container_labels: Mapping[str, str]) -> tuple[int, Path] | None:
+    position, _, path = container_labels.get(LABEL_LOG, "").partition(" ")
     if not position.isdecimal() or not Path(path).parent.is_dir():
         return None  # none was asked for, or its folder is gone
     return int(position), Path(path)

@@ -90,19 +90,19 @@ def in_process(command: Sequence[str], variables: Mapping[str, str], *, timeout_
         timeout_s: seconds after which it is killed.
     """
     with tempfile.TemporaryDirectory(prefix="mlops-measure-") as empty:
-        seen = {**variables, **QUIET, "HOME": empty, "TMPDIR": empty}
+        environment = {**variables, **QUIET, "HOME": empty, "TMPDIR": empty}
         try:
-            done = subprocess.run(
+            result = subprocess.run(
                 command,
                 stdin=subprocess.DEVNULL,
                 stdout=subprocess.PIPE,
                 stderr=subprocess.DEVNULL,
                 cwd=empty,
-                env=seen,
+                env=environment,
                 timeout=timeout_s,
                 check=False,
                 start_new_session=True,
             )
         except subprocess.TimeoutExpired as late:
             return (late.stdout or b"")[-OUTPUT_LIMIT:].decode(errors="replace")
-    return done.stdout[-OUTPUT_LIMIT:].decode(errors="replace")
+    return result.stdout[-OUTPUT_LIMIT:].decode(errors="replace")

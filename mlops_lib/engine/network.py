@@ -103,7 +103,7 @@ class Network:
         # Docker allows several networks of one name, which two programs can make at the same time.
         # All programs then have to agree on one of them.
         networks = sorted(
-            self._client.networks.list(names=[f"^{name}$"]), key=lambda one: str(one.id)
+            self._client.networks.list(names=[f"^{name}$"]), key=lambda candidate: str(candidate.id)
         )
         if not networks:
             self._make(name)
@@ -146,14 +146,17 @@ class Network:
         # there.
         gateways = _gateways(self._ensure(OPEN))
         own = self._machine_addresses(about)
-        refused = [*REFUSED, *(_single_address(one) for one in own if one not in gateways)]
+        refused = [
+            *REFUSED,
+            *(_single_address(address) for address in own if address not in gateways),
+        ]
         closed = [*refused, *map(_single_address, gateways)]
         # A name server on this machine would be closed with it, and no name could be resolved any
         # more.
         servers = [
-            one
-            for one in about["servers"]
-            if _is_in(one, closed) and not ipaddress.ip_address(one).is_loopback
+            address
+            for address in about["servers"]
+            if _is_in(address, closed) and not ipaddress.ip_address(address).is_loopback
         ]
         order = {
             "closed": refused,
@@ -170,7 +173,9 @@ class Network:
 
     def _machine_addresses(self, about: Mapping[str, list[str]]) -> list[str]:
         """Return the addresses of the engine's machine, and the gateways of its networks."""
-        gateways = {one for network in self._client.networks.list() for one in _gateways(network)}
+        gateways = {
+            address for network in self._client.networks.list() for address in _gateways(network)
+        }
         return sorted({*about["own"], *gateways})
 
     def _machine(self) -> dict[str, list[str]]:
@@ -223,7 +228,9 @@ class Network:
 
 def _gateways(network: Any) -> list[str]:
     configured = (network.attrs.get("IPAM") or {}).get("Config") or ()
-    return [str(one["Gateway"]).partition("/")[0] for one in configured if one.get("Gateway")]
+    return [
+        str(config["Gateway"]).partition("/")[0] for config in configured if config.get("Gateway")
+    ]
 
 
 def _single_address(address: str) -> str:
@@ -234,7 +241,7 @@ def _single_address(address: str) -> str:
 def _is_in(address: str, networks: Iterable[str]) -> bool:
     parsed = ipaddress.ip_address(address)
     return any(
-        parsed in ipaddress.ip_network(one)
-        for one in networks
-        if ipaddress.ip_network(one).version == parsed.version
+        parsed in ipaddress.ip_network(network)
+        for network in networks
+        if ipaddress.ip_network(network).version == parsed.version
     )

@@ -68,7 +68,7 @@ def config_files(environ: Mapping[str, str]) -> tuple[Path, ...]:
         Path(folder) / "pip" / "pip.conf"
         for folder in environ.get("XDG_CONFIG_DIRS", "/etc/xdg").split(":")
     ]
-    named = environ.get("PIP_CONFIG_FILE")
+    configured = environ.get("PIP_CONFIG_FILE")
     return (
         *map(Path, mac),
         *shared,
@@ -77,7 +77,7 @@ def config_files(environ: Mapping[str, str]) -> tuple[Path, ...]:
         *own,
         user / "pip" / "pip.conf",
         Path(sys.prefix) / "pip.conf",
-        *((Path(named),) if named else ()),
+        *((Path(configured),) if configured else ()),
     )
 
 
@@ -96,20 +96,22 @@ def _read(path: Path) -> dict[str, str]:
     }
 
 
-def certificates(found: Mapping[str, str], environ: Mapping[str, str] = os.environ) -> Path | None:
+def certificates(
+    settings: Mapping[str, str], environ: Mapping[str, str] = os.environ
+) -> Path | None:
     """Return the operator's certificate bundle, or None if none is configured."""
-    named = [found.get("cert"), *(environ.get(name) for name in CERTIFICATES)]
-    return next((Path(path) for path in named if path and Path(path).is_file()), None)
+    paths = [settings.get("cert"), *(environ.get(name) for name in CERTIFICATES)]
+    return next((Path(path) for path in paths if path and Path(path).is_file()), None)
 
 
-def pip_conf(found: Mapping[str, str], *, cert: str = "") -> str:
+def pip_conf(settings: Mapping[str, str], *, cert: str = "") -> str:
     """Return the settings as a pip.conf for a build; "" if there are none.
 
     Args:
-        found: the settings.
+        settings: the settings.
         cert: path of the certificates in the build.
     """
-    lines = {key: value for key, value in found.items() if key != "cert"}
+    lines = {key: value for key, value in settings.items() if key != "cert"}
     if cert:
         lines["cert"] = cert
     if not lines:
@@ -120,10 +122,10 @@ def pip_conf(found: Mapping[str, str], *, cert: str = "") -> str:
     return "\n".join(text) + "\n"
 
 
-def without_indexes(found: Mapping[str, str]) -> dict[str, str]:
-    """Return the settings of a step that knows one index only, which is not among them."""
+def without_indexes(settings: Mapping[str, str]) -> dict[str, str]:
+    """Return the settings of a step that uses one other index only."""
     indexes = ("index-url", "extra-index-url", "find-links")
-    return {key: value for key, value in found.items() if key not in indexes}
+    return {key: value for key, value in settings.items() if key not in indexes}
 
 
 def proxy_script(environ: Mapping[str, str] = os.environ) -> str:

@@ -134,8 +134,8 @@ class ProcessEngine:
     ) -> list[image_store.StoredImage]:
         """Remove virtual environments; return the removed ones."""
         removed = list(images)
-        for one in removed:
-            venv.remove(Path(one.id))
+        for image in removed:
+            venv.remove(Path(image.id))
         return removed
 
     def _environment(self, image: Image) -> Path:
@@ -311,13 +311,13 @@ class ProcessEngine:
         child = _read(self._folder(container_id) / "child.json")
         if child is None or self.get(container_id).state != "running":
             return None
-        used = [one for one in map(_resources, _session(child)) if one is not None]
-        if not used:
+        usages = [usage for usage in map(_resources, _session(child)) if usage is not None]
+        if not usages:
             return None
         return Activity(
-            cpu_s=sum(one.cpu_s for one in used),
-            io_bytes=sum(one.io_bytes for one in used),
-            memory_bytes=sum(one.memory_bytes for one in used),
+            cpu_s=sum(usage.cpu_s for usage in usages),
+            io_bytes=sum(usage.io_bytes for usage in usages),
+            memory_bytes=sum(usage.memory_bytes for usage in usages),
         )
 
     def stop(self, container_id: str, *, grace_s: float = 10.0) -> None:

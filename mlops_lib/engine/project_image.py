@@ -1,8 +1,8 @@
 """Images that contain the project too, so that `docker run IMAGE` trains.
 
-They are the environment's image with one layer on top. The project's own .dockerignore and a list
-of files that do not belong into images (history, secrets, virtual environments) decide what is left
-out.
+They are the environment's image with one layer on top. Files are left out by the project's own
+.dockerignore and by a list of files that do not belong into images (history, secrets, virtual
+environments).
 """
 
 from __future__ import annotations

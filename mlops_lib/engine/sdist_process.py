@@ -110,8 +110,8 @@ class ProcessBuilder:
 
 def _readable(folder: Path) -> None:
     folder.chmod(0o755)
-    for one in folder.iterdir():
-        one.chmod(0o644)
+    for child in folder.iterdir():
+        child.chmod(0o644)
 
 
 def _run(command: list[str], home: Path, name: str, on_line: sdists.OnLine) -> None:

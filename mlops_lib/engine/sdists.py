@@ -77,7 +77,7 @@ class Builder(Protocol):
     """Builds one source distribution in a cage: no network, no secret, no privilege."""
 
     identity: str
-    """Everything but the archive that decides the result: base or interpreter, CPU."""
+    """The inputs besides the archive that decide the result: base or interpreter, CPU."""
 
     def __call__(
         self, archive: Path, requires: Sequence[str], *, on_line: OnLine
@@ -109,9 +109,13 @@ def find(line: str, *, python: str) -> Source | None:
 
 def _newest(finder: Any, line: str) -> Any:
     candidates = (
-        one for one in finder.find_matches(line) if not one.link.is_wheel and not one.link.is_vcs
+        candidate
+        for candidate in finder.find_matches(line)
+        if not candidate.link.is_wheel and not candidate.link.is_vcs
     )
-    return next((one for one in candidates if one.link.filename.endswith(ARCHIVES)), None)
+    return next(
+        (candidate for candidate in candidates if candidate.link.filename.endswith(ARCHIVES)), None
+    )
 
 
 @contextmanager
@@ -224,21 +228,21 @@ def build_requires(archive: Path) -> tuple[str, ...]:
         ) from None
     try:
         system = toml.parse(text).get("build-system", {})
-        listed = system.get("requires")
+        entries = system.get("requires")
     except (ValueError, AttributeError):
-        listed = None
-    if not isinstance(listed, list):
+        entries = None
+    if not isinstance(entries, list):
         return LEGACY
-    for one in listed:
-        if not isinstance(one, str) or requirement.read(one) is None:
+    for entry in entries:
+        if not isinstance(entry, str) or requirement.read(entry) is None:
             raise ImageError(
-                f"its build requires {str(one)[:80]!r}, which is not a name with versions",
+                f"its build requires {str(entry)[:80]!r}, which is not a name with versions",
                 where=archive.name,
                 remedy="Pin a release that has a wheel, or put a wheel of it where PIP_FIND_LINKS"
                 " names it.",
             )
-    names = {requirement.name_of(one) for one in listed}
-    return (*listed, "wheel") if "setuptools" in names and "wheel" not in names else tuple(listed)
+    names = {requirement.name_of(entry) for entry in entries}
+    return (*entries, "wheel") if "setuptools" in names and "wheel" not in names else tuple(entries)
 
 
 def _pyproject(archive: Path) -> str:
@@ -248,9 +252,9 @@ def _pyproject(archive: Path) -> str:
     """
     if archive.name.endswith(".zip"):
         with zipfile.ZipFile(archive) as opened:
-            for one in opened.infolist()[:MEMBERS]:
-                if _is_pyproject(one.filename) and one.file_size <= PYPROJECT_BYTES:
-                    return opened.read(one)[:PYPROJECT_BYTES].decode("utf-8", "replace")
+            for info in opened.infolist()[:MEMBERS]:
+                if _is_pyproject(info.filename) and info.file_size <= PYPROJECT_BYTES:
+                    return opened.read(info)[:PYPROJECT_BYTES].decode("utf-8", "replace")
         return ""
     with tarfile.open(archive) as opened_tar:
         unpacked = 0
@@ -366,9 +370,9 @@ def _check_wheel(source: Source, content: bytes) -> None:
     try:
         with zipfile.ZipFile(io.BytesIO(content)) as opened:
             metadata = [
-                one
-                for one in opened.infolist()
-                if re.fullmatch(r"[^/]+\.dist-info/METADATA", one.filename)
+                member
+                for member in opened.infolist()
+                if re.fullmatch(r"[^/]+\.dist-info/METADATA", member.filename)
             ]
             if len(metadata) != 1 or metadata[0].file_size > METADATA_BYTES:
                 raise ValueError("its metadata is not there, or too large")

@@ -127,20 +127,22 @@ def build(folder: Path, environment: Environment, *, on_line: Callable[[str], No
             if uv
             else [base, "-I", "-m", "venv", str(folder)]
         )
-        for one in placeholder_wheels.needed(environment.requirements):
-            if one.machine in ("", platform.machine()):
-                wheel = folder / one.file
-                wheel.write_bytes(one.wheel())
+        for placeholder in placeholder_wheels.needed(environment.requirements):
+            if placeholder.machine in ("", platform.machine()):
+                wheel = folder / placeholder.file
+                wheel.write_bytes(placeholder.wheel())
                 step([*_installer(uv, folder), "--no-index", "--no-deps", str(wheel)], offline=True)
                 wheel.unlink()
         if images.torch_lines(environment):
             _install_torch(environment, folder, uv, step)
         for by_machine in images.locks_of(environment).values():
             if platform.machine() in by_machine and _version(environment.python) == locks.PYTHON:
-                listed = folder / "lock.txt"
-                listed.write_text(by_machine[platform.machine()], encoding="utf-8")
-                step([*_installer(uv, folder), "--no-deps", "--require-hashes", "-r", str(listed)])
-                listed.unlink()
+                lock_file = folder / "lock.txt"
+                lock_file.write_text(by_machine[platform.machine()], encoding="utf-8")
+                step(
+                    [*_installer(uv, folder), "--no-deps", "--require-hashes", "-r", str(lock_file)]
+                )
+                lock_file.unlink()
         pip = next(folder.glob("lib/python*/site-packages/pip"), None)
         builder = ProcessBuilder(base, pip=pip, download=step)
         python = _version(environment.python)
@@ -182,27 +184,29 @@ def _installer(uv: str | None, folder: Path) -> list[str]:
 def _install_torch(
     environment: Environment, folder: Path, uv: str | None, step: Callable[..., None]
 ) -> None:
-    """Install PyTorch from an index of its own, without what it needs, and hold its releases."""
+    """Install PyTorch from its own index, without dependencies, and pin its releases."""
     lines = images.torch_lines(environment)
     step([*_installer(uv, folder), "--no-deps", *lines], given=_only(environment.torch_index))
     _hold(folder)
 
 
 def _install_more_of_torch(
-    asked: Sequence[str], folder: Path, uv: str, index: str, step: Callable[..., None]
+    arguments: Sequence[str], folder: Path, uv: str, index: str, step: Callable[..., None]
 ) -> None:
-    """Install from PyTorch's index what else of it the requirements lead to (torchvision, say).
+    """Install other PyTorch packages that the requirements need (torchvision, say).
+
+    They come from PyTorch's index.
 
     Args:
-        asked: the arguments of the installation that follows.
+        arguments: the arguments of the installation that follows.
         folder: the environment.
-        uv: the installer. pip's own two steps see to it (containers/fetch.py).
+        uv: the installer. pip's own two steps handle this themselves (containers/fetch.py).
         index: PyTorch's index.
         step: runs a command.
     """
-    seen: list[str] = []
-    step([*_installer(uv, folder), "--dry-run", *asked], pinned=True, on_line=seen.append)
-    planned = re.findall(r"^ \+ ([\w.-]+)==([\w.!]+)", "\n".join(seen), re.MULTILINE)
+    output: list[str] = []
+    step([*_installer(uv, folder), "--dry-run", *arguments], pinned=True, on_line=output.append)
+    planned = re.findall(r"^ \+ ([\w.-]+)==([\w.!]+)", "\n".join(output), re.MULTILINE)
     further = [f"{name}=={version}" for name, version in planned if name in torch_builds.NAMES]
     if further:
         step([*_installer(uv, folder), "--no-deps", *further], given=_only(index))
@@ -224,12 +228,14 @@ def _only(index: str) -> Mapping[str, str]:
 
 
 def _hold(folder: Path) -> None:
-    """Write down the releases of PyTorch that are installed, as constraints."""
-    found = [
+    """Write the installed releases of PyTorch as constraints."""
+    matches = [
         re.match(r"(\w+)-(.+)\.dist-info$", place.name)
         for place in folder.glob("lib/python*/site-packages/torch*.dist-info")
     ]
-    lines = [f"{one[1]}=={one[2]}\n" for one in found if one and one[1] in torch_builds.NAMES]
+    lines = [
+        f"{match[1]}=={match[2]}\n" for match in matches if match and match[1] in torch_builds.NAMES
+    ]
     (folder / HELD).write_text("".join(sorted(lines)), encoding="utf-8")
 
 
@@ -253,11 +259,11 @@ def _install(
     pinned = images.has_pins(environment)
     links = [word for wheel in built for word in ("--find-links", str(wheel.parent))]
     if uv:
-        asked = [*links, *environment.requirements]
+        arguments = [*links, *environment.requirements]
         if _held(folder):
             index = environment.torch_index
-            _install_more_of_torch([*_held(folder), *asked], folder, uv, index, step)
-        step([*_installer(uv, folder), *_held(folder), *asked], pinned=pinned)
+            _install_more_of_torch([*_held(folder), *arguments], folder, uv, index, step)
+        step([*_installer(uv, folder), *_held(folder), *arguments], pinned=pinned)
         return
     with tempfile.TemporaryDirectory(prefix="mlops-wheels-") as name:
         python = str(python_of(folder))
@@ -272,7 +278,7 @@ def _install(
 
 
 def _pip_options() -> Mapping[str, str]:
-    """Return pip's settings but those of indexes as variables, which hold without its files."""
+    """Return pip's settings except indexes as variables, which hold without its files."""
     index = package_index.without_indexes(package_index.settings())
     return {f"PIP_{key.upper().replace('-', '_')}": value for key, value in index.items()}
 
@@ -281,7 +287,7 @@ def _version(python: str) -> str:
     return f"{sys.version_info[0]}.{sys.version_info[1]}" if python == images.PYTHON else python
 
 
-def interpreter(wanted: str) -> str:
+def interpreter(version: str) -> str:
     """Return a Python of this version on this machine.
 
     Without a version, the current one.
@@ -289,30 +295,32 @@ def interpreter(wanted: str) -> str:
     Raises:
         ImageError: there is none.
     """
-    if wanted in (images.PYTHON, f"{sys.version_info[0]}.{sys.version_info[1]}"):
+    if version in (images.PYTHON, f"{sys.version_info[0]}.{sys.version_info[1]}"):
         return sys.executable
-    program = next(filter(None, (_running(one, wanted) for one in _candidates(wanted))), None)
+    program = next(
+        filter(None, (_running(candidate, version) for candidate in _candidates(version))), None
+    )
     if program is None:
         raise ImageError(
-            f"the project requires Python {wanted}, and this machine has none",
+            f"the project requires Python {version}, and this machine has none",
             where="process environment",
-            remedy=f"Install python{wanted}, or use --backend docker --base-image"
-            f" python:{wanted}-slim.",
+            remedy=f"Install python{version}, or use --backend docker --base-image"
+            f" python:{version}-slim.",
         )
     return program
 
 
-def _candidates(wanted: str) -> Iterator[str | None]:
+def _candidates(version: str) -> Iterator[str | None]:
     """Yield programs that may be a Python of this version, the likeliest first."""
-    yield programs.find(f"python{wanted}")
-    yield _from_uv(wanted)
+    yield programs.find(f"python{version}")
+    yield _from_uv(version)
     # pyenv's programs on PATH only start the version that is selected; the others are here.
     pyenv = Path(os.environ.get("PYENV_ROOT") or Path.home() / ".pyenv", "versions")
-    for folder in sorted(pyenv.glob(f"{wanted}.*"), reverse=True):
-        yield str(folder / "bin" / f"python{wanted}")
+    for folder in sorted(pyenv.glob(f"{version}.*"), reverse=True):
+        yield str(folder / "bin" / f"python{version}")
 
 
-def _running(program: str | None, wanted: str) -> str | None:
+def _running(program: str | None, series: str) -> str | None:
     """Return the path of a Python if it runs and has this version, else None."""
     if program is None or not Path(program).exists():
         return None
@@ -330,15 +338,15 @@ def _running(program: str | None, wanted: str) -> str | None:
     except (OSError, subprocess.TimeoutExpired):
         return None
     version, _, path = answer.stdout.strip().partition("\n")
-    return (path or program) if answer.returncode == 0 and version == wanted else None
+    return (path or program) if answer.returncode == 0 and version == series else None
 
 
-def _from_uv(wanted: str) -> str | None:
+def _from_uv(version: str) -> str | None:
     uv = programs.find("uv")
     if uv is None:
         return None
     answer = subprocess.run(
-        [uv, "python", "find", "--offline", wanted],
+        [uv, "python", "find", "--offline", version],
         capture_output=True,
         text=True,
         check=False,
@@ -420,7 +428,7 @@ def missing(
         if name in os.environ
     }
     try:
-        done = subprocess.run(
+        result = subprocess.run(
             [str(python_of(folder)), *import_check.arguments(imports)],
             capture_output=True,
             text=True,
@@ -431,7 +439,7 @@ def missing(
             cwd=folder,
             env={**inherited, **environment.variables},
         )
-        output = done.stdout
+        output = result.stdout
     except subprocess.TimeoutExpired as late:
         output = late.stdout.decode(errors="replace") if isinstance(late.stdout, bytes) else ""
     return import_check.missing(output, imports)
@@ -460,7 +468,7 @@ def stored_environments(home: Path, *, running: Collection[str]) -> list[StoredI
                 in_use=str(python_of(folder)) in running,
             )
         )
-    return sorted(environments, key=lambda one: (-one.bytes, one.tags))
+    return sorted(environments, key=lambda environment: (-environment.bytes, environment.tags))
 
 
 def _bytes(folder: Path) -> int:

@@ -94,7 +94,7 @@ def discard_on_input_mismatch(
 
     A champion that beat the baseline when it was registered, and does not beat it on these
     examples, expects other inputs: the script now scales them differently, or encodes them in
-    another order. Beating such a champion says nothing about the new model.
+    another order. A win against such a champion is no evidence for the new model.
     """
     if (
         compared.value is None

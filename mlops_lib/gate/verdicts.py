@@ -130,8 +130,8 @@ def judged_evaluation(
 
 def _choose(claims: Mapping[str, Any], *, metric: str, mode: str) -> protocol.Choice:
     evaluations = claims.get("evaluations")
-    listed = evaluations if isinstance(evaluations, list) else ()
-    return protocol.choose_judged(listed, metric, mode=mode)
+    candidates = evaluations if isinstance(evaluations, list) else ()
+    return protocol.choose_judged(candidates, metric, mode=mode)
 
 
 def _notes(choice: protocol.Choice, metric: str) -> list[str]:

@@ -100,7 +100,7 @@ class Delivery(Record):
     attempts: int = 0
     """Attempts made by this call."""
     reason: str = ""
-    """Why it was not sent, with secrets masked."""
+    """The reason why it was not sent, with secrets masked."""
     uncertain: bool = False
     """Whether an attempt ended without an answer, so that the message may have arrived twice."""
 

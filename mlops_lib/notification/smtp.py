@@ -220,7 +220,7 @@ def _open(server: Server, *, timeout_s: float) -> smtplib.SMTP:
 def _connection_error(error: Exception) -> DeliveryError:
     """Return the `DeliveryError` for a failed connection.
 
-    The library's own text is not used, for it may repeat what was sent.
+    The library's own text is not used, for it may repeat the data sent.
     """
     if isinstance(error, smtplib.SMTPAuthenticationError):
         return DeliveryError(

@@ -107,13 +107,13 @@ def _client(*, again: str) -> Iterator[Any]:
 @contextmanager
 def _default_environment() -> Iterator[None]:
     """Apply `DEFAULTS` to the environment for the duration of a call."""
-    added = {name: value for name, value in DEFAULTS.items() if name not in os.environ}
-    os.environ.update(added)
+    variables = {name: value for name, value in DEFAULTS.items() if name not in os.environ}
+    os.environ.update(variables)
     try:
         yield
     finally:
         # Child processes would inherit them.
-        for name in added:
+        for name in variables:
             os.environ.pop(name, None)
 
 

@@ -427,10 +427,10 @@ def _prepare(folder: Path, name: str) -> None:
 
 def _sweep(folder: Path) -> None:
     """Remove unlisted versions and leftovers; the caller holds the lock."""
-    listed = {str(number) for number in _read_index(folder).versions}
+    numbers = {str(number) for number in _read_index(folder).versions}
     for place in folder.iterdir():
         is_abandoned = place.name.startswith(".staging-") and not file_lock.is_held(place)
-        if is_abandoned or (place.name.isdecimal() and place.name not in listed):
+        if is_abandoned or (place.name.isdecimal() and place.name not in numbers):
             shutil.rmtree(place, ignore_errors=True)
         elif place.name.startswith(".index.json."):
             place.unlink(missing_ok=True)
