@@ -77,7 +77,7 @@ class Runners(ForkedRunners):
     ) -> int:
         """Start an attempt; return its process id."""
         # Every boundary is a checkpoint: what is tested is not how seldom they are taken.
-        spec = {"seed": 5, "attempt": number, "checkpoint_budget": 20.0, "mid_epoch_s": 0.0}
+        spec = {"seed": 5, "attempt": number, "checkpoint_budget": 1e6, "mid_epoch_s": 0.0}
         return self.fork(project, inside, log, {**spec, **orders}, environment)
 
 

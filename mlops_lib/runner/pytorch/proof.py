@@ -40,6 +40,7 @@ class LoopProof:
         self._at = ""
         self.refuted = self._proof.refuted
         self.refute = self._proof.refute
+        self.forget_after = self._proof.forget_after
 
     def expect(self, number: int, path: str) -> None:
         """Let the next boundary of a loop, or of one around it, leave a digest."""

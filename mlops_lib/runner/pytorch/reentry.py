@@ -60,6 +60,7 @@ class Reentry:
         state = checkpoints.store.load_but(refuted, journal)
         # Numbers of refuted checkpoints are not given again.
         checkpoints.number = max([0 if state is None else state["id"], *refuted])
+        checkpoints.proof.forget_after(checkpoints.number)
         if state is None:
             if refuted:
                 journal.warn(

@@ -130,9 +130,25 @@ class Proof:
             number: names the checkpoint.
         """
         self.expect(number)
+        self.forget_after(number)
         stored = self._read().get(str(number))
         is_comparable = isinstance(stored, dict) and stored.get("conditions") == self._conditions
         self._expected = stored if is_comparable else None
+
+    def forget_after(self, number: int) -> None:
+        """Drop the digests of later checkpoints, whose numbers this process gives again.
+
+        The digest of a checkpoint may be stored before the checkpoint itself: a process that is
+        killed in between leaves a digest without one. The next checkpoint of that number may be of
+        another boundary.
+
+        Args:
+            number: the checkpoint that this process begins at; 0 if it begins anew.
+        """
+        digests = self._read()
+        valid = {key: digest for key, digest in digests.items() if int(key) <= number}
+        if len(valid) != len(digests):
+            atomic.write_json(self._path, valid, lasting=False)
 
     def show(self, place: Any, digest: str) -> bool:
         """Store or compare the digest of a boundary; return whether it is unchanged.
