@@ -20,9 +20,9 @@ SHARE_OF_TIME = 0.02
 KEPT_NAMES = 1 << 17
 """The most hashes of training examples that a checkpoint holds."""
 CARRIED_BYTES = 2 << 20
-"""The most bytes of training inputs in a checkpoint; without them a resumed process does not look
-for
-near-copies.
+"""The most bytes of training inputs in a checkpoint.
+
+Without them a resumed process does not look for near-copies.
 """
 NAME_BYTES = 12
 KEPT_BYTES = 1 << 27

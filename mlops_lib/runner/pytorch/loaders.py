@@ -221,9 +221,8 @@ class Readings:
     def _begin(self, loader: Any) -> None:
         """Note that a loader begins to be read.
 
-        Within a generator that is being moved to its position, the loader gets the random state
-        that it
-        began with in the attempt before.
+        Within a generator that is being moved to its position, the loader gets the random state of
+        its beginning in the attempt before.
         """
         reading = self._enclosing() if self._generators else None
         if reading is None:

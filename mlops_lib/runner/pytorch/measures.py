@@ -30,10 +30,9 @@ class Reading(NamedTuple):
     kind: str
     """`readings.CLASSES`, BINARY or VALUES."""
     answer: str
-    """The function of `readings.ANSWERS` that gives predictions from the tensor at `path`; "" if
-    the
-    loss
-    decides.
+    """The function of `readings.ANSWERS` that gives predictions from the tensor at `path`.
+
+    "" if the loss decides.
     """
     path: Path
     edge: Optional[float]
@@ -379,8 +378,7 @@ def _labels(
     """Return the metrics of several independent answers an example.
 
     Only the script shows what its author calls accuracy: the share of all answers (as Keras does),
-    or
-    of the examples whose answers are all right (as scikit-learn does).
+    or of the examples whose answers are all right (as scikit-learn does).
     """
     import numpy
 

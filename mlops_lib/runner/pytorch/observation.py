@@ -23,10 +23,7 @@ from mlops_lib.runner.pytorch import artifact
 BEAT_S = 0.02
 """The least time between two steps that the heartbeat counts."""
 DENSE = 100
-"""Without a DataLoader every step up to this one is journaled, then every tenth, then every
-hundredth,
-and so on.
-"""
+"""Without a DataLoader every step up to this one is journaled, then every tenth, and so on."""
 TOGETHER_STEPS = 8
 """Without a DataLoader an optimizer of other parameters joins a fit within this many steps."""
 

@@ -349,8 +349,8 @@ def _is_plain_wrapper(cls: type) -> bool:
     """Return whether a class computes attributes, but pickles as a plain object.
 
     While it is unpickled such an object (tqdm's wrapper of a stream) has no attributes yet. A
-    look-up
-    of `__setstate__` would call its `__getattr__`, which looks up the wrapped object, without end.
+    look-up of `__setstate__` would call its `__getattr__`, which looks up the wrapped object,
+    without end.
     """
     if not hasattr(cls, "__getattr__") or hasattr(cls, "__setstate__") or cls.__dictoffset__ == 0:
         return False

@@ -518,8 +518,7 @@ def place_of(work: str) -> Tuple[Tuple[Any, ...], Optional[types.FrameType]]:
     """Return the place of a model's call in the project, and its innermost frame.
 
     Strings among that frame's variables are part of the place: in a loop over `["train", "val"]`
-    they
-    name the measured data.
+    they name the measured data.
     """
     frame: Optional[types.FrameType] = sys._getframe(1)
     place: List[Any] = []

@@ -24,9 +24,9 @@ BATCHES = 3
 LEARNED_FROM = 3
 """The number of training batches that show how a model's output is compared."""
 FRUITLESS = 200
-"""The number of unreadable evaluations after which a model counts as called for another purpose,
-such
-as acting or sampling.
+"""The most unreadable evaluations of a model.
+
+After these it counts as called for another purpose, such as acting or sampling.
 """
 MODELS = 8
 """The number of models whose evaluations are remembered, the last ones."""
