@@ -45,7 +45,7 @@ def in_container(
     import requests
     from docker.types import Mount
 
-    bound = (
+    mount = (
         {"mem_limit": limits.memory_bytes, "memswap_limit": limits.memory_bytes}
         if limits.memory_bytes
         else {}
@@ -66,7 +66,7 @@ def in_container(
         tmpfs={"/tmp": f"rw,exec,nosuid,size={TEMPORARY_BYTES},mode=1777"},
         environment={**QUIET, "HOME": "/tmp"},
         mounts=[Mount(FOLDER, folder, type="bind", read_only=True)],
-        **bound,
+        **mount,
         **gpu,
     )
     try:

@@ -52,15 +52,15 @@ class Model:
 
     def decision_function(self, x: Any) -> Any:
         """Return the outputs for arrays of examples."""
-        return tensors.joined([tensors.array(one) for one in self._raw(x)])
+        return tensors.joined([tensors.array(output) for output in self._raw(x)])
 
     def predict_proba(self, x: Any) -> Any:
         """Return the outputs as probabilities of the classes."""
-        return tensors.joined([tensors.array(self.shares(one)) for one in self._raw(x)])
+        return tensors.joined([tensors.array(self.shares(output)) for output in self._raw(x)])
 
     def predict(self, x: Any) -> Any:
         """Return the answers: classes, 1 or 0 for yes or no, or numbers."""
-        return tensors.joined([tensors.array(self.answers(one)) for one in self._raw(x)])
+        return tensors.joined([tensors.array(self.answers(output)) for output in self._raw(x)])
 
     def _raw(self, x: Any) -> List[Any]:
         session = self.session
@@ -76,8 +76,8 @@ class Model:
             # In batches: the arrays may hold all examples, which need not fit at once.
             for start in range(0, len(columns[0]), BATCH):
                 part = [
-                    torch.from_numpy(one[start : start + BATCH].copy()).to(first.device)
-                    for one in columns
+                    torch.from_numpy(column[start : start + BATCH].copy()).to(first.device)
+                    for column in columns
                 ]
                 args, kwargs = tensors.replaced(
                     (call.args, call.kwargs), dict(zip(call.inputs, part))

@@ -87,14 +87,14 @@ def _assign_dict(item: Any, content: List[Any]) -> None:
     cls: Any = collections.OrderedDict if isa(item, collections.OrderedDict) else dict
     # The module's own entries (`__name__`, `__builtins__` …) are not part of the content; they come
     # first, as in a new namespace.
-    hidden = [
+    own_entries = [
         (key, value)
         for key, value in dict.items(item)
         if isinstance(key, str) and key in graph.HIDDEN
     ]
     # `dict` methods by name: a subclass may forbid changes, or do more than store.
     cls.clear(item)
-    for key, value in [*hidden, *graph.pairs(base)]:
+    for key, value in [*own_entries, *graph.pairs(base)]:
         cls.__setitem__(item, key, value)
     _assign_own(item, own)
 

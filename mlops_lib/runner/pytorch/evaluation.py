@@ -75,7 +75,7 @@ class Judge:
         self.watch.let_go(session)
         self.watch.fruitless.pop(id(session.model), None)
         # `let_go` has emptied the earlier sessions on the same data.
-        self._recorded = [one for one in self._recorded if one.kept]
+        self._recorded = [recorded for recorded in self._recorded if recorded.kept]
         self._recorded.append(session)
         artifact.of(session.model).learn(session, reading)
         if self.training.fit is not None:
@@ -118,8 +118,10 @@ class Judge:
             return
         self._count_fruitless(session)
         session.reading, session.unread = reading, why
-        unread = [one for one in self._recorded if one.unread][1 - REMEMBERED :]
-        self._recorded = [one for one in self._recorded if not one.unread or one in unread]
+        unread = [recorded for recorded in self._recorded if recorded.unread][1 - REMEMBERED :]
+        self._recorded = [
+            recorded for recorded in self._recorded if not recorded.unread or recorded in unread
+        ]
         self._recorded.append(session)
 
     def _count_fruitless(self, session: Session) -> None:
@@ -134,7 +136,7 @@ class Judge:
 
     def _again(self, model: Any, session: Session) -> List[Any]:
         with artifact.evaluating(model):
-            return [measures.answer(model, one) for one in session.kept]
+            return [measures.answer(model, call) for call in session.kept]
 
     def _note_epoch(self, session: Session, numbers: Numbers) -> None:
         fit = self.training.fit
@@ -174,14 +176,14 @@ class Judge:
         if x is None or not measures.is_plain(session):
             return
         model.learn(session, reading)
-        raw = [tensors.at(one, reading.path) for one in outputs]
+        raw = [tensors.at(part, reading.path) for part in outputs]
         fit = self._fit_of(session.model)
         for method, parts in (
-            ("predict", [model.answers(one) for one in raw]),
-            ("predict_proba", [model.shares(one) for one in raw]),
+            ("predict", [model.answers(part) for part in raw]),
+            ("predict_proba", [model.shares(part) for part in raw]),
             ("decision_function", raw),
         ):
-            output = tensors.joined([tensors.array(one) for one in parts])
+            output = tensors.joined([tensors.array(part) for part in parts])
             if output is not None:
                 predictions.remember(model=model, method=method, x=x, output=output, fit=fit)
 
@@ -201,7 +203,9 @@ class Judge:
     def _mark_validations(self) -> None:
         """Mark measurements on validation examples by a metric function as such."""
         names_of_each = [
-            measures.names_of(one.kept) for one in self._recorded if one.is_repeated and one.kept
+            measures.names_of(session.kept)
+            for session in self._recorded
+            if session.is_repeated and session.kept
         ]
         digests = {
             example_hashes.Examples(names).digest for names in names_of_each if names is not None
@@ -243,7 +247,9 @@ class Judge:
             examples = None
         is_askable = x is not None and y is not None and measures.is_plain(session)
         self._warn_of_mode(session)
-        chained = [one for one in session.beside if one.reading is None]
+        chained = [
+            other_session for other_session in session.beside if other_session.reading is None
+        ]
         table = self._confusion(session, reading)
         run.evaluations.add(
             metric=numbers.metric,
@@ -323,7 +329,9 @@ class Judge:
 
     def _fit_of(self, model: Any) -> Optional[int]:
         fits = [
-            number for number, one in self.training.models.items() if one is artifact.plain(model)
+            number
+            for number, module in self.training.models.items()
+            if module is artifact.plain(model)
         ]
         return max(fits, default=max(self.training.models, default=None))
 
@@ -364,7 +372,10 @@ class Judge:
     def model_of(self, item: Any) -> Any:
         """Return the model in an object that the script saves: itself, or by its weights."""
         # A state dict has no link to its module; the memory of the weights has.
-        models = [*self.training.models.values(), *(one.model for one in self.watch.sessions)]
+        models = [
+            *self.training.models.values(),
+            *(session.model for session in self.watch.sessions),
+        ]
         parts = list(item.values()) if isinstance(item, Mapping) else [item]
         for part in [item, *parts]:
             if hasattr(part, "named_modules"):
@@ -393,8 +404,10 @@ def inputs_of(session: Session) -> Any:
     if session.bytes > ASKED_BYTES:
         return None
     parts = [
-        tensors.rows([tensors.at((one.args, one.kwargs), path) for path in one.inputs], one.size)
-        for one in session.kept
+        tensors.rows(
+            [tensors.at((call.args, call.kwargs), path) for path in call.inputs], call.size
+        )
+        for call in session.kept
     ]
     return tensors.joined(parts)
 
@@ -402,12 +415,12 @@ def inputs_of(session: Session) -> Any:
 def targets_of(session: Session, reading: Reading) -> Any:
     """Return the targets of a session's examples as an array; None if shapes differ."""
     parts = []
-    for one in session.kept:
-        pair = one.loss if reading.is_of_loss else one.answer
-        if pair is None or pair.target.numel() % max(1, one.size):
+    for call in session.kept:
+        pair = call.loss if reading.is_of_loss else call.answer
+        if pair is None or pair.target.numel() % max(1, call.size):
             return None
         value = tensors.array(pair.target)
-        parts.append(value if len(value) == one.size else value.reshape(one.size, -1))
+        parts.append(value if len(value) == call.size else value.reshape(call.size, -1))
     targets = tensors.joined(parts)
     return targets.ravel() if targets is not None and targets.size == session.examples else targets
 

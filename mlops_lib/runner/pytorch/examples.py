@@ -66,39 +66,39 @@ class TrainingExamples:
 
     def wants_inputs(self, model: Any) -> bool:
         """Return whether training inputs of a model are still to be hashed."""
-        known = self.seen.get(id(artifact.plain(model)))
-        return known is None or not known[1].is_done
+        entry = self.seen.get(id(artifact.plain(model)))
+        return entry is None or not entry[1].is_done
 
     def trained(self, call: Call) -> None:
         """Note the examples of a call whose output went backward."""
         model = artifact.plain(call.model)
-        seen = self._seen(model)
+        history = self._seen(model)
         if call.loader is not None:
             sampler = getattr(call.loader, "sampler", None)
             key = (id(call.loader.dataset), id(sampler) if picks_part(sampler) else 0)
-            if key not in seen.data:
-                seen.data[key] = (call.loader.dataset, sampler)
-        if seen.is_done:
+            if key not in history.data:
+                history.data[key] = (call.loader.dataset, sampler)
+        if history.is_done:
             return
         # A second pass has begun: with an epoch of data all examples were met once.
-        if call.iterator is not None and seen.first_pass not in (None, call.iterator):
-            seen.is_done = True
+        if call.iterator is not None and history.first_pass not in (None, call.iterator):
+            history.is_done = True
             return
-        seen.first_pass = call.iterator
+        history.first_pass = call.iterator
         began = time.monotonic()
-        self._name(seen, call)
+        self._name(history, call)
         self._spent_s += time.monotonic() - began
         # Hashing is bounded by a share of the time, so that no training gets noticeably slower.
         if self._spent_s > FREE_S + SHARE_OF_TIME * (began - self._began):
-            seen.is_done, seen.is_whole = True, False
+            history.is_done, history.is_whole = True, False
 
     def _seen(self, model: Any) -> Seen:
-        known = self.seen.get(id(model))
-        if known is None:
+        entry = self.seen.get(id(model))
+        if entry is None:
             # Fits are numbered in the order of their training, which repeats in each process.
             inherited = self.inherited.pop(min(self.inherited)) if self.inherited else None
-            known = self.seen[id(model)] = (model, inherited or Seen())
-        return known[1]
+            entry = self.seen[id(model)] = (model, inherited or Seen())
+        return entry[1]
 
     def state(self, models: Mapping[int, Any]) -> Dict[int, Dict[str, Any]]:
         """Return the facts that a resumed process must know, by the number of the fit.
@@ -108,33 +108,33 @@ class TrainingExamples:
         """
         facts: Dict[int, Dict[str, Any]] = {}
         for number, model in models.items():
-            known = self.seen.get(id(model))
-            if known is None:
+            entry = self.seen.get(id(model))
+            if entry is None:
                 continue
-            seen = known[1]
-            is_kept = len(seen.names) <= KEPT_NAMES
-            is_small = seen.bytes <= CARRIED_BYTES
+            history = entry[1]
+            is_kept = len(history.names) <= KEPT_NAMES
+            is_small = history.bytes <= CARRIED_BYTES
             facts[number] = {
-                "names": b"".join(seen.names) if is_kept else b"",
-                "is_whole": seen.is_whole and is_kept,
-                "is_done": seen.is_done or not is_kept,
-                "bytes": seen.bytes if is_small else KEPT_BYTES + 1,
-                "inputs": list(seen.inputs) if is_small else [],
-                "targets": list(seen.targets) if is_small else [],
+                "names": b"".join(history.names) if is_kept else b"",
+                "is_whole": history.is_whole and is_kept,
+                "is_done": history.is_done or not is_kept,
+                "bytes": history.bytes if is_small else KEPT_BYTES + 1,
+                "inputs": list(history.inputs) if is_small else [],
+                "targets": list(history.targets) if is_small else [],
             }
         return facts
 
     def restore(self, state: Dict[int, Dict[str, Any]]) -> None:
         """Restore what `state` returned; an interrupted pass continues."""
         for number, facts in state.items():
-            seen = self.inherited[number] = Seen()
+            history = self.inherited[number] = Seen()
             names = facts["names"]
-            seen.names = [names[i : i + NAME_BYTES] for i in range(0, len(names), NAME_BYTES)]
-            seen.is_whole, seen.is_done = bool(facts["is_whole"]), bool(facts["is_done"])
-            seen.bytes = facts["bytes"]
-            seen.inputs, seen.targets = list(facts["inputs"]), list(facts["targets"])
+            history.names = [names[i : i + NAME_BYTES] for i in range(0, len(names), NAME_BYTES)]
+            history.is_whole, history.is_done = bool(facts["is_whole"]), bool(facts["is_done"])
+            history.bytes = facts["bytes"]
+            history.inputs, history.targets = list(facts["inputs"]), list(facts["targets"])
 
-    def _name(self, seen: Seen, call: Call) -> None:
+    def _name(self, history: Seen, call: Call) -> None:
         targets = [array.target for array in call.losses]
         size, paths = examples_of(call, targets)
         inputs = [tensors.at((call.args, call.kwargs), path) for path in paths]
@@ -143,24 +143,24 @@ class TrainingExamples:
             key = hash(
                 (tensors.place(inputs[0]), inputs[0].storage_offset(), tuple(inputs[0].shape))
             )
-            if key in seen.places:
+            if key in history.places:
                 return
-            seen.places.append(key)
-            del seen.places[:-64]
+            history.places.append(key)
+            del history.places[:-64]
         rows = tensors.rows(inputs, size)
         names = None if rows is None else example_hashes.hashes(rows)
         if names is None or isinstance(rows, type(None)):
-            seen.is_whole = False
+            history.is_whole = False
             return
-        seen.names += names
+        history.names += names
         arrays = rows if isinstance(rows, tuple) else (rows,)
-        seen.bytes += sum(int(array.nbytes) for array in arrays)
-        if seen.bytes <= KEPT_BYTES and not isinstance(rows, tuple):
-            seen.inputs.append(rows.copy())
+        history.bytes += sum(int(array.nbytes) for array in arrays)
+        if history.bytes <= KEPT_BYTES and not isinstance(rows, tuple):
+            history.inputs.append(rows.copy())
             target = (
                 targets[-1] if targets and targets[-1].dim() and len(targets[-1]) == size else None
             )
-            seen.targets.append(None if target is None else tensors.array(target).copy())
+            history.targets.append(None if target is None else tensors.array(target).copy())
 
     def _known(self, model: Any) -> Optional[Tuple[Any, Seen]]:
         """Return a model and its training examples.
@@ -174,32 +174,32 @@ class TrainingExamples:
 
     def of(self, model: Any) -> Optional[example_hashes.Examples]:
         """Return the training examples of a model, None unless all are known."""
-        known = self._known(model)
-        if known is None or not known[1].is_whole or not known[1].names:
+        entry = self._known(model)
+        if entry is None or not entry[1].is_whole or not entry[1].names:
             return None
-        return example_hashes.Examples(known[1].names)
+        return example_hashes.Examples(entry[1].names)
 
     def share_of(self, session: Session) -> Optional[float]:
         """Return the share of training data in an evaluation's data set, None if unknown."""
-        known = self._known(session.model)
-        if known is None or session.loader is None:
+        entry = self._known(session.model)
+        if entry is None or session.loader is None:
             return None
         judged = _source(session.loader.dataset, getattr(session.loader, "sampler", None))
-        shares = [_overlap(judged, _source(*one)) for one in known[1].data.values()]
+        shares = [_overlap(judged, _source(*data)) for data in entry[1].data.values()]
         known_shares = [share for share in shares if share is not None]
         return max(known_shares) if known_shares else None
 
     def finish(self) -> None:
         """Report the training examples of each model to the evaluations and leak checks."""
-        for model, seen in self.seen.values():
+        for model, history in self.seen.values():
             facade = artifact.of(model)
             self.run.evaluations.record_training(facade, None, self.of(model))
-            x = tensors.joined(seen.inputs)
-            if x is None or seen.bytes > KEPT_BYTES:
+            x = tensors.joined(history.inputs)
+            if x is None or history.bytes > KEPT_BYTES:
                 continue
             y = (
-                tensors.joined(seen.targets)
-                if all(one is not None for one in seen.targets)
+                tensors.joined(history.targets)
+                if all(target is not None for target in history.targets)
                 else None
             )
             self.run.leaks.record_training(facade, x, y)
@@ -212,14 +212,18 @@ def _source(data: Any, sampler: Any = None) -> Tuple[Any, Optional[FrozenSet[int
         data: the data set.
         sampler: chooses its examples; some choose a part of them.
     """
-    indices = [int(one) for one in sampler.indices] if picks_part(sampler) else None
+    indices = [int(index) for index in sampler.indices] if picks_part(sampler) else None
     for _ in range(DEPTH):
         inner = getattr(data, "dataset", None)
         own = getattr(data, "indices", None)
         if inner is None or own is None or type(data).__name__ != "Subset":
             break
-        listed = [int(one) for one in own]
-        indices = listed if indices is None else [listed[one] for one in indices]
+        indices_of_subset = [int(index) for index in own]
+        indices = (
+            indices_of_subset
+            if indices is None
+            else [indices_of_subset[index] for index in indices]
+        )
         data = inner
     return data, None if indices is None else frozenset(indices)
 

@@ -443,7 +443,9 @@ class Table:
                 if checksums[-1] != node.checksum or not is_same(content, node.content):
                     changed.append((number, kind, content))
             # An iterator moves without its holder changing; so its holder is stored each time.
-            elif not is_same(content, node.content) or any(isa(one, ITERATORS) for one in content):
+            elif not is_same(content, node.content) or any(
+                isa(value, ITERATORS) for value in content
+            ):
                 changed.append((number, kind, content))
         return changed
 

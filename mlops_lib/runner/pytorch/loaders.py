@@ -131,7 +131,7 @@ def _shown(index: Any) -> bytes:
     return repr(index).encode()
 
 
-def ignore(shown: bytes) -> None:
+def ignore(representation: bytes) -> None:
     """Do nothing with a drawn index."""
 
 
@@ -192,9 +192,9 @@ class Readings:
             if last.first is None:
                 last.first = random_states(position.loader)
             index = next_index(iterator)
-            shown = _shown(index)
-            last.order = zlib.crc32(shown, last.order)
-            readings.drawing(shown)
+            representation = _shown(index)
+            last.order = zlib.crc32(representation, last.order)
+            readings.drawing(representation)
             return index
 
         @functools.wraps(advance)

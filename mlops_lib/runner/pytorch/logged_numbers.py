@@ -67,8 +67,10 @@ class Logged:
             usual = _usual(name)
             if usual is None or not HELD_OUT.search(name) or TRAINED.search(name):
                 continue
-            matches = [one for one in evaluations.records if usual in (one.get("all") or {})]
-            values = [one["all"][usual] for one in matches]
+            matches = [
+                record for record in evaluations.records if usual in (record.get("all") or {})
+            ]
+            values = [record["all"][usual] for record in matches]
             if not values and is_measured and usual != requested:
                 continue  # it would stand before what was measured
             if not values:
@@ -79,7 +81,7 @@ class Logged:
                     fit=max(self.training.models, default=None),
                     data=f"what the script logs as {name}",
                 )
-            elif min(abs(one - value) for one in values) > CLOSE * max(1.0, abs(value)):
+            elif min(abs(record - value) for record in values) > CLOSE * max(1.0, abs(value)):
                 self.run.journal.warn(
                     f"the script logs {name} {value:.4g}; its outputs and targets give {usual}"
                     f" {values[-1]:.4g}: they may be averaged otherwise, or be of other examples"

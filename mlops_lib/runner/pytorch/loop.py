@@ -138,8 +138,8 @@ class Drawing:
     def __init__(self, loop: Loop) -> None:
         self._loop = loop
 
-    def __call__(self, shown: bytes) -> None:
-        self._loop.order = zlib.crc32(shown, self._loop.order)
+    def __call__(self, representation: bytes) -> None:
+        self._loop.order = zlib.crc32(representation, self._loop.order)
 
 
 def _is_running(frame: Any, at: Any) -> bool:

@@ -156,15 +156,15 @@ class Marker(ast.NodeTransformer):
     """Rewrites one source.
 
     Args:
-        shown: the file's name in the sites.
+        file: the file's name in the sites.
         reach: the functions that train; None to mark every loop.
 
     Attributes:
         changed: whether anything was marked.
     """
 
-    def __init__(self, shown: str, reach: Optional[Reach]) -> None:
-        self._shown = shown
+    def __init__(self, file: str, reach: Optional[Reach]) -> None:
+        self._file = file
         self._reach = reach
         self._enclosing: List[str] = [""]
         self.changed = False
@@ -219,7 +219,7 @@ class Marker(ast.NodeTransformer):
         return self._reach is None or self._reach.trains(node)
 
     def _site(self, node: ast.stmt) -> str:
-        return f"{self._shown}:{node.lineno}:{node.col_offset}"
+        return f"{self._file}:{node.lineno}:{node.col_offset}"
 
     def _guarded(self, loop: ast.stmt, *, finish: bool) -> ast.stmt:
         self.changed = True
@@ -334,15 +334,15 @@ class _LibraryLoader(importlib.machinery.SourceFileLoader):
         return compile(mark(tree, fullname, None)[0], path, "exec", dont_inherit=True)
 
 
-def mark(tree: ast.Module, shown: str, reach: Optional[Reach]) -> Tuple[ast.Module, bool]:
+def mark(tree: ast.Module, file: str, reach: Optional[Reach]) -> Tuple[ast.Module, bool]:
     """Mark the loops of a source; return its tree, and whether anything was marked.
 
     Args:
         tree: the source.
-        shown: the file's name in the sites.
+        file: the file's name in the sites.
         reach: the functions that train; None to mark every loop.
     """
-    marker = Marker(shown, reach)
+    marker = Marker(file, reach)
     result = marker.visit(tree)
     return (ast.fix_missing_locations(result) if marker.changed else tree), marker.changed
 

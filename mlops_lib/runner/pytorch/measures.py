@@ -73,17 +73,17 @@ def reading_of(session: Session) -> Reading:
     """
     if session.problems or not session.kept:
         raise UnreadableError(session.problems[0] if session.problems else "no call of it is kept")
-    answers = [one.answer for one in session.kept]
-    losses = [one.loss for one in session.kept]
+    answers = [call.answer for call in session.kept]
+    losses = [call.loss for call in session.kept]
     is_language = _is_language(session)
-    if all(one is not None for one in answers):
-        names = frozenset.intersection(*(one.names for one in answers if one is not None))
+    if all(call is not None for call in answers):
+        names = frozenset.intersection(*(call.names for call in answers if call is not None))
         first = readings.first_of(names)
         if not first:
             raise UnreadableError("its predictions are made of the outputs in different ways")
         assert answers[0] is not None
         kind = CLASSES if first.startswith("the highest") or first == "itself" else BINARY
-        is_joint = any(one.is_joint for one in answers if one is not None)
+        is_joint = any(call.is_joint for call in answers if call is not None)
         return Reading(
             kind,
             first,
@@ -93,16 +93,16 @@ def reading_of(session: Session) -> Reading:
             False,
             is_joint,
         )
-    if any(one is None for one in losses):
+    if any(call is None for call in losses):
         raise UnreadableError(
             "what its outputs are compared with could not be seen: neither a loss function of torch.nn.functional, nor a"
             " comparison with targets, nor a known metric function"
         )
-    return _of_losses([one for one in losses if one is not None], is_language)
+    return _of_losses([call for call in losses if call is not None], is_language)
 
 
 def _of_losses(losses: List[Loss], is_language: bool) -> Reading:
-    names = sorted({one.name for one in losses})
+    names = sorted({loss.name for loss in losses})
     # Which of several losses is the one to judge by is the author's choice; the script does not
     # show it.
     if len(names) > 1:
@@ -116,7 +116,7 @@ def _of_losses(losses: List[Loss], is_language: bool) -> Reading:
         if losses[0].scores.shape == "sigmoid":  # the scores are probabilities already
             edge = 0.5
         # Soft labels have no right answer.
-        if any(not _is_yes_or_no(one.target) for one in losses):
+        if any(not _is_yes_or_no(loss.target) for loss in losses):
             raise UnreadableError("its targets are neither 0 nor 1")
     return Reading(kind, "", losses[0].scores.path, edge, is_language, True)
 
@@ -147,12 +147,20 @@ def _is_language(session: Session) -> bool:
     if loss is None or KIND_OF_LOSS[loss.name] != CLASSES:
         return False
     inputs = [tensors.at((call.args, call.kwargs), path) for path in call.inputs]
-    words = [one for one in inputs if not one.is_floating_point() and one.numel()]
+    words = [
+        words_of_input
+        for words_of_input in inputs
+        if not words_of_input.is_floating_point() and words_of_input.numel()
+    ]
     sizes = {
-        one.num_embeddings for one in session.model.modules() if hasattr(one, "num_embeddings")
+        words_of_input.num_embeddings
+        for words_of_input in session.model.modules()
+        if hasattr(words_of_input, "num_embeddings")
     }
     classes = sizes & set(loss.shape[1:] or loss.shape)
-    return bool(words) and any(max(int(one.max()) for one in words) < count for count in classes)
+    return bool(words) and any(
+        max(int(words_of_input.max()) for words_of_input in words) < count for count in classes
+    )
 
 
 def answer(model: Any, call: Kept) -> Any:
@@ -174,11 +182,11 @@ def names_of(kept: List[Kept], *, first: Optional[int] = None) -> Optional[List[
         first: how many examples of each call to name; None for all.
     """
     names: List[bytes] = []
-    for one in kept:
+    for call in kept:
         rows = tensors.rows(
-            [tensors.at((one.args, one.kwargs), path) for path in one.inputs], one.size
+            [tensors.at((call.args, call.kwargs), path) for path in call.inputs], call.size
         )
-        some = None if first is None else range(min(first, one.size))
+        some = None if first is None else range(min(first, call.size))
         hashes = None if rows is None else example_hashes.hashes(rows, some)
         if hashes is None:
             return None
@@ -438,9 +446,9 @@ def is_labels(session: Session, reading: Reading) -> bool:
 def is_plain(session: Session) -> bool:
     """Return whether a model takes no tensors of the examples besides its inputs."""
     return all(
-        path in one.inputs or not tensor.dim() or len(tensor) != one.size
-        for one in session.kept
-        for path, tensor in tensors.leaves((one.args, one.kwargs))
+        path in call.inputs or not tensor.dim() or len(tensor) != call.size
+        for call in session.kept
+        for path, tensor in tensors.leaves((call.args, call.kwargs))
     )
 
 

@@ -335,9 +335,9 @@ def _find_rule(call: Callable[[Any], Any], batch: Batch) -> Rule:
     for rows in (first + second, first + first, second + second, first, second):
         _put_random_states(states)
         results.append(_tree().tree_flatten(call(batch.part(rows)))[0])
-    whole, only_first, only_second, half_first, half_second = results
+    joint, only_first, only_second, half_first, half_second = results
     is_summed: Optional[bool] = None
-    for leaves in zip(whole, only_first, only_second, half_first, half_second):
+    for leaves in zip(joint, only_first, only_second, half_first, half_second):
         if not isinstance(leaves[0], _torch().Tensor):
             continue
         if not leaves[0].dim():

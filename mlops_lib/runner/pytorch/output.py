@@ -44,7 +44,8 @@ class Output:
     def shown(self) -> List[Dict[str, Any]]:
         """Return the output that the runner's own streams have collected so far."""
         return [
-            {name: vars(one)[name] for name in _KEPT if name in vars(one)} for one in _streams()
+            {name: vars(stream)[name] for name in _KEPT if name in vars(stream)}
+            for stream in _streams()
         ]
 
     def put_shown(self, contents: List[Dict[str, Any]]) -> None:

@@ -75,9 +75,9 @@ def _text(entry: str) -> str:
 def _mark(
     run: Context, trees: List[ast.Module], everything: bool, tree: ast.Module, path: str
 ) -> Tuple[ast.Module, bool]:
-    shown = os.path.relpath(os.path.realpath(path), os.path.realpath(run.work))
+    file = os.path.relpath(os.path.realpath(path), os.path.realpath(run.work))
     reach = None if everything else marks.Reach([*trees, tree])
-    return marks.mark(tree, shown, reach)
+    return marks.mark(tree, file, reach)
 
 
 def install(run: Context, training: Any) -> Dict[str, Callable[[ModuleType], None]]:

@@ -162,7 +162,7 @@ class Call:
         ):
             path, names = readings.find_answers(self.output, prediction)
             if names:
-                if not any(one.target is target for one in self.answers):
+                if not any(answer.target is target for answer in self.answers):
                     self.answers.append(
                         Answer(path, names, target.detach(), _way_to(comparison.value))
                     )
@@ -197,7 +197,12 @@ class Call:
             (comparison.right, comparison.left),
         ):
             leaf = next(
-                (one for _, one in tensors.leaves(self.batch) if _is_row(target, one)), None
+                (
+                    candidate
+                    for _, candidate in tensors.leaves(self.batch)
+                    if _is_row(target, candidate)
+                ),
+                None,
             )
             if leaf is not None:
                 # The place in memory tells which row of the batch the element is.
@@ -226,9 +231,9 @@ class Call:
         Returns:
             Whether that comparison is one of this call.
         """
-        for index, one in enumerate(self.answers):
-            if one.result is not None and one.result() is result:
-                self.answers[index] = one._replace(is_joint=True)
+        for index, answer in enumerate(self.answers):
+            if answer.result is not None and answer.result() is result:
+                self.answers[index] = answer._replace(is_joint=True)
                 return True
         return False
 
@@ -312,14 +317,14 @@ class Session:
     def add(self, call: Call) -> None:
         """Add a call; its output is dropped as soon as it is not needed any more."""
         # Beside a loss function a difference is a term of its own, such as a divergence.
-        functions = [one for one in call.losses if one.is_function] or call.losses
+        functions = [entry for entry in call.losses if entry.is_function] or call.losses
         loss = functions[-1] if functions else self._of_inside(call)
         answer = call.answers[-1] if call.answers else None
         if self.kept and self.iterator is None and not self._goes_on(call):
             self._doubt(
                 "its batches come from no DataLoader, so that it is not known which of them belong together"
             )
-        targets = [one.target for one in (loss, answer) if one is not None]
+        targets = [entry.target for entry in (loss, answer) if entry is not None]
         count, inputs = examples_of(call, targets)
         # NaN differs from itself.
         if loss is not None and loss.value == loss.value:
@@ -352,13 +357,13 @@ class Session:
         self.is_over = True
         self.frame = None
         self._batch = None
-        unread = all(one.loss is None and one.answer is None for one in self.kept)
+        unread = all(call.loss is None and call.answer is None for call in self.kept)
         if self.is_contested:
             self.problems.append(
                 "what is compared with its targets is made of its outputs in a way that is not known"
             )
         elif unread and not self.is_several:
-            self.kept = [one._replace(loss=one.guess, guess=None) for one in self.kept]
+            self.kept = [call._replace(loss=call.guess, guess=None) for call in self.kept]
             self.is_guessed = True
 
     def _goes_on(self, call: Call) -> bool:
@@ -370,7 +375,7 @@ class Session:
             return True
         last = self.kept[-1]
         before = {tensors.place(tensors.at((last.args, last.kwargs), path)) for path in last.inputs}
-        return bool(before & {tensors.place(one) for _, one in call.inputs()} - {0})
+        return bool(before & {tensors.place(tensor) for _, tensor in call.inputs()} - {0})
 
     def _of_inside(self, call: Call) -> Optional[Loss]:
         """Return the loss that the module itself computed of its output, if any."""
@@ -381,9 +386,10 @@ class Session:
 
     def _keep(self, kept: Kept, targets: List[Any], output: Any) -> None:
         # An input may occur several times; each tensor counts once.
-        leaves = [one for _, one in tensors.leaves((kept.args, kept.kwargs))] + targets
+        leaves = [leaf for _, leaf in tensors.leaves((kept.args, kept.kwargs))] + targets
         self.bytes += sum(
-            one.numel() * one.element_size() for one in {id(one): one for one in leaves}.values()
+            leaf.numel() * leaf.element_size()
+            for leaf in {id(leaf): leaf for leaf in leaves}.values()
         )
         is_unread = kept.loss is None and kept.answer is None and kept.guess is None
         if self.bytes > (UNREAD_BYTES if is_unread else LIMIT_BYTES):
@@ -395,7 +401,7 @@ class Session:
         if self.outputs is None:
             return
         self.output_bytes += sum(
-            one.numel() * one.element_size() for _, one in tensors.leaves(output)
+            leaf.numel() * leaf.element_size() for _, leaf in tensors.leaves(output)
         )
         self.outputs.append(_detached(output))
         if self.output_bytes > OUTPUT_BYTES:
@@ -435,7 +441,7 @@ class Session:
         import torch
 
         assert self.outputs is not None
-        parts = [[leaf for _, leaf in tensors.leaves(one)][:1] for one in self.outputs]
+        parts = [[leaf for _, leaf in tensors.leaves(output)][:1] for output in self.outputs]
         if any(
             not part or part[0].dim() == 0 or len(part[0]) != kept.size
             for part, kept in zip(parts, self.kept)
@@ -488,20 +494,20 @@ def examples_of(call: Call, targets: List[Any]) -> Tuple[int, Tuple[Path, ...]]:
         targets: tensors that are no inputs.
     """
     inputs = [
-        (path, one)
-        for path, one in call.inputs()
-        if one.dim() and not any(_is_same(one, target) for target in targets)
+        (path, tensor)
+        for path, tensor in call.inputs()
+        if tensor.dim() and not any(_is_same(tensor, target) for target in targets)
     ]
     # an autoencoder's target is its input
-    inputs = inputs or [(path, one) for path, one in call.inputs() if one.dim()]
+    inputs = inputs or [(path, tensor) for path, tensor in call.inputs() if tensor.dim()]
     if not inputs:
         return (len(targets[0]) if targets and targets[0].dim() else 0), ()
     count = len(inputs[0][1])
-    target_ = next((one for one in targets if one.dim()), None)
-    lengths = {len(one) for _, one in inputs}
+    target_ = next((tensor for tensor in targets if tensor.dim()), None)
+    lengths = {len(tensor) for _, tensor in inputs}
     if target_ is not None and target_.numel() % max(1, count) and len(target_) in lengths:
         return len(target_), ()  # bags of words that follow one another: a row is no example
-    return count, tuple(path for path, one in inputs if len(one) == count)
+    return count, tuple(path for path, tensor in inputs if len(tensor) == count)
 
 
 def precision() -> Optional[Tuple[str, Any]]:

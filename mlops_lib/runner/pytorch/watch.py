@@ -170,8 +170,8 @@ class Watch:
 
     def is_settled(self, model: Any) -> bool:
         """Return whether nothing more is to be learned from a model's training."""
-        known = self._settled.get(id(model))
-        if known is not None and known() is model:
+        reference = self._settled.get(id(model))
+        if reference is not None and reference() is model:
             return True
         if not self._is_learned(model) or any(wants(model) for wants in self.wants_inputs):
             return False
@@ -200,18 +200,18 @@ class Watch:
 
         It is found by memory or values, else it is the last batch of as many examples.
         """
-        inputs = [one for _, one in call.inputs() if one.dim()]
+        inputs = [leaf for _, leaf in call.inputs() if leaf.dim()]
         # Memory first: inputs that were moved to a device or cast have memory of their own, and are
         # found by their number of examples.
         for batch in reversed(self.batches):
             if any(
-                tensors.shares(one, other)
-                for _, one in tensors.leaves(batch.data)
-                for other in inputs
+                tensors.shares(leaf, input_)
+                for _, leaf in tensors.leaves(batch.data)
+                for input_ in inputs
             ):
                 return self._is_of(call, batch)
         for batch in reversed(self.batches):
-            sizes = {len(one) for _, one in tensors.leaves(batch.data) if one.dim()}
+            sizes = {len(leaf) for _, leaf in tensors.leaves(batch.data) if leaf.dim()}
             if inputs and len(inputs[0]) in sizes:
                 return self._is_of(call, batch)
 
@@ -327,8 +327,8 @@ class Watch:
         losses = [one for one in losses if one.is_function] or losses
         for loss in losses[-1:]:
             target = _path_in(call.batch, loss.target)
-            whole = loss.scores.view is None and loss.scores.shape in readings.SHAPES
-            habit = Habit(loss.name, loss.scores, target, loss.options, whole)
+            is_same_shape = loss.scores.view is None and loss.scores.shape in readings.SHAPES
+            habit = Habit(loss.name, loss.scores, target, loss.options, is_same_shape)
             self.habits.setdefault(call.model, []).append(habit)
 
     def _losses_inside(self, call: Call) -> List[Loss]:
@@ -366,13 +366,13 @@ class Watch:
 
         They read the same DataLoader, or one gets the other's output.
         """
-        for other in self.current.values():
-            if other.is_over or other.model is session.model or other in session.beside:
+        for neighbour in self.current.values():
+            if neighbour.is_over or neighbour.model is session.model or neighbour in session.beside:
                 continue
-            is_same = session.iterator == other.iterator
-            if is_same and (session.iterator is not None or other.gave_inputs_of(call)):
-                session.beside.append(other)
-                other.beside.append(session)
+            is_same = session.iterator == neighbour.iterator
+            if is_same and (session.iterator is not None or neighbour.gave_inputs_of(call)):
+                session.beside.append(neighbour)
+                neighbour.beside.append(session)
 
     def _apply_habit(self, call: Call) -> None:
         """Guess the loss of a call by the model's training, if no comparison was seen."""
@@ -383,7 +383,7 @@ class Watch:
         if (
             habit.target is None
             or not habit.is_same_shape
-            or any(one.target != habit.target for one in habits)
+            or any(candidate.target != habit.target for candidate in habits)
         ):
             return
         try:
@@ -418,12 +418,16 @@ class Watch:
         """Drop all but the last models, and sessions without calls."""
         # A script of many short-lived models (a hyperparameter search) must not keep them all
         # alive.
-        models = list({id(one.model): one.model for one in reversed(self.sessions)}.values())
+        models = list(
+            {id(session.model): session.model for session in reversed(self.sessions)}.values()
+        )
         for model in models[MODELS:]:
             artifact.forget(model)
-        kept = {id(model) for model in models[:MODELS]}
+        model_ids = {id(model) for model in models[:MODELS]}
         self.sessions = [
-            one for one in self.sessions if id(one.model) in kept and (one.kept or not one.is_over)
+            session
+            for session in self.sessions
+            if id(session.model) in model_ids and (session.kept or not session.is_over)
         ]
 
     def _end(self, session: Session) -> None:
@@ -455,11 +459,11 @@ class Watch:
 
 def _path_in(batch: Any, target: Any) -> Optional[Path]:
     """Return the path of targets in a batch, None if they are not part of it."""
-    found = tensors.leaves(batch)
-    for path, leaf in found:
+    leaves = tensors.leaves(batch)
+    for path, leaf in leaves:
         if tensors.shares(leaf, target):
             return path
-    for path, leaf in found:
+    for path, leaf in leaves:
         if leaf.numel() == target.numel() and tensors.same_values(leaf, target):
             return path
     return None

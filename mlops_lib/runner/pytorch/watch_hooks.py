@@ -116,11 +116,13 @@ def _watched_loss(watch: Watch, name: str, plain: Callable[..., Any]) -> Callabl
     return loss
 
 
-def _note_loss(watch: Watch, name: str, given: Dict[str, Any], value: Any) -> None:
+def _note_loss(watch: Watch, name: str, arguments: Dict[str, Any], value: Any) -> None:
     options = {
-        key: one for key, one in given.items() if key not in ("input", "target") and one is not None
+        key: value_
+        for key, value_ in arguments.items()
+        if key not in ("input", "target") and value_ is not None
     }
-    watch.compared(name, given.get("input"), given.get("target"), options, value)
+    watch.compared(name, arguments.get("input"), arguments.get("target"), options, value)
 
 
 def _with_plain_losses(plain: Dict[str, Any], script: Callable[..., Any]) -> Callable[..., Any]:
