@@ -140,8 +140,10 @@ class Reentry:
     def _note_restored(self, loop: Loop, record: Dict[str, Any]) -> None:
         """Give the loop the position and the facts of its record."""
         loop.n, loop.over = record["n"], record["over"]
-        loop.trained, loop.leads = True, record["leads"]
-        self._stack.trained_sites.add(loop.site)
+        # A step was made within this loop, hence within all loops around it. Their tops are
+        # boundaries from now on, as they were in the attempt before, which left a digest there.
+        self._stack.note_step()
+        loop.leads = record["leads"]
         loop.record = record
         if loop.over:
             self._stack.parent(loop).done[loop.path] = record
