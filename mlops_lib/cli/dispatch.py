@@ -40,25 +40,25 @@ def main(arguments: Sequence[str] | None = None) -> int:
     return _main(arguments_by_name, as_json=as_json)
 
 
-def _main_in_build(given: dict[str, Any], *, as_json: bool) -> int:
+def _main_in_build(arguments: dict[str, Any], *, as_json: bool) -> int:
     """Run a stage of a build; its outcome is recorded for the build's test report."""
     import time
 
     from mlops_lib.ci import builds
 
-    verb = given["verb"]
+    verb = arguments["verb"]
     began = time.monotonic()
     ERRORS.clear()
-    code = _main(given, as_json=as_json)
+    code = _main(arguments, as_json=as_json)
     builds.record_stage(
         verb, exit_code=code, seconds=time.monotonic() - began, what="; ".join(ERRORS)
     )
     return code
 
 
-def _main(given: dict[str, Any], *, as_json: bool) -> int:
+def _main(arguments: dict[str, Any], *, as_json: bool) -> int:
     try:
-        return _dispatch(given, as_json=as_json)
+        return _dispatch(arguments, as_json=as_json)
     except MlopsError as error:
         return report_error(error, as_json=as_json)
     except KeyboardInterrupt:
@@ -100,27 +100,32 @@ def _operating_system_error(error: OSError) -> MlopsError:
     )
 
 
-def _dispatch(given: dict[str, Any], *, as_json: bool) -> int:
-    command = _command(given, as_json=as_json)
+def _dispatch(arguments: dict[str, Any], *, as_json: bool) -> int:
+    command = _command(arguments, as_json=as_json)
     handler = stages.HANDLERS.get(command.verb) or lists.HANDLERS[command.verb]
     return handler(command)
 
 
-def _command(given: dict[str, Any], *, as_json: bool) -> Command:
+def _command(arguments: dict[str, Any], *, as_json: bool) -> Command:
     """Return the command made of the arguments and MLOPS_PARAMS; arguments win.
 
     Raises:
         UsageError: a setting is unknown, or no project is given.
     """
-    verb = given.pop("verb")
-    merged = {**_parameters(), **{key: value for key, value in given.items() if value is not None}}
+    verb = arguments.pop("verb")
+    merged = {
+        **_parameters(),
+        **{key: value for key, value in arguments.items() if value is not None},
+    }
     project = merged.pop("project", None) or ""
     options = {key: merged.pop(key) for key in list(merged) if key in OPTIONS}
+    # The Jenkins pipeline has used these itself; they are neither settings nor misspelt.
     for key in PIPELINE:
         merged.pop(key, None)
     unknown = [key for key in merged if key not in config.KNOWN]
     if unknown:
         raise config.unknown(unknown[0], where="argument", also=PIPELINE)
+    # `config` and `watch` take a project, but work without one too.
     needs_project = verb not in WITHOUT_PROJECT | {"config", "watch"}
     if needs_project and not project and not options.get("test"):
         raise UsageError("no project given", where=f"mlops {verb}", remedy=f"mlops {verb} PROJECT")

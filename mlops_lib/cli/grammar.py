@@ -21,14 +21,14 @@ def parse(arguments: Sequence[str]) -> dict[str, Any]:
 
 def parser(words: Sequence[str]) -> argparse.ArgumentParser:
     """Return the parser of all verbs; only the verbs among `words` get their settings."""
-    whole = argparse.ArgumentParser(
+    root = argparse.ArgumentParser(
         prog="mlops",
         description="Push ML code, get a model that meets its bar.",
         epilog="Example: mlops run model_repo/digits_cnn --target 0.9",
         allow_abbrev=False,
     )
-    whole.add_argument("--version", action="version", version=f"mlops {__version__}")
-    verbs = whole.add_subparsers(dest="verb", metavar="VERB", required=True)
+    root.add_argument("--version", action="version", version=f"mlops {__version__}")
+    verbs = root.add_subparsers(dest="verb", metavar="VERB", required=True)
     for verb, text in VERBS.items():
         verb_parser = verbs.add_parser(
             verb,
@@ -49,7 +49,7 @@ def parser(words: Sequence[str]) -> argparse.ArgumentParser:
                 _add(settings, setting)
             for key in config.REMOVED:  # so that the error names the remedy
                 settings.add_argument(f"--{key}", help=argparse.SUPPRESS)
-    return whole
+    return root
 
 
 def _usage(verb: str) -> str:

@@ -11,7 +11,7 @@ from mlops_lib.formatting import printable
 
 LINES = 8
 TRIALS = 15
-"""Shown while a run is under way."""
+"""The most lines and trials that are shown while a run is under way."""
 
 
 CELL = "padding:2px 10px;text-align:left;vertical-align:top"
@@ -21,6 +21,8 @@ COLOURS = {"accepted": "#1a7f37", "rejected": "#cf222e", "undecided": "#9a6700"}
 
 
 class Fragment:
+    """HTML that a notebook displays."""
+
     def __init__(self, html: str) -> None:
         self._html = html
 
@@ -32,6 +34,11 @@ class Fragment:
 
 
 def meter(share: float) -> str:
+    """Return a progress bar.
+
+    Args:
+        share: the finished part, from 0 to 1.
+    """
     width = f"{100 * min(1.0, max(0.0, share)):.0f}%"
     return (
         "<div style='max-width:30em;height:6px;background:rgba(128,128,128,.25);margin:4px 0'>"
@@ -40,10 +47,11 @@ def meter(share: float) -> str:
 
 
 def trials_table(trials: Sequence[Mapping[str, Any]], search: Mapping[str, Any]) -> str:
-    """The best trials as a table, in their order; the best one marked."""
+    """Return the best trials as a table in their order, the best one marked."""
     lower = search.get("mode") == "min"
     scored = [t for t in trials if isinstance(t.get("score"), (int, float))]
     best = (min if lower else max)(scored, key=lambda t: t["score"], default=None)
+    # The newest trials too: the search works on one of them.
     listed_trials = sorted(scored, key=lambda t: t["score"], reverse=not lower)[
         : TRIALS - 3
     ] + list(trials[-3:])
@@ -86,6 +94,8 @@ def _spark(curve: Iterable[Any]) -> str:
 
 
 def escaped(value: Any) -> str:
+    """Return a value as text that is safe in HTML."""
+    # Names and messages come from a script: control characters go first, markup is escaped.
     return escape(printable(str(value)))
 
 
@@ -135,11 +145,10 @@ def _value(value: Any) -> str:
         return f"{value:.6g}"
     if isinstance(value, tuple):
         return "<br>".join(
-            escaped(f"{record:.4g}" if isinstance(record, float) else record)
-            for record in value[:50]
+            escaped(f"{part:.4g}" if isinstance(part, float) else part) for part in value[:50]
         )
     if isinstance(value, Mapping):
-        return "<br>".join(escaped(f"{key}={record}") for key, record in list(value.items())[:50])
+        return "<br>".join(escaped(f"{key}={part}") for key, part in list(value.items())[:50])
     return escaped(str(value)[:2000])
 
 

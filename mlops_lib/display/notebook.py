@@ -105,6 +105,7 @@ class Page:
             return
         self._shown = time.monotonic()
         content = Fragment(self.html())
+        # A display id lets later calls replace the fragment instead of adding one.
         if self._display is None:
             from IPython.display import display
 

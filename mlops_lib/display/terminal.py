@@ -65,6 +65,7 @@ class Plain:
             return
         if isinstance(from_json(event), Epoch):
             now = time.monotonic()
+            # A training of thousands of short epochs must not fill a build's log.
             if now - self._shown < self._epoch_s:
                 self._held = line
                 return
@@ -226,6 +227,7 @@ def leaderboard(trials: list[dict[str, Any]], *, is_lower_better: bool = False) 
     """
     from rich.table import Table
 
+    # Trials that failed or still run have no score.
     scored = [t for t in trials if isinstance(t.get("score"), (int, float))]
     scored.sort(key=lambda t: t["score"], reverse=not is_lower_better)
     listed_trials = scored[:TRIALS] + [t for t in trials if t.get("state") == "running"][-1:]
@@ -245,6 +247,7 @@ def leaderboard(trials: list[dict[str, Any]], *, is_lower_better: bool = False) 
                 if isinstance(v, (int, float)) and math.isfinite(v)
             ]
         )
+        # Edits hold names from the script: control characters could rewrite the terminal.
         words = printable("; ".join(map(str, trial.get("edits") or ["as written"])))[:200]
         table.add_row(
             str(trial.get("number")),
@@ -284,6 +287,7 @@ def numbers(metrics: Mapping[str, Any]) -> str:
 def describe(event: Mapping[str, Any]) -> str:
     """Return an event as one line; "" for an event that is not shown."""
     typed = from_json(event)
+    # Events of an earlier attempt were shown then.
     return "" if typed.past else one_line(printable(_described(typed)))
 
 
