@@ -287,7 +287,7 @@ def numbers(metrics: Mapping[str, Any]) -> str:
 def describe(event: Mapping[str, Any]) -> str:
     """Return an event as one line; "" for an event that is not shown."""
     typed = from_json(event)
-    # Events of an earlier attempt were shown then.
+    # Events from before this program followed the run are its history, no progress.
     return "" if typed.past else one_line(printable(_described(typed)))
 
 
