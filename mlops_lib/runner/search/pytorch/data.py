@@ -1,9 +1,9 @@
-"""The data of a training loop: what it trains on, what it evaluates, and what is held back.
+"""The data of a training loop: training, evaluated and held-back examples.
 
 Trials select on examples of the training data. In the process of a trial the held-back examples
-stand where the judged ones were, and among the training data others stand in their places: every
-length stays what it was, and the script's own evaluation measures the trial on what it was not
-trained on. The judged examples cannot be read there.
+replace the judged ones, and other training examples replace the held-back ones: every length stays
+the same, and the script's own evaluation measures the trial on examples that it was not trained on.
+The judged examples cannot be read there.
 """
 
 from __future__ import annotations
@@ -27,7 +27,7 @@ CANDIDATES = 200
 
 
 class Source(NamedTuple):
-    """Examples: a data set that a DataLoader reads, or tensors with one row an example."""
+    """Examples: a data set that a DataLoader reads, or tensors with one example a row."""
 
     dataset: Any = None
     x: Any = None
@@ -37,7 +37,7 @@ class Source(NamedTuple):
         return len(self.dataset if self.dataset is not None else self.x)
 
     def address(self) -> Dict[str, int]:
-        """Return where its objects are, for a process of the same memory."""
+        """Return the addresses of its objects, for a process with the same memory."""
         return {
             name: 0 if value is None else id(value)
             for name, value in zip(("dataset", "x", "y"), self)
@@ -45,18 +45,18 @@ class Source(NamedTuple):
 
 
 def source_at(address: Dict[str, int]) -> Optional[Source]:
-    """Return the source whose objects are at an address; None if they are not all there."""
+    """Return the source whose objects are at an address, or None if one is missing."""
     import gc
 
-    wanted = {one for one in address.values() if one}
-    found = {id(item): item for item in gc.get_objects() if id(item) in wanted}
-    if len(found) < len(wanted) or not wanted:
+    addresses = {item_id for item_id in address.values() if item_id}
+    objects = {id(item): item for item in gc.get_objects() if id(item) in addresses}
+    if len(objects) < len(addresses) or not addresses:
         return None
-    return Source(*(found.get(address[name]) for name in ("dataset", "x", "y")))
+    return Source(*(objects.get(address[name]) for name in ("dataset", "x", "y")))
 
 
 class Held(NamedTuple):
-    """Which training examples are held back, and which stand in their places."""
+    """The training examples that are held back, and those that replace them."""
 
     rows: List[int]
     places: List[int]
@@ -68,8 +68,8 @@ def hold_back(count: int, *, seed: int) -> Held:
     draw = random.Random(seed)
     share = min(max(SHARE, FEWEST / count), LARGEST_SHARE)
     rows = sorted(draw.sample(range(count), max(1, round(count * share))))
-    held = set(rows)
-    rest = [row for row in range(count) if row not in held]
+    held_rows = set(rows)
+    rest = [row for row in range(count) if row not in held_rows]
     places = list(range(count))
     for row in rows:
         places[row] = draw.choice(rest)
@@ -77,7 +77,7 @@ def hold_back(count: int, *, seed: int) -> Held:
 
 
 class Remapped:
-    """A data set read in another order; whatever else is asked of it, the original answers."""
+    """A data set read in another order; all other attributes are the original's."""
 
     def __init__(self, dataset: Any, places: Sequence[int]) -> None:
         self._mlops_dataset = dataset
@@ -96,7 +96,7 @@ class Remapped:
 
 
 def like_evaluated(training: Any, evaluated: Any) -> Any:
-    """Return a data set of training examples, prepared as those that are evaluated are.
+    """Return a data set of training examples with the evaluated data's transforms.
 
     Random changes of training inputs are no part of an evaluation.
     """
@@ -117,10 +117,10 @@ def like_evaluated(training: Any, evaluated: Any) -> Any:
 
 
 def replace(training: Source, evaluated: Source, held: Held) -> Any:
-    """Let the held-back examples stand where the evaluated ones are; of this process only.
+    """Replace the evaluated examples by the held-back ones, in this process only.
 
     Returns:
-        What the evaluations of the held-back examples read: a data set, or a tensor.
+        The source that evaluations of the held-back examples read: a data set, or a tensor.
 
     Raises:
         ValueError: the examples do not fit there.
@@ -130,14 +130,14 @@ def replace(training: Source, evaluated: Source, held: Held) -> Any:
     if evaluated.dataset is not None:
         if training.dataset is None:
             raise ValueError("the training data is no data set, and what is evaluated is one")
-        put = Remapped(like_evaluated(training.dataset, evaluated.dataset), rows)
+        substitute = Remapped(like_evaluated(training.dataset, evaluated.dataset), rows)
         put_in_loaders(
             {
-                id(evaluated.dataset): put,
+                id(evaluated.dataset): substitute,
                 id(training.dataset): Remapped(training.dataset, held.places),
             }
         )
-        return put
+        return substitute
     x, y = _rows(training, rows)
     evaluated.x.data.copy_(x.reshape(evaluated.x.shape))
     if evaluated.y is not None:
@@ -145,9 +145,9 @@ def replace(training: Source, evaluated: Source, held: Held) -> Any:
     if training.dataset is not None:
         put_in_loaders({id(training.dataset): Remapped(training.dataset, held.places)})
     else:
-        for one in (training.x, training.y):
-            if one is not None:
-                one.data.copy_(one.data[held.places].clone())
+        for tensor in (training.x, training.y):
+            if tensor is not None:
+                tensor.data.copy_(tensor.data[held.places].clone())
     return evaluated.x
 
 
@@ -164,7 +164,7 @@ def _rows(source: Source, rows: List[int]) -> Any:
 
 
 def put_in_loaders(substitutes: Dict[int, Any]) -> None:
-    """Let every DataLoader, also one that is made later, read these data sets for others.
+    """Let every DataLoader, later ones included, read substitutes of its data set.
 
     Args:
         substitutes: by the identity of the data set that is replaced.
@@ -182,15 +182,18 @@ def put_in_loaders(substitutes: Dict[int, Any]) -> None:
 
 
 class Tensors:
-    """The tensors that were there when the loop was entered, in which batches are looked for."""
+    """The tensors at the entry of the loop, among which a batch's origin is found."""
 
-    def __init__(self, found: List[Any]) -> None:
+    def __init__(self, candidates: List[Any]) -> None:
         rows = [
-            one
-            for one in found
-            if not one.requires_grad and one.dim() and len(one) >= FEWEST_ROWS and not one.is_sparse
+            tensor
+            for tensor in candidates
+            if not tensor.requires_grad
+            and tensor.dim()
+            and len(tensor) >= FEWEST_ROWS
+            and not tensor.is_sparse
         ]
-        self._all = sorted(rows, key=lambda one: one.numel())[-CANDIDATES:]
+        self._all = sorted(rows, key=lambda tensor: tensor.numel())[-CANDIDATES:]
 
     def source(self, x: Any, y: Any) -> Optional[Source]:
         """Return the tensors that inputs and targets are rows of, None if there are none."""
@@ -205,29 +208,31 @@ class Tensors:
             for targets in self._all:
                 if targets is inputs or len(targets) != len(inputs):
                     continue
-                found = targets[places]
-                if found.numel() == y.numel() and bool((found.reshape(y.shape) == y).all()):
+                rows = targets[places]
+                if rows.numel() == y.numel() and bool((rows.reshape(y.shape) == y).all()):
                     return Source(None, inputs, targets)
         return None
 
     def _holding(self, x: Any) -> List[Any]:
         """Return the tensors that may hold `x`, those that share its memory first."""
         fitting = [
-            one
-            for one in self._all
-            if len(one) >= len(x) and one[0].numel() == x[0].numel() and one.dtype == x.dtype
+            tensor
+            for tensor in self._all
+            if len(tensor) >= len(x)
+            and tensor[0].numel() == x[0].numel()
+            and tensor.dtype == x.dtype
         ]
-        return sorted(fitting, key=lambda one: (not tensors.shares(one, x), one.numel()))
+        return sorted(fitting, key=lambda tensor: (not tensors.shares(tensor, x), tensor.numel()))
 
     def _places(self, inputs: Any, x: Any) -> Any:
         """Return the places of the rows of `x`; None if they are not rows of `inputs`."""
         flat = inputs.reshape(len(inputs), -1)
         places: List[int] = []
         for row in x.reshape(len(x), -1):
-            found = (flat == row.reshape(1, -1)).all(1).nonzero().flatten().tolist()
-            if not found:
+            matches = (flat == row.reshape(1, -1)).all(1).nonzero().flatten().tolist()
+            if not matches:
                 return None
             # Of equal rows the next one is meant, as in a batch of neighbours.
-            wanted = places[-1] + 1 if places else found[0]
-            places.append(wanted if wanted in found else found[0])
+            next_place = places[-1] + 1 if places else matches[0]
+            places.append(next_place if next_place in matches else matches[0])
         return places

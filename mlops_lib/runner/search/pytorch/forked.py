@@ -1,7 +1,7 @@
-"""What happens in a forked process: the script's loop runs on, watched for what the search needs.
+"""A forked process: the script's own loop, observed for the search.
 
 A *probe* runs a few batches and an evaluation, to learn which objects are trained on which data. A
-*trial* runs the changed training, and reports what the script's own evaluation measures on the
+*trial* runs the changed training, and reports the results of the script's own evaluation on the
 examples that the search selects on.
 """
 
@@ -51,7 +51,7 @@ class Fork:
         self.watch.on_session.append(self.evaluated)
 
     def _silence(self) -> None:
-        """Keep this process from writing what the parent writes."""
+        """Keep this process from writing the parent's journal and event files."""
         journal: Any = self.run.journal
         journal.write = lambda event, **keys: self._note(event, keys)
         journal.progress = self.reporter.beat
@@ -61,9 +61,9 @@ class Fork:
         self.watch.on_trained.clear()
         self.watch.wants_inputs.clear()
         # A thread that does not live on here would have to empty the writers' queues.
-        for name, module in list(sys.modules.items()):
-            if name.endswith("tensorboard.writer") and hasattr(module, "SummaryWriter"):
-                for method in [one for one in vars(module.SummaryWriter) if one.startswith("add_")]:
+        for module_name, module in list(sys.modules.items()):
+            if module_name.endswith("tensorboard.writer") and hasattr(module, "SummaryWriter"):
+                for method in [name for name in vars(module.SummaryWriter) if name[:4] == "add_"]:
                     setattr(module.SummaryWriter, method, lambda *args, **keys: None)
 
     def _note(self, event: str, keys: Dict[str, Any]) -> None:
@@ -92,7 +92,7 @@ class Fork:
 
 
 class Probe(Fork):
-    """Learns what is trained, on which data, and what is evaluated."""
+    """Find the trained objects, their data, and the evaluations."""
 
     def __init__(
         self, run: Context, loop: Any, reporter: Reporter, *, metric: str, example: str
@@ -131,7 +131,10 @@ class Probe(Fork):
     def left(self) -> None:
         self.watch.end_sessions()
         self.has_left = True
-        if any(one["metric"] and one["judged"] for one in self._found["evaluations"]):
+        if any(
+            evaluation["metric"] and evaluation["judged"]
+            for evaluation in self._found["evaluations"]
+        ):
             self.end()
 
     def _stepped(self, optimizer: Any) -> None:
@@ -167,15 +170,19 @@ class Probe(Fork):
         elif session.kept:
             source = self._tensors.source(*_first_pair(session))
         names = measures.names_of(session.kept)
-        judged = self.run.search_judged
-        known = set(names or ())
+        judged_names = self.run.search_judged
+        own_names = set(names or ())
         self._found["evaluations"].append(
             {
                 "model": id(artifact.plain(session.model)),
                 "source": None if source is None else source.address(),
                 "metric": score_of(session, self.metric) is not None,
-                "judged": not judged or names is None or not known.isdisjoint(judged),
-                "apart": bool(judged) and names is not None and known.isdisjoint(judged),
+                "judged": not judged_names
+                or names is None
+                or not own_names.isdisjoint(judged_names),
+                "apart": bool(judged_names)
+                and names is not None
+                and own_names.isdisjoint(judged_names),
                 "trained": self._training is not None
                 and source is not None
                 and _same(source, self._training),
@@ -191,11 +198,11 @@ class Probe(Fork):
 
 
 class Trial(Fork):
-    """Reports the scores of a changed training.
+    """Report the scores of a changed training.
 
     Args:
         metric: the judged metric.
-        reads: what the selecting evaluations read: a data set, or a tensor.
+        reads: the source that the selecting evaluations read: a data set, or a tensor.
         ends_after: whether an evaluation after the loop gives the score.
     """
 
@@ -260,24 +267,24 @@ class Trial(Fork):
 
 def _first_pair(session: Session) -> Any:
     """Return inputs and targets of the first call of a session."""
-    kept = session.kept[0]
-    compared = kept.answer or kept.loss or kept.guess
-    given = [tensors.at((kept.args, kept.kwargs), path) for path in kept.inputs]
-    return (given[0] if given else None), (None if compared is None else compared.target)
+    call = session.kept[0]
+    compared = call.answer or call.loss or call.guess
+    inputs = [tensors.at((call.args, call.kwargs), path) for path in call.inputs]
+    return (inputs[0] if inputs else None), (None if compared is None else compared.target)
 
 
-def _same(one: data.Source, other: data.Source) -> bool:
-    return one.dataset is other.dataset and one.x is other.x
+def _same(source: data.Source, other: data.Source) -> bool:
+    return source.dataset is other.dataset and source.x is other.x
 
 
 def score_of(session: Session, metric: str) -> Optional[float]:
     """Return the judged metric of an evaluation, None if it cannot be computed."""
-    found = getattr(session, "found", None)
-    if found is None:
+    measured_values = getattr(session, "found", None)
+    if measured_values is None:
         return None
-    name = protocol.find_metric(metric, list(found.values))
+    name = protocol.find_metric(metric, list(measured_values.values))
     if name is not None:
-        return float(found.values[name])
+        return float(measured_values.values[name])
     measure = scores.from_predictions(metric)
     if measure is None or session.outputs is None or len(session.outputs) != len(session.kept):
         return None

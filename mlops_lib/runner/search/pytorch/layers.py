@@ -1,10 +1,10 @@
 """Edits of a module's layers, on the module itself.
 
-Where a layer becomes wider it is initialised again in place, and layers that read it follow: what
-they are given is seen by running the module once on a few examples. So the order in which layers
-are called has to be known, not the code of `forward`. A new layer stands in a Sequential, or shares
-the place of an old one: `self.conv1` becomes a Sequential that begins with it. An edit whose run
-fails, or whose output has another shape, is no candidate.
+A layer that becomes wider is initialised again in place, and the layers that read it follow: the
+module is called once on a few examples, which shows the shapes of their inputs. Only the order of
+the calls has to be known, not the code of `forward`. A new layer is inserted into a Sequential, or
+shares the place of an old one: `self.conv1` becomes a Sequential that begins with it. An edit whose
+call fails, or whose output has another shape, is no candidate.
 """
 
 from __future__ import annotations
@@ -62,7 +62,7 @@ class Use(NamedTuple):
 
 
 class Plan:
-    """What may be changed of a module's layers.
+    """The possible changes of a module's layers.
 
     Args:
         model: the module as the script made it.
@@ -84,13 +84,13 @@ class Plan:
 
     def _check(self) -> None:
         owners: Dict[int, int] = {}
-        for one in self.model.modules():
-            for parameter in one._parameters.values():
+        for module in self.model.modules():
+            for parameter in module._parameters.values():
                 if parameter is not None:
                     owners[id(parameter)] = owners.get(id(parameter), 0) + 1
         if any(count > 1 for count in owners.values()):
             raise UneditableError("layers share their weights")
-        if any(type(one).__name__ == "ScriptModule" for one in self.model.modules()):
+        if any(type(module).__name__ == "ScriptModule" for module in self.model.modules()):
             raise UneditableError("it is compiled")
 
     # --- what there is
@@ -98,34 +98,34 @@ class Plan:
     def of_kind(self, *kinds: str) -> List[Use]:
         """Return the layers of these classes in the order of their calls, each once."""
         return list(
-            {one.name: one for one in self.uses if type(one.layer).__name__ in kinds}.values()
+            {use.name: use for use in self.uses if type(use.layer).__name__ in kinds}.values()
         )
 
     @property
     def convolutions(self) -> List[Use]:
         """The convolutions that may change."""
-        return [one for one in self.of_kind("Conv2d", "Conv1d") if _is_free(one.layer)]
+        return [use for use in self.of_kind("Conv2d", "Conv1d") if _is_free(use.layer)]
 
     @property
     def dense(self) -> List[Use]:
         """The linear layers that may change, the output's last."""
-        return [one for one in self.of_kind("Linear") if _is_free(one.layer)]
+        return [use for use in self.of_kind("Linear") if _is_free(use.layer)]
 
     def portfolio(self, limits: Limits) -> List[List[Edit]]:
         """Return the sets of edits that most often help, the most promising first."""
         if not self.uses:
             return []
-        found: List[List[Edit]] = []
-        for edits in self._wanted():
+        portfolio: List[List[Edit]] = []
+        for edits in self._edit_sets():
             allowed = [edit for edit in edits if allows(limits, edit)]
-            if allowed and allowed not in found and self.fits(allowed, limits):
-                found.append(allowed)
-            if len(found) == 2:
+            if allowed and allowed not in portfolio and self.fits(allowed, limits):
+                portfolio.append(allowed)
+            if len(portfolio) == 2:
                 break
-        return found
+        return portfolio
 
     def fits(self, edits: Sequence[Edit], limits: Limits) -> bool:
-        """Return whether the edited module runs, gives what it gave, and is no larger than allowed."""
+        """Return whether the edited module runs with the same outputs, within the limits."""
         try:
             edited = copy.deepcopy(self.model)
             apply(edited, self.example, edits)
@@ -133,8 +133,8 @@ class Plan:
         except Exception:  # noqa: BLE001 - whatever another shape meets in the script's own code
             return False
         most = limits.get("parameters")
-        count = sum(one.numel() for one in edited.parameters())
-        own = sum(one.numel() for one in self.model.parameters())
+        count = sum(parameter.numel() for parameter in edited.parameters())
+        own = sum(parameter.numel() for parameter in self.model.parameters())
         if most and count > max(int(most), own):
             return False
         return shape == self._shape and cost_of(uses) <= GROWTH * max(COST, self.cost)
@@ -150,12 +150,12 @@ class Plan:
                 options.append(lambda changed=changed: changed)  # type: ignore[misc]
             if "rate" in edit:
                 rate = draw.choice((0.1, 0.2, 0.4, 0.5))
-                other = [*edits[:index], {**edit, "rate": rate}, *edits[index + 1 :]]
-                options.append(lambda other=other: other)  # type: ignore[misc]
-        known = {(edit["kind"], edit["at"]) for edit in edits}
+                redropped = [*edits[:index], {**edit, "rate": rate}, *edits[index + 1 :]]
+                options.append(lambda redropped=redropped: redropped)  # type: ignore[misc]
+        edited_places = {(edit["kind"], edit["at"]) for edit in edits}
         more: List[Edit] = [
-            {"kind": "resize", "at": one.name, "size": 2 * _width(one.layer)}
-            for one in [*self.convolutions, *self.dense[:-1]]
+            {"kind": "resize", "at": use.name, "size": 2 * _width(use.layer)}
+            for use in [*self.convolutions, *self.dense[:-1]]
         ]
         if self.dense:
             more += [
@@ -165,18 +165,18 @@ class Plan:
         options += [
             lambda edit=edit: [*edits, edit]  # type: ignore[misc]
             for edit in more
-            if (edit["kind"], edit["at"]) not in known
+            if (edit["kind"], edit["at"]) not in edited_places
         ]
         draw.shuffle(options)
         for option in options[:6]:
-            made = [edit for edit in option() if allows(limits, edit)]
-            if made and made != list(edits) and self.fits(made, limits):
-                return made
+            changed_edits = [edit for edit in option() if allows(limits, edit)]
+            if changed_edits and changed_edits != list(edits) and self.fits(changed_edits, limits):
+                return changed_edits
         return None
 
     # --- what is wanted
 
-    def _wanted(self) -> Iterator[List[Edit]]:
+    def _edit_sets(self) -> Iterator[List[Edit]]:
         if len(self.of_kind("Conv2d", "Conv1d")) > MANY_LAYERS or self._is_frozen():
             yield self._head()
         elif self.convolutions:
@@ -187,13 +187,13 @@ class Plan:
             yield from self._dense()
 
     def _is_frozen(self) -> bool:
-        return any(not one.requires_grad for one in self.model.parameters())
+        return any(not parameter.requires_grad for parameter in self.model.parameters())
 
     def _head(self) -> List[Edit]:
         edits: List[Edit] = [
-            {"kind": "resize", "at": one.name, "size": 2 * NARROW}
-            for one in self.dense[:-1]
-            if one.layer.out_features < NARROW
+            {"kind": "resize", "at": use.name, "size": 2 * NARROW}
+            for use in self.dense[:-1]
+            if use.layer.out_features < NARROW
         ]
         return [*edits, *self._before_output(0.3)]
 
@@ -204,23 +204,23 @@ class Plan:
 
     def _activations(self) -> List[Edit]:
         return [
-            {"kind": "activation", "at": one.name, "to": "ReLU"}
-            for one in self.of_kind(*SMOOTH)
-            if one is not self.uses[-1]
+            {"kind": "activation", "at": use.name, "to": "ReLU"}
+            for use in self.of_kind(*SMOOTH)
+            if use is not self.uses[-1]
         ]
 
     def _convolutional(self) -> Iterator[List[Edit]]:
         norms: List[Edit] = [
-            {"kind": "batch_norm", "at": one.name}
-            for one in self.convolutions
-            if not self._is_normalised(one)
+            {"kind": "batch_norm", "at": use.name}
+            for use in self.convolutions
+            if not self._is_normalised(use)
         ]
-        hidden: List[Edit] = [
-            {"kind": "resize", "at": one.name, "size": 2 * NARROW}
-            for one in self.dense[:-1]
-            if one.layer.out_features < NARROW
+        bottlenecks: List[Edit] = [
+            {"kind": "resize", "at": use.name, "size": 2 * NARROW}
+            for use in self.dense[:-1]
+            if use.layer.out_features < NARROW
         ]
-        rest = [*self._activations(), *hidden, *self._before_output(0.3)]
+        rest = [*self._activations(), *bottlenecks, *self._before_output(0.3)]
         for base in WIDTHS:  # more blocks, wider
             wider, last = self._wider(base)
             blocks = self._blocks(last)
@@ -249,11 +249,11 @@ class Plan:
         side = max(own[0].given[2:])
         edits: List[Edit] = []
         filters = own[-1].layer.out_channels
-        for one in own:
-            stage = max(round(math.log2(side / max(1, max(one.gave[2:])))), 0)
-            filters = max(one.layer.out_channels, min(base * 2**stage, MOST_FILTERS))
-            if filters > one.layer.out_channels:
-                edits.append({"kind": "resize", "at": one.name, "size": filters})
+        for use in own:
+            stage = max(round(math.log2(side / max(1, max(use.gave[2:])))), 0)
+            filters = max(use.layer.out_channels, min(base * 2**stage, MOST_FILTERS))
+            if filters > use.layer.out_channels:
+                edits.append({"kind": "resize", "at": use.name, "size": filters})
         return edits, filters
 
     def _blocks(self, filters: int) -> List[Edit]:
@@ -269,38 +269,38 @@ class Plan:
 
     def _last_side(self) -> int:
         """Return the side of the map that is flattened or pooled away."""
-        names = [one.name for one in self.uses]
+        names = [use.name for use in self.uses]
         start = names.index(self.convolutions[-1].name)
         side = max(self.convolutions[-1].gave[2:])
         channels = self.convolutions[-1].layer.out_channels
-        for one in self.uses[start + 1 :]:
-            if type(one.layer).__name__ == "Linear":
-                area: float = one.given[-1] / channels
+        for use in self.uses[start + 1 :]:
+            if type(use.layer).__name__ == "Linear":
+                area: float = use.given[-1] / channels
                 return round(math.pow(area, 1 / (len(self.convolutions[-1].gave) - 2)))
-            if len(one.gave) == len(self.convolutions[-1].gave):
-                side = max(one.gave[2:])
+            if len(use.gave) == len(self.convolutions[-1].gave):
+                side = max(use.gave[2:])
         return side
 
     def _is_normalised(self, use: Use) -> bool:
-        names = [one.name for one in self.uses]
+        names = [later_use.name for later_use in self.uses]
         following = self.uses[names.index(use.name) + 1 :][:3]
-        for one in following:
-            if type(one.layer).__name__ in NORMS:
+        for later_use in following:
+            if type(later_use.layer).__name__ in NORMS:
                 return True
-            if type(one.layer).__name__ in ("Conv2d", "Conv1d", "Linear"):
+            if type(later_use.layer).__name__ in ("Conv2d", "Conv1d", "Linear"):
                 return False
         return False
 
     def _recurrent(self) -> List[Edit]:
         edits: List[Edit] = [
-            {"kind": "resize", "at": one.name, "size": SMALL_EMBEDDING}
-            for one in self.of_kind("Embedding")
-            if one.layer.embedding_dim < SMALL_EMBEDDING and _is_free(one.layer)
+            {"kind": "resize", "at": use.name, "size": SMALL_EMBEDDING}
+            for use in self.of_kind("Embedding")
+            if use.layer.embedding_dim < SMALL_EMBEDDING and _is_free(use.layer)
         ]
         edits += [
-            {"kind": "resize", "at": one.name, "size": SMALL_STATE}
-            for one in self.of_kind(*RECURRENT)
-            if one.layer.hidden_size < SMALL_STATE
+            {"kind": "resize", "at": use.name, "size": SMALL_STATE}
+            for use in self.of_kind(*RECURRENT)
+            if use.layer.hidden_size < SMALL_STATE
         ]
         return [*edits, *self._before_output(0.3)]
 
@@ -311,12 +311,12 @@ class Plan:
             return
         width = min(max(first.layer.in_features, LEAST_HIDDEN), MOST_HIDDEN)
         edits: List[Edit] = []
-        if not any(type(one.layer).__name__ in NORMS for one in self.uses[:2]):
+        if not any(type(use.layer).__name__ in NORMS for use in self.uses[:2]):
             edits.append({"kind": "normalise_input", "at": first.name})
         edits += [
-            {"kind": "resize", "at": one.name, "size": width}
-            for one in self.dense[:-1]
-            if one.layer.out_features < width
+            {"kind": "resize", "at": use.name, "size": width}
+            for use in self.dense[:-1]
+            if use.layer.out_features < width
         ]
         if len(self.dense) <= 2:
             edits.append({"kind": "dense", "at": output.name, "size": width})
@@ -334,7 +334,7 @@ def allows(limits: Limits, edit: Edit) -> bool:
 
 def words(edits: Sequence[Edit]) -> List[str]:
     """Return the edits in words."""
-    said = {
+    templates = {
         "resize": "{at} with {size} units",
         "batch_norm": "batch normalisation after {at}",
         "conv_block": "a block of {size} filters after {at}",
@@ -343,11 +343,13 @@ def words(edits: Sequence[Edit]) -> List[str]:
         "normalise_input": "normalised inputs",
         "activation": "{to} for {at}",
     }
-    return [said[edit["kind"]].format(**edit) for edit in edits]
+    return [templates[edit["kind"]].format(**edit) for edit in edits]
 
 
 def _is_free(layer: Any) -> bool:
-    return getattr(layer, "groups", 1) == 1 and all(one.requires_grad for one in layer.parameters())
+    return getattr(layer, "groups", 1) == 1 and all(
+        parameter.requires_grad for parameter in layer.parameters()
+    )
 
 
 def _width(layer: Any) -> int:
@@ -355,14 +357,18 @@ def _width(layer: Any) -> int:
 
 
 def traced(model: Any, example: Any) -> Tuple[Any, List[Use]]:
-    """Call a module on an example; return the shapes of its outputs, and the calls of its layers."""
+    """Call a module on an example.
+
+    Returns:
+        The shapes of its outputs, and the calls of its layers in order.
+    """
     from mlops_lib.runner.pytorch import artifact, tensors
 
     uses: List[Use] = []
     handles = [
-        one.register_forward_hook(_noting(uses, name))
-        for name, one in model.named_modules()
-        if not list(one.children())
+        module.register_forward_hook(_noting(uses, name))
+        for name, module in model.named_modules()
+        if not list(module.children())
     ]
     try:
         with artifact.evaluating(model), sys.modules["torch"].no_grad():
@@ -374,10 +380,10 @@ def traced(model: Any, example: Any) -> Tuple[Any, List[Use]]:
 
 
 def _noting(uses: List[Use], name: str) -> Callable[..., None]:
-    def note(layer: Any, given: Any, gave: Any) -> None:
+    def note(layer: Any, inputs: Any, gave: Any) -> None:
         first = gave[0] if isinstance(gave, tuple) else gave
-        if given and hasattr(given[0], "shape") and hasattr(first, "shape"):
-            uses.append(Use(name, layer, tuple(given[0].shape), tuple(first.shape)))
+        if inputs and hasattr(inputs[0], "shape") and hasattr(first, "shape"):
+            uses.append(Use(name, layer, tuple(inputs[0].shape), tuple(first.shape)))
 
     return note
 
@@ -385,11 +391,11 @@ def _noting(uses: List[Use], name: str) -> Callable[..., None]:
 def cost_of(uses: Sequence[Use]) -> float:
     """Return the multiplications that an example costs."""
     total = 0.0
-    for one in uses:
-        weight = getattr(one.layer, "weight", None)
-        if weight is None or weight.dim() < 2 or type(one.layer).__name__ == "Embedding":
+    for use in uses:
+        weight = getattr(use.layer, "weight", None)
+        if weight is None or weight.dim() < 2 or type(use.layer).__name__ == "Embedding":
             continue
-        positions = math.prod(one.gave[2:]) if weight.dim() > 2 else math.prod(one.gave[1:-1])
+        positions = math.prod(use.gave[2:]) if weight.dim() > 2 else math.prod(use.gave[1:-1])
         total += weight.numel() * positions
     return total
 
@@ -422,9 +428,9 @@ def apply(model: Any, example: Any, edits: Sequence[Edit]) -> Dict[int, Any]:
             modules[edit["at"]] = new[0]
             anchors[id(new[0])] = layer
             continue
-        after = {} if is_before else {key: one for key, one in anchors.items() if one is layer}
+        after = {} if is_before else {key: item for key, item in anchors.items() if item is layer}
         _put(model, layer, new, is_before=is_before, put=after)
-        anchors.update({id(one): layer for one in new})
+        anchors.update({id(item): layer for item in new})
     fit_together(model, example)
     return anchors
 
@@ -451,10 +457,10 @@ def _new_layers(edit: Edit, layer: Any) -> Tuple[List[Any], bool]:
 
 
 def _parent(model: Any, layer: Any) -> Tuple[Any, str]:
-    for one in model.modules():
-        for key, child in one._modules.items():
+    for module in model.modules():
+        for key, child in module._modules.items():
             if child is layer:
-                return one, key
+                return module, key
     raise UneditableError("the layer is the module itself")
 
 
@@ -479,9 +485,9 @@ def _put(
             index += 1
             while index < len(children) and id(children[index][1]) in put:
                 index += 1  # what was put after it before comes first
-        children[index:index] = [(f"new{len(put)}_{i}", one) for i, one in enumerate(new)]
+        children[index:index] = [(f"new{len(put)}_{i}", item) for i, item in enumerate(new)]
         if all(name.isdigit() for name in parent._modules):
-            children = [(str(i), one) for i, (_, one) in enumerate(children)]
+            children = [(str(i), item) for i, (_, item) in enumerate(children)]
         parent._modules.clear()
         parent._modules.update(children)
         return
@@ -507,10 +513,10 @@ def resize(layer: Any, size: int) -> None:
 
 def _renewed(layer: Any, *args: Any, **kwargs: Any) -> None:
     mode = layer.training
-    kept = next(layer.parameters(), None)
-    if kept is not None:
-        kwargs["dtype"] = kept.dtype
-        kwargs["device"] = kept.device
+    parameter = next(layer.parameters(), None)
+    if parameter is not None:
+        kwargs["dtype"] = parameter.dtype
+        kwargs["device"] = parameter.device
     type(layer).__init__(layer, *args, **kwargs)
     layer.training = mode
 
@@ -547,11 +553,11 @@ def _renew_recurrent(layer: Any, inputs: int, size: int) -> None:
 
 
 def fit_together(model: Any, example: Any) -> None:
-    """Let each layer take what the one before it gives, by calling the module once."""
+    """Fit each layer to the output of the one before it, by calling the module once."""
     handles = [
-        one.register_forward_pre_hook(_fitted)
-        for one in model.modules()
-        if not list(one.children())
+        module.register_forward_pre_hook(_fitted)
+        for module in model.modules()
+        if not list(module.children())
     ]
     from mlops_lib.runner.pytorch import artifact
 
@@ -563,11 +569,11 @@ def fit_together(model: Any, example: Any) -> None:
             handle.remove()
 
 
-def _fitted(layer: Any, given: Any) -> None:
+def _fitted(layer: Any, inputs: Any) -> None:
     """Initialise a layer again if it is given another width than it takes."""
-    if not given or not hasattr(given[0], "shape"):
+    if not inputs or not hasattr(inputs[0], "shape"):
         return
-    shape = given[0].shape
+    shape = inputs[0].shape
     kind = type(layer).__name__
     hooks = layer._forward_pre_hooks
     with contextlib.ExitStack() as stack:
@@ -585,15 +591,15 @@ def _fitted(layer: Any, given: Any) -> None:
 
 
 def graft(trained: Any, plan: Plan, edits: Sequence[Edit]) -> Dict[int, Any]:
-    """Change the layers of the script's own module, and let its optimizer hold the new parameters.
+    """Change the layers of the script's own module; update its optimizer's parameters.
 
     Args:
         trained: the training (`recipe.Trained`).
-        plan: what may be changed.
+        plan: the possible changes.
         edits: the changes.
 
     Returns:
-        For each new layer, by identity, the old one that it was put to.
+        For each new layer, by identity, the old layer that it was added to.
 
     Raises:
         UneditableError: an edit does not fit.
@@ -608,7 +614,7 @@ def graft(trained: Any, plan: Plan, edits: Sequence[Edit]) -> Dict[int, Any]:
         if own:
             home[id(module)] = own[0]
     anchors = apply(model, plan.example, edits)
-    wanted: List[List[Any]] = [
+    group_parameters: List[List[Any]] = [
         [one for one in group["params"] if id(one) not in before] for group in groups
     ]
     usual = next((index for index in home.values() if index is not None), 0)
@@ -617,8 +623,8 @@ def graft(trained: Any, plan: Plan, edits: Sequence[Edit]) -> Dict[int, Any]:
         index = home.get(id(anchor), usual)
         for parameter in module._parameters.values():
             if parameter is not None and index is not None:
-                wanted[index].append(parameter)
-    for group, parameters in zip(groups, wanted):
+                group_parameters[index].append(parameter)
+    for group, parameters in zip(groups, group_parameters):
         group["params"] = parameters
     trained.optimizer.state.clear()
     return anchors

@@ -1,7 +1,7 @@
-"""Processes forked at the entry of a training loop, in which the script's own loop runs on.
+"""Fork processes at the entry of a training loop, in which the script's loop runs.
 
-A forked process has the script's objects at the same addresses, so that whatever it learns of them
-(which module, which data set) can be named by address. What it changes is gone with it.
+A forked process has the script's objects at the same addresses, so its findings (which module,
+which data set) can be named by address. Its changes end with it.
 """
 
 from __future__ import annotations
@@ -97,7 +97,7 @@ def fork(log: str) -> "tuple[Optional[Forked], Optional[Reporter]]":
     """Fork this process.
 
     Args:
-        log: receives what the forked process prints.
+        log: receives the output of the forked process.
 
     Returns:
         In the parent (forked, None), in the forked process (None, reporter).

@@ -1,4 +1,4 @@
-"""Which trainings are tried, in which order: a function of the records so far."""
+"""Propose the next training to try, as a function of the records so far."""
 
 from __future__ import annotations
 
@@ -16,7 +16,7 @@ USUAL_RATES = (3e-4, 3e-3)
 USUAL_RATE = 1e-3
 FEWEST_STEPS = 1500
 MOST_TIMES = 4
-"""How many times its own epochs a training may get."""
+"""The most epochs of a training, as a multiple of its own."""
 FEWEST_EPOCHS = 12
 DRAWS = 40
 
@@ -53,11 +53,11 @@ class Candidate:
 
 
 class Proposer:
-    """Proposes candidates.
+    """Propose candidates.
 
     Args:
         trained: the script's training.
-        plan: what can be changed of its model.
+        plan: the possible changes of its model.
         request: the search.
         loss: the name of the loss function.
         count: the number of training examples, 0 if it is not known.
@@ -93,15 +93,15 @@ class Proposer:
         winner: int,
     ) -> Optional[Candidate]:
         """Return the next candidate, None if there is none."""
-        tried = [candidate.values() for candidate in candidates.values()]
-        for one in self._portfolio():
-            if one.values() not in tried:
-                return one
-        draw = random.Random(self.request.seed * 7919 + len(tried))
+        tried_values = [candidate.values() for candidate in candidates.values()]
+        for proposal in self._portfolio():
+            if proposal.values() not in tried_values:
+                return proposal
+        draw = random.Random(self.request.seed * 7919 + len(tried_values))
         base = candidates.get(winner, Candidate())
         for _ in range(DRAWS):
             changed = replace(self._changed(base, draw), parent=winner)
-            if not any(_same(changed.values(), values) for values in tried):
+            if not any(_same(changed.values(), values) for values in tried_values):
                 return changed
         return None
 
@@ -109,14 +109,14 @@ class Proposer:
         """Return the candidates that most often help, the most promising first."""
         usual = self._usual_recipe()
         own_rate = replace(usual, optimizer="", rate=None)
-        found = [Candidate(tuple(edits), usual) for edits in self.architecture]
-        found.append(Candidate((), usual))
-        found.append(Candidate((), replace(usual, rate=(usual.rate or self.own_rate) * 3)))
+        portfolio = [Candidate(tuple(edits), usual) for edits in self.architecture]
+        portfolio.append(Candidate((), usual))
+        portfolio.append(Candidate((), replace(usual, rate=(usual.rate or self.own_rate) * 3)))
         if own_rate != usual:
-            found.append(
+            portfolio.append(
                 Candidate(tuple(self.architecture[0]) if self.architecture else (), own_rate)
             )
-        return [one for one in found if one.values()]
+        return [candidate for candidate in portfolio if candidate.values()]
 
     def _usual_recipe(self) -> Recipe:
         low, high = USUAL_RATES
@@ -143,9 +143,9 @@ class Proposer:
         batches = 1
         if self.count and self.own_batch:
             batches = -(-self.count // self.own_batch)
-        wanted = max(FEWEST_EPOCHS, min(FEWEST_STEPS // batches, MOST_TIMES * own))
-        wanted = min(wanted, int(self.limits.get("epochs") or wanted))
-        return wanted if wanted > own else None
+        epochs = max(FEWEST_EPOCHS, min(FEWEST_STEPS // batches, MOST_TIMES * own))
+        epochs = min(epochs, int(self.limits.get("epochs") or epochs))
+        return epochs if epochs > own else None
 
     def _changed(self, base: Candidate, draw: random.Random) -> Candidate:
         """Return a candidate with one or two changes more."""
@@ -195,7 +195,7 @@ class Proposer:
         return base if edits is None else replace(base, edits=tuple(edits))
 
 
-def _same(one: Mapping[str, Any], other: Mapping[str, Any]) -> bool:
-    return {k: v for k, v in one.items() if k != "parent"} == {
+def _same(values: Mapping[str, Any], other: Mapping[str, Any]) -> bool:
+    return {k: v for k, v in values.items() if k != "parent"} == {
         k: v for k, v in other.items() if k != "parent"
     }

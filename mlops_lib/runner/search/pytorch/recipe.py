@@ -19,7 +19,7 @@ RATES = ("lr", "initial_lr", "max_lr", "min_lr", "base_lr")
 
 @dataclass(frozen=True)
 class Recipe:
-    """The changes to a training; what is None or "" stays as the script has it."""
+    """The changes to a training; a field that is None or "" keeps the script's own."""
 
     optimizer: str = ""
     """The name of a class of torch.optim."""
@@ -46,22 +46,22 @@ class Recipe:
 
     def words(self) -> List[str]:
         """Return the changes in words."""
-        said = []
+        changes = []
         if self.optimizer:
-            said.append(f"optimizer {self.optimizer}")
+            changes.append(f"optimizer {self.optimizer}")
         if self.rate is not None:
-            said.append(f"learning rate {self.rate:g}")
+            changes.append(f"learning rate {self.rate:g}")
         if self.schedule:
-            said.append("cosine decay")
+            changes.append("cosine decay")
         if self.decay is not None:
-            said.append(f"weight decay {self.decay:g}")
+            changes.append(f"weight decay {self.decay:g}")
         if self.epochs is not None:
-            said.append(f"{self.epochs} epochs")
+            changes.append(f"{self.epochs} epochs")
         if self.batch_size is not None:
-            said.append(f"batch size {self.batch_size}")
+            changes.append(f"batch size {self.batch_size}")
         if self.smoothing is not None:
-            said.append(f"label smoothing {self.smoothing:g}")
-        return said
+            changes.append(f"label smoothing {self.smoothing:g}")
+        return changes
 
 
 class Trained:
@@ -99,8 +99,8 @@ class Trained:
     @property
     def epochs(self) -> Optional[int]:
         """The iterations of the loop, None if that cannot be changed."""
-        counted = counted_items(self.loop)
-        return None if counted is None else len(counted)
+        items = counted_items(self.loop)
+        return None if items is None else len(items)
 
     @property
     def can_stretch(self) -> bool:
@@ -113,7 +113,7 @@ class Trained:
             return False
         rigid = ("OneCycleLR", "SequentialLR", "LambdaLR", "CyclicLR")
         return self.epochs is not None and not any(
-            type(one).__name__ in rigid for one in self.schedulers
+            type(scheduler).__name__ in rigid for scheduler in self.schedulers
         )
 
     @property
@@ -156,10 +156,10 @@ class Trained:
         own = self.epochs
         if own is None or not self.can_stretch:
             raise ValueError("the number of epochs cannot be changed")
-        for one in self.schedulers:
+        for scheduler in self.schedulers:
             for name in ("T_max", "step_size", "total_iters"):
-                if isinstance(getattr(one, name, None), int) and getattr(one, name) > 1:
-                    setattr(one, name, max(1, round(getattr(one, name) * epochs / own)))
+                if isinstance(getattr(scheduler, name, None), int) and getattr(scheduler, name) > 1:
+                    setattr(scheduler, name, max(1, round(getattr(scheduler, name) * epochs / own)))
         stretch(self.loop, epochs)
 
     def _rebatch(self, size: int) -> None:
@@ -189,8 +189,8 @@ class Trained:
 
 def counted_items(loop: Any) -> Optional[range]:
     """Return the numbers that a loop goes over, None if it goes over anything else."""
-    given = getattr(loop.source, "iterable", loop.source)  # a progress bar's
-    return given if isinstance(given, range) and len(given) else None
+    source = getattr(loop.source, "iterable", loop.source)  # a progress bar's
+    return source if isinstance(source, range) and len(source) else None
 
 
 def stretch(loop: Any, count: int) -> None:
@@ -224,19 +224,19 @@ def convert(optimizer: Any, name: str) -> None:
     kind = getattr(sys.modules["torch.optim"], name)
     if type(optimizer) is kind:
         return
-    kept = ("params", "lr", "initial_lr", "max_lr", "min_lr", "weight_decay")
+    carried_over = ("params", "lr", "initial_lr", "max_lr", "min_lr", "weight_decay")
     groups = [
-        {key: value for key, value in group.items() if key in kept}
+        {key: value for key, value in group.items() if key in carried_over}
         for group in optimizer.param_groups
     ]
     fresh = kind(groups, lr=groups[0]["lr"])
-    counted = "_opt_called" in optimizer.__dict__ or hasattr(
+    is_counted = "_opt_called" in optimizer.__dict__ or hasattr(
         optimizer.__dict__.get("step"), "_wrapped_by_lr_sched"
     )
     optimizer.__dict__.clear()
     optimizer.__class__ = kind
     optimizer.__dict__.update(fresh.__dict__)
-    if counted:
+    if is_counted:
         optimizer.step = _counted(optimizer)
 
 

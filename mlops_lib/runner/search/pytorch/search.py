@@ -1,10 +1,10 @@
 """The search around a training loop of the script's own.
 
 At the entry of the loop each trial is a forked process: it changes the training, runs the script's
-own loop, and reports what the script's own evaluation measures on the selection examples. The
-parent, whose objects no trial has touched, then changes the training as the winner had it, and runs
-the loop itself on all of the script's data: whatever follows in the script acts on the winner.
-docs/decisions/0070 says why processes are forked.
+own loop, and reports the results of the script's own evaluation on the selection examples. The
+parent, whose objects no trial has touched, then applies the winner's changes, and runs the loop
+itself on all of the script's data: the rest of the script acts on the winner. docs/decisions/0070
+gives the reason for forking.
 """
 
 from __future__ import annotations
@@ -39,7 +39,7 @@ class RefusedError(Exception):
 
 
 class LoopSearch:
-    """Waits for the loop of the judged training, searches there, and applies the winner.
+    """Search at the entry of the judged training's loop, and apply the winner there.
 
     Args:
         run: the run; its spec has a search.
@@ -145,25 +145,25 @@ class _Search:
             RefusedError: it cannot be searched.
         """
         example = os.path.join(self.request.directory, "example.pt")
-        found = self._probe(example)
-        if "model" not in found or not found["optimizers"]:
+        probed = self._probe(example)
+        if "model" not in probed or not probed["optimizers"]:
             raise RefusedError("no training was seen in the loop")
-        if len(found["optimizers"]) > 1:
+        if len(probed["optimizers"]) > 1:
             raise RefusedError(
                 "several optimizers take turns (as in a GAN): they cannot be chosen one by one"
             )
         torch = sys.modules["torch"]
-        optimizer = _at(found["optimizers"][0], torch.optim.Optimizer)
-        model = _at(found["model"], torch.nn.Module)
+        optimizer = _at(probed["optimizers"][0], torch.optim.Optimizer)
+        model = _at(probed["model"], torch.nn.Module)
         if optimizer is None or model is None:
             raise NotHereError("the model and its optimizer are made within the training loop")
         if optimizer.state:
             raise RefusedError(
                 "the optimizer has made steps before: there is no beginning to change"
             )
-        training = data.source_at(found.get("training") or {})
-        self._choose_selection(found, training)
-        self._loss = str(found.get("loss") or "")
+        training = data.source_at(probed.get("training") or {})
+        self._choose_selection(probed, training)
+        self._loss = str(probed.get("loss") or "")
         self._count = 0 if training is None else len(training)
         with open(example, "rb") as stream:
             self._example = torch.load(stream, weights_only=False)
@@ -177,29 +177,35 @@ class _Search:
             Probe(self.run_, self.loop, reporter, metric=self.request.metric, example=example)
             raise _ContinueError
         assert forked is not None
-        found: Dict[str, Any] = {}
+        findings: Dict[str, Any] = {}
         error = ""
         for message in self._messages(forked):
-            found.update(message.get("found") or {})
+            findings.update(message.get("found") or {})
             error = str(message.get("error") or error)
         code = self._end(forked)
-        if "model" not in found:
+        if "model" not in findings:
             why = error or f"its process ended with {code}"
             raise RefusedError(f"the loop could not be run on trial: {why}")
-        return found
+        return findings
 
-    def _choose_selection(self, found: Dict[str, Any], training: Optional[data.Source]) -> None:
+    def _choose_selection(self, findings: Dict[str, Any], training: Optional[data.Source]) -> None:
         """Choose the examples that trials are compared on.
 
         Raises:
             RefusedError: there are none.
         """
         own = [
-            one
-            for one in found["evaluations"]
-            if one["model"] == found["model"] and one["metric"] and not one["trained"]
+            evaluation
+            for evaluation in findings["evaluations"]
+            if evaluation["model"] == findings["model"]
+            and evaluation["metric"]
+            and not evaluation["trained"]
         ]
-        apart = [one for one in own if one["apart"] and not one["after"] and one["source"]]
+        apart = [
+            evaluation
+            for evaluation in own
+            if evaluation["apart"] and not evaluation["after"] and evaluation["source"]
+        ]
         if apart:
             source = data.source_at(apart[0]["source"])
             if source is not None:
@@ -208,15 +214,17 @@ class _Search:
                 self._evaluated = source
                 self._ends_after = False
                 return
-        judged = [one for one in own if one["judged"]]
-        if not judged:
+        judged_evaluations = [evaluation for evaluation in own if evaluation["judged"]]
+        if not judged_evaluations:
             raise RefusedError(
                 f"no evaluation of the model in or after the loop was seen to give"
                 f" {self.request.metric}"
             )
-        self._hold_back(judged, training)
+        self._hold_back(judged_evaluations, training)
 
-    def _hold_back(self, judged: List[Dict[str, Any]], training: Optional[data.Source]) -> None:
+    def _hold_back(
+        self, evaluations: List[Dict[str, Any]], training: Optional[data.Source]
+    ) -> None:
         if training is None:
             raise RefusedError("the data that it trains on is neither a DataLoader's nor a tensor")
         try:
@@ -225,12 +233,14 @@ class _Search:
             raise RefusedError(
                 "its training data has no length, so nothing can be held back"
             ) from None
-        source = data.source_at(judged[-1]["source"] or {})
+        source = data.source_at(evaluations[-1]["source"] or {})
         if source is None:
             raise RefusedError("the data that it evaluates is made anew each time")
         if source.dataset is training.dataset and source.x is training.x:
             raise RefusedError("what it trains on and what it evaluates are not kept apart")
-        if any(_shares(other, self._model_of(judged[-1])) for other in self.run_.models.values()):
+        if any(
+            _shares(model, self._model_of(evaluations[-1])) for model in self.run_.models.values()
+        ):
             raise RefusedError(
                 "an earlier training of the same model has seen all examples: none is left to"
                 " select by"
@@ -239,7 +249,7 @@ class _Search:
         self.held = data.hold_back(count, seed=self.request.seed)
         self._evaluated = source
         self._training = training
-        self._ends_after = any(one["after"] for one in judged)
+        self._ends_after = any(evaluation["after"] for evaluation in evaluations)
 
     @staticmethod
     def _model_of(evaluation: Dict[str, Any]) -> Any:
@@ -291,12 +301,12 @@ class _Search:
         record = atomic.read_json(path)
         if isinstance(record, dict) and record.get("hyperparameters") == candidate.values():
             self.clock.count(float(record.get("seconds", 0.0)))
-            self.selected |= frozenset(bytes.fromhex(one) for one in record.pop("names", ()))
+            self.selected |= frozenset(bytes.fromhex(name) for name in record.pop("names", ()))
             self.records[number] = record
             return
         record, names = self._run(number, candidate)
         self.records[number] = record
-        self.selected |= frozenset(bytes.fromhex(one) for one in names)
+        self.selected |= frozenset(bytes.fromhex(name) for name in names)
         atomic.write_json(path, {**record, "names": names})
         self.journal.write(protocol.EVENT_TRIAL, trial=record)
 
@@ -405,9 +415,9 @@ class _Search:
         if self.clock.left_s <= 0.0:
             return "the time is used up"
         finished = [
-            list(one["curve"])
-            for key, one in self.records.items()
-            if key and one["state"] == "finished"
+            list(record["curve"])
+            for key, record in self.records.items()
+            if key and record["state"] == "finished"
         ]
         if outlook.is_hopeless(curve, epochs, best, mode=self.request.mode, finished=finished):
             return "cannot become the best any more"
@@ -483,7 +493,7 @@ class _Search:
             self.run_.evaluations.selected |= self.selected
         result = {
             **self.request.result_head(self.selection),
-            "trials": [self.records[one] for one in sorted(self.records)],
+            "trials": [self.records[n] for n in sorted(self.records)],
             "winner": number,
             "score": self.records[number]["score"],
             "stopped": stopped,
@@ -503,7 +513,7 @@ class _Search:
             follow(number)
 
     def _steps(self, number: int) -> List[str]:
-        """Return in words what the winner scored beside the trial that it came from."""
+        """Return the winner's gain over its parent, in words."""
         if not number:
             return []
         record = self.records[number]
@@ -524,7 +534,7 @@ class _Search:
         return [f"{gain}: {change}"]
 
     def _write_facts(self, number: int, before: Any, own: Dict[str, Any], *, after: Any) -> None:
-        """Write what the host needs to suggest a patch."""
+        """Write winner.json, from which the host suggests a patch."""
         candidate = self.candidates[number]
         facts: Dict[str, Any] = {"schema": 1, "framework": "pytorch", "words": candidate.words()}
         facts["after"] = after(self.trained.model)
@@ -537,20 +547,20 @@ class _Search:
 
 
 class _ContinueError(Exception):
-    """In a forked process: the script goes on."""
+    """Raised in a forked process to continue the script."""
 
 
 def _at(address: int, kind: Any) -> Any:
-    return next((one for one in processes.alive(kind) if id(one) == address), None)
+    return next((item for item in processes.alive(kind) if id(item) == address), None)
 
 
 def _count_of(model: Any) -> int:
-    return sum(one.numel() for one in model.parameters())
+    return sum(parameter.numel() for parameter in model.parameters())
 
 
-def _shares(other: Any, model: Any) -> bool:
-    module = getattr(other, "module", other)
+def _shares(earlier: Any, model: Any) -> bool:
+    module = getattr(earlier, "module", earlier)
     if model is None or not hasattr(module, "parameters"):
         return False
-    own = {id(one) for one in model.parameters()}
-    return any(id(one) in own for one in module.parameters())
+    own = {id(parameter) for parameter in model.parameters()}
+    return any(id(parameter) in own for parameter in module.parameters())

@@ -1,4 +1,4 @@
-"""What the host needs to write a winner into the script: the calls that change, and how."""
+"""The facts for a patch with the winner: the calls to change, and their arguments."""
 
 from __future__ import annotations
 
@@ -11,7 +11,7 @@ from mlops_lib.runner.script import call_sites
 
 
 class Sites:
-    """Where the script made its modules, optimizers and loaders.
+    """The places at which the script made its modules, optimizers and loaders.
 
     By identity: metrics, which are modules, have a hash of their own that needs their state.
     """
@@ -49,7 +49,7 @@ SETTINGS: Mapping[str, Any] = {
 
 
 def hooks(run: Context) -> Dict[str, Callable[[ModuleType], None]]:
-    """Return the import hooks that note where the script makes what a search changes."""
+    """Return import hooks that record the creation of modules, optimizers and loaders."""
 
     def noting(name: str) -> Callable[[ModuleType], None]:
         def hook(module: Any) -> None:
@@ -86,10 +86,10 @@ class Before:
 
     def __init__(self, model: Any) -> None:
         self.modules = list(model.modules())
-        self.settings = {id(one): _settings(one) for one in self.modules}
-        self.places = {id(one): SITES.get(one) for one in self.modules}
-        known = [str(site) for site in self.places.values() if site is not None]
-        self.twice = {text for text in known if known.count(text) > 1}
+        self.settings = {id(module): _settings(module) for module in self.modules}
+        self.places = {id(module): SITES.get(module) for module in self.modules}
+        sites = [str(site) for site in self.places.values() if site is not None]
+        self.twice = {text for text in sites if sites.count(text) > 1}
 
     def changes(self, edited: Any, anchors: Mapping[int, Any]) -> List[Dict[str, Any]]:
         """Return the layers that change, with the new ones beside each.
@@ -101,7 +101,7 @@ class Before:
         Raises:
             ValueError: it cannot be written as changes of single calls.
         """
-        beside: Dict[int, Dict[str, List[Any]]] = {}
+        added_beside: Dict[int, Dict[str, List[Any]]] = {}
         replaced: Dict[int, str] = {}
         for parent in edited.modules():
             children = list(parent._modules.values())
@@ -109,18 +109,18 @@ class Before:
                 anchor = anchors.get(id(child))
                 if anchor is None:
                     continue
-                old = next((i for i, one in enumerate(children) if one is anchor), None)
+                old = next((i for i, sibling in enumerate(children) if sibling is anchor), None)
                 if old is None:
                     replaced[id(anchor)] = type(child).__name__
                     continue
                 side = "before" if index < old else "after"
-                sides = beside.setdefault(id(anchor), {"before": [], "after": []})
+                sides = added_beside.setdefault(id(anchor), {"before": [], "after": []})
                 sides[side].append(_described(child))
-        found = []
+        changes = []
         for module in self.modules:
             now = _settings(module)
             values = {k: v for k, v in now.items() if self.settings[id(module)].get(k) != v}
-            sides = beside.get(id(module), {})
+            sides = added_beside.get(id(module), {})
             kind = replaced.get(id(module), "")
             if not values and not sides and not kind:
                 continue
@@ -128,8 +128,8 @@ class Before:
             if site is None or str(site) in self.twice:
                 raise ValueError("one line makes several of the layers that change")
             change = {"site": site, "class": type(module).__name__, "values": values}
-            found.append({**change, **sides, "to": kind})
-        return found
+            changes.append({**change, **sides, "to": kind})
+        return changes
 
 
 def _settings(module: Any) -> Dict[str, Any]:
@@ -178,12 +178,12 @@ def training_changes(trained: Any, recipe: Any, own: Mapping[str, Any]) -> Dict[
             change = {"class": "DataLoader", "values": {"batch_size": recipe.batch_size}}
             facts["calls"].append({"site": SITES.get(loader), **change})
     if recipe.smoothing is not None:
-        for one in trained.criteria:
+        for criterion in trained.criteria:
             change = {
                 "class": "CrossEntropyLoss",
                 "values": {"label_smoothing": recipe.smoothing},
             }
-            facts["calls"].append({"site": SITES.get(one), **change})
+            facts["calls"].append({"site": SITES.get(criterion), **change})
     if recipe.epochs is not None or recipe.schedule:
         file, line, _ = trained.loop.site.rsplit(":", 2)
         facts["loop"] = {"site": {"file": file, "line": int(line)}, "epochs": recipe.epochs}
@@ -195,7 +195,7 @@ def training_changes(trained: Any, recipe: Any, own: Mapping[str, Any]) -> Dict[
 
 
 def _name_of(trained: Any) -> Optional[str]:
-    """Return the variable that holds the optimizer where the loop is, "" if there is none."""
+    """Return the variable of the loop's frame that holds the optimizer, or ""."""
     for name, value in trained.loop.frame.f_locals.items():
         if value is trained.optimizer:
             return str(name)
