@@ -97,6 +97,7 @@ def gather(
     if verdict is not None:
         atomic.write_json(folder / protocol.VERDICT, verdict.to_json())
         paths.append(folder / protocol.VERDICT)
+    # For later pull requests, which compare themselves with their target branch.
     if verdict is not None and spec is not None and home is not None:
         builds.remember_branch(spec, verdict, home=home)
     for name in _COPIED:

@@ -99,6 +99,7 @@ def record_stage(
 ) -> None:
     """Record the end of a stage, for the build's test report."""
     folder = environ.get(FOLDER)
+    # Outside of a build there is no test report.
     if folder and verb in STAGES and Path(folder).is_dir():
         stage = Stage(verb=verb, exit=exit_code, seconds=round(seconds, 3), what=what)
         event_log.append(
@@ -139,6 +140,7 @@ def failure(environ: Mapping[str, str] = os.environ) -> Stage | None:
     if failures:
         return failures[-1]
     build = outcome(environ)
+    # An aborted build has no stage at fault.
     if build.result != "FAILURE":
         return None
     stage, _, what = (build.reason or "").partition(": ")
@@ -167,6 +169,7 @@ def target_branch(
     """
     target = environ.get("CHANGE_TARGET")
     branch = run_directory.read_record(_place(home, spec.name, target), Branch) if target else None
+    # A branch may have changed its metric since; two metrics cannot be compared.
     is_comparable = branch is not None and (branch.name, branch.metric) == (
         spec.name,
         verdict.metric,

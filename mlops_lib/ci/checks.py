@@ -69,6 +69,7 @@ def _outcome(verdict: Verdict | None, against: builds.Branch | None) -> tuple[st
     """Return the check's conclusion and title."""
     failure = builds.failure()
     build = builds.outcome()
+    # First: an aborted build may have failing stages as well.
     if build.result == "ABORTED":
         return "CANCELED", build.reason or "aborted"
     if failure is not None:
@@ -99,6 +100,7 @@ def annotated_hunks(patch: str, *, folder: str = "") -> Iterator[dict[str, Any]]
         if line.startswith("+++ "):
             path = line[4:].split("\t")[0].removeprefix("b/")
         hunk = _HUNK.fullmatch(line)
+        # A deleted file has no line to annotate.
         if hunk is None or not path or path == "/dev/null" or count == ANNOTATIONS_LIMIT:
             continue
         body = _body(lines, number + 1)
@@ -117,6 +119,7 @@ def annotated_hunks(patch: str, *, folder: str = "") -> Iterator[dict[str, Any]]
 def _body(lines: list[str], start: int) -> list[str]:
     body: list[str] = []
     for line in lines[start:]:
+        # An empty line stands for an empty line of context, which some tools strip.
         if line[:1] not in (" ", "+", "-", "") or line.startswith(("--- ", "+++ ")):
             break
         body.append(line)

@@ -80,6 +80,7 @@ def _issues(detection: Detection, verdict: Verdict | None) -> Iterator[Issue]:
     for warning in detection.warnings:
         match = _PLACE.fullmatch(warning)
         place = PurePosixPath(match["file"]) if match else None
+        # A warning about a file outside the project, or none, is shown at the entry.
         if match is None or place is None or place.is_absolute() or ".." in place.parts:
             yield Issue(
                 rule="detection", level="warning", text=warning, file=detection.entry, line=entry

@@ -115,6 +115,7 @@ def prepare(
     stopped = stopped or cancellation.Stop()
     observer = observer or _observer()
     existing = _existing(place, config.resolve(None, settings))
+    # A run directory has its spec: detection would read a project that may have changed since.
     if existing is not None:
         return _again(place, existing, settings, observer=observer, stopped=stopped)
     folder = place if place.is_dir() else place.parent
@@ -122,9 +123,12 @@ def prepare(
     observer(events.stage("detect"))
     detection = detect(place, entry=resolved["entry"] or None)
     own = Path(detection.project)
+    # After detection, which knows the project's own folder: a push may have put a link or files in
+    # the home's place.
     home = _make_home(places.require_home(resolved.home, project=own))
     engine = choose(resolved["backend"], home=str(home))
     need = _need(detection, resolved, engine)
+    # Only a name: the image is built when a stage needs it.
     image = resolution.plan(need, home=resolved.home)
     spec = _spec(detection, resolved, engine, image, gpus=need.gpus)
     run_dir = (
@@ -216,6 +220,7 @@ def with_seed(job: Job, seed: int) -> Job:
     settings = config.Settings(values)
     spec = _spec(job.detection, settings, job.engine, job.spec.image, gpus=job.need.gpus)
     run_dir = _default_run_dir(spec, settings)
+    # A run directory that the user has named cannot hold two runs.
     if settings["run_dir"]:
         run_dir = job.run_dir.with_name(f"{job.run_dir.name}-seed-{seed}")
     return replace(
@@ -248,6 +253,7 @@ def _existing(place: Path, settings: config.Settings) -> RunSpec | None:
     Raises:
         UsageError: it resembles a run directory, but this home did not create it.
     """
+    # A project that only contains a file named like the spec is no run directory.
     if not (place / protocol.INSIDE).is_dir():
         return None
     spec = run_directory.read_record(place / protocol.SPEC, RunSpec)
@@ -263,6 +269,7 @@ def _existing(place: Path, settings: config.Settings) -> RunSpec | None:
 def _make_home(home: Path) -> Path:
     try:
         home.mkdir(parents=True, exist_ok=True)
+        # By the marker, a project that contains this home leaves it out of its files.
         (home / protocol.HOME_MARKER).touch()
     except OSError as error:
         raise UsageError(
@@ -298,6 +305,7 @@ def _spec(
             where=detection.entry,
             remedy='Give them with --args "…", or args = […] in mlops.toml.',
         )
+    # Only the files that can decide the result: an edit of the README is no new run.
     manifest = _files(detection, settings, args=args).digest
     spec = RunSpec(
         digest="",
@@ -379,6 +387,8 @@ def remember_files(job: Job) -> None:
     place = job.run_dir / protocol.FILES
     if job.detection is not None and not place.exists():
         files = _files(job.detection, job.settings, args=job.spec.args)
+        # A longer list of changed files would help no reader, and every run directory would hold
+        # it.
         if len(files.files) + len(files.left_out) <= origin.KEPT:
             atomic.write_json(place, files.to_json())
 
@@ -386,6 +396,7 @@ def remember_files(job: Job) -> None:
 def unprepared(project: Path, settings: config.Settings) -> RunSpec:
     """Return the spec for a build that failed before detection: name and commit."""
     commit = git_history.commit(project)
+    # Nothing is known of its environment yet.
     unknown = Image(tag="", environment=Environment(name="none", framework="none", family="none"))
     return RunSpec(
         digest=fingerprint.digest(str(project), commit),
@@ -428,6 +439,7 @@ def _mount(text: str, *, backend: str) -> Mount:
 
 
 def _default_run_dir(spec: RunSpec, settings: config.Settings) -> Path:
+    # A model's name may contain any character; a folder's must be safe in shells and containers.
     safe = (
         "".join(c if c.isalnum() or c in "-_." else "-" for c in spec.name).strip("-.") or "project"
     )

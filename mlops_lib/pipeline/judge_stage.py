@@ -77,6 +77,7 @@ def judge_job(job: Job, *, is_alone: bool = False) -> Verdict:
     if outcome is not None and outcome.stopped == "refused" and verdict.verdict == "rejected":
         notes = tuple(reason("not searched", note=note) for note in outcome.notes)
         verdict = replace(verdict, reasons=(*verdict.reasons, *notes))
+    # Verdicts are never lost: an earlier one explains a registration that it led to.
     if before is not None and before != verdict:
         event_log.append(job.run_dir / protocol.VERDICTS, before.to_json())
     atomic.write_json(job.run_dir / protocol.VERDICT, verdict.to_json())
@@ -148,6 +149,7 @@ def _over_seeds(
             job, run_dir=repetition.run_dir, origin=None, earlier_looks=own.looks - 1
         )
         is_winner = second_pass.last_pass(repetition.run_dir) > 1
+        # Seeds are comparable only if all were trained in the same way, with or without a search.
         if repetition.failure or is_winner != (own.judged_pass > 1):
             others[seed] = repetition.failure or "it was not trained as this one was"
         else:
@@ -171,6 +173,7 @@ def _looks(job: Job, before: Verdict | None, *, is_changed: bool) -> dict[str, i
     """
     number = second_pass.last_pass(job.run_dir) if is_changed else 1
     earlier = job.earlier_looks if before is None else before.looks
+    # Judging the same model again, as after a changed bar, is no further look at the examples.
     is_same = before is not None and before.judged_pass == number
     looks = earlier if is_same else earlier + 1
     return {"looks": max(looks, _best_of(job)), "judged_pass": number}

@@ -136,6 +136,7 @@ def notify_of_build(
     place = Path(project).expanduser().absolute()
     if stage is None:
         return []
+    # Another setting may be the cause of the failure, and would hide it by its own error.
     harmless = {key: value for key, value in settings.items() if key in ("name", "notify")}
     resolved = config.resolve(None, harmless)
     spec = unprepared(place, resolved)
@@ -166,6 +167,7 @@ def _outcome(job: Job) -> tuple[Verdict | None, RunResult | None]:
     verdict = job.directory.verdict
     result = job.directory.training
     stage = builds.failure()
+    # A training that failed has its own result, with more detail than the build's.
     if stage is not None and not (
         stage.verb == "train" and result is not None and result.state == "failed"
     ):
@@ -191,6 +193,7 @@ def _update_report(job: Job) -> None:
     page = job.run_dir / protocol.REPORT
     outcomes = [job.run_dir / name for name in OUTCOME_FILES]
     times = [path.stat().st_mtime for path in outcomes if path.is_file()]
+    # A report older than the verdict would contradict the message that links to it.
     if times and not (page.is_file() and page.stat().st_mtime >= max(times)):
         report(job)
 
@@ -290,6 +293,7 @@ def _send_in_thread(job: Job, send: Callable[[], object]) -> None:
             job.observer(events.warning(f"could not send notifications: {error}"))
 
     thread = threading.Thread(target=work, name="mlops-step", daemon=True)
+    # In place: other threads hold the list.
     _steps[:] = [sender for sender in _steps if sender.is_alive()]
     _steps.append(thread)
     thread.start()

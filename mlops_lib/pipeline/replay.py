@@ -106,6 +106,7 @@ def replay(
             job = prepare(project, observer=observer, **arguments)
             _require_same(job, spec, model)
             return _compare(model, _train(job, is_searched=request is not None))
+    # Before the run began, the folder holds nothing that explains the failure.
     except BaseException:
         if not (place / "run").exists():
             shutil.rmtree(place, ignore_errors=True)
@@ -143,6 +144,7 @@ def _project(
             where=model.project,
             remedy="Restore it there: its commit and its data are taken from it.",
         )
+    # The project as it is now does, if its digest is the same: a checkout would copy all its data.
     if model.commit is None or prepare(now, **arguments).spec.digest == spec.digest:
         yield now
         return
@@ -155,6 +157,7 @@ def _project(
             remedy="The commit must be in the project's repository; fetch it.",
         )
     try:
+        # The project may be a folder of a larger repository.
         inside = place / now.resolve().relative_to(checkout.top)
         # Files outside version control too, even ignored ones: data often is.
         for path in sorted(fingerprint.project_files(now) - checkout.tracked(now)):
@@ -247,6 +250,7 @@ def _contents(path: Path) -> dict[str, str]:
                 file.seek(0)
                 return {path.name: _digest(file.read)}
             with zipfile.ZipFile(file) as archive:
+                # Member by member: an archive stores times, which differ in equal models.
                 members = [info for info in archive.infolist() if info.filename not in DATED]
                 return {
                     info.filename: _member_digest(archive, info)

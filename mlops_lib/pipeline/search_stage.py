@@ -99,6 +99,7 @@ def search_job(job: Job, verdict: Verdict) -> SearchResult:
     verdict = _verdict_to_improve(verdict, job)
     if not verdict.selection:
         publishing.step(job, "fell short", verdict=verdict)
+    # The script's own argument first: it is the tweak that its author has foreseen.
     if job.detection is not None and job.origin is None:
         job, verdict, attempts = _retrain(job, verdict)
         if verdict.verdict != "rejected":
@@ -203,6 +204,7 @@ def _retrain(job: Job, verdict: Verdict) -> tuple[Job, Verdict, SearchResult]:
         attempts.append(argument_sweep.Attempt.of(retrained.run_dir, args, judge(retrained)))
         if attempts[-1].verdict.verdict == "accepted":
             break
+        # Further values would train the same model again.
         if attempts[-1].is_same(attempts[-2]):
             notes.append(
                 "the argument has no effect: the architecture, its training and its number stay"

@@ -161,12 +161,16 @@ def _decided(job: Job, begin: Callable[[], None]) -> tuple[Job, Verdict, SearchR
     train_job(job, begin)
     verdict = judge_job(job, is_alone=True)
     is_searched = job.settings["trials"] > 0
+    # Before a search only its own seed is judged: the others would train a model that is about to
+    # change.
     if not verdicts.is_searched(verdict) or not is_searched:
         verdict = _repeat(job, verdict)
     if verdicts.is_searched(verdict) and is_searched:
         search_job(job, verdict)
+        # The search may have chosen another argument, and so another run.
         job = job if job.detection is None else continued(job)
         verdict = judge_job(job, is_alone=True)
+        # The gate may reject a winner that has cleared the bar on the selection examples.
         while second_pass.can_continue(job.run_dir, verdict):
             search_job(job, verdict)
             verdict = judge_job(job, is_alone=True)

@@ -131,6 +131,7 @@ def train_job(job: Job, begin: Callable[[], None]) -> RunResult:
     _require_data(job)
     job = with_environment(job)
     job.observer(events.stage("train"))
+    # Before the request is recorded: a watchdog reads the spec.
     run_directory.write_spec(job.run_dir, job.spec)
     run_directory.remember(job.run_dir, home=job.home)
     begin()
@@ -143,6 +144,8 @@ def train_job(job: Job, begin: Callable[[], None]) -> RunResult:
     with alerts.alerting(
         job.spec, settings=job.settings.plain(), home=job.home, observer=job.observer
     ) as observer:
+        # An import may fail only within the script: the environment is then repaired, and it starts
+        # again.
         for number in range(resolution.REPAIRS + 1):
             spec = run_directory.write_spec(job.run_dir, job.spec)
             result = supervision.train(
@@ -152,6 +155,7 @@ def train_job(job: Job, begin: Callable[[], None]) -> RunResult:
                 restarts=job.settings["restarts"],
                 home=job.home,
                 idle_minutes=job.settings["idle_minutes"],
+                # Only the first start takes over; a repaired one is this program's own.
                 taking_over=job.taking_over and number == 0,
                 observer=observer,
                 stopped=job.stopped,
@@ -193,6 +197,7 @@ def _repaired(job: Job, result: RunResult) -> Job | None:
 
 def _require_data(job: Job) -> None:
     """Raise TrainingError if data that the script certainly reads is missing."""
+    # A finished training has read its data.
     if job.detection is None or attempt_log.finished(job.directory, 1) is not None:
         return
     pointers = missing_data.pointers(job.detection)

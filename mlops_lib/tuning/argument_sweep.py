@@ -57,6 +57,7 @@ def _reads_a_number(project: Path, entry: str) -> bool:
         and len(node.args) == 1
         and _argument(node.args[0]) == 1
     ]
+    # A second argument, or the first one as text, would mean something else than a size.
     return bool(integers) and all(_argument(node) in (0, 1) for node in arguments)
 
 

@@ -70,11 +70,13 @@ class Outbox:
         files: Files = {}
         size = 0
         for name in self._names():
+            # A bounded message: memory on both sides, and calls that wait behind it.
             if size >= BATCH_BYTES:
                 break
             with suppress(OSError):  # gone meanwhile, or no regular file
                 place = self._folder / name
                 with atomic.open_regular(place, inside=self._folder) as stream:
+                    # Of the opened file: the name may lead to another one a moment later.
                     state = _state(os.fstat(stream.fileno()))
                     if self._sent.get(name) == state:
                         continue
@@ -147,6 +149,7 @@ def write_inside(folder: Path, name: str, content: bytes) -> None:
     flags = os.O_RDONLY | os.O_DIRECTORY | os.O_NOFOLLOW | os.O_CLOEXEC
     folder.mkdir(parents=True, exist_ok=True)
     descriptor = os.open(folder, os.O_RDONLY | os.O_DIRECTORY | os.O_CLOEXEC)
+    # A random name, because a script could have put a link at a known one.
     fresh = f".{last}.{secrets.token_hex(6)}"
     try:
         for part in parents:
@@ -166,6 +169,7 @@ def write_inside(folder: Path, name: str, content: bytes) -> None:
             with suppress(FileNotFoundError):
                 os.unlink(fresh, dir_fd=descriptor)
             raise
+        # The new name is durable only with its folder.
         os.fsync(descriptor)
     finally:
         os.close(descriptor)

@@ -74,6 +74,8 @@ def train(
                 request={**request, "remote": workers.are_remote},
                 number_of_pass=number_of_pass,
             )
+        # The pool interrupts the training itself once no worker is left: that is a failure, not a
+        # stop by a person.
         except cancellation.Interrupted:
             if len(pool.failures) < count:
                 raise
@@ -127,6 +129,7 @@ def _on_cluster(
 def token(run_dir: Path) -> str:
     """Return the token of the run's search; the first call creates it."""
     place = run_dir / TOKEN
+    # Created exclusively, with the mode from the start: no other user can ever read it.
     with contextlib.suppress(FileExistsError):
         descriptor = os.open(place, os.O_WRONLY | os.O_CREAT | os.O_EXCL | os.O_CLOEXEC, 0o600)
         with os.fdopen(descriptor, "w") as stream:
@@ -167,7 +170,11 @@ def _worker_pool(
     for number in range(1, count + 1):
         stop = cancellation.Stop()
         thread = threading.Thread(
-            target=supervise, args=(number, stop), name=f"mlops-worker-{number}", daemon=True
+            # Daemons: a worker that hangs must not keep this program from ending.
+            target=supervise,
+            args=(number, stop),
+            name=f"mlops-worker-{number}",
+            daemon=True,
         )
         pool.stops.append(stop)
         pool.threads.append(thread)
@@ -177,9 +184,11 @@ def _worker_pool(
         yield pool
         over = True
     finally:
+        # After a search, workers end by themselves as soon as they learn of it.
         for thread in pool.threads if over else ():
             thread.join(END_S / len(pool.threads))
         for stop in pool.stops:
+            # A program that only detaches leaves its workers' containers running.
             stop.detaches = stopped.is_set() and stopped.detaches
             stop.set()
         for thread in pool.threads:
@@ -201,6 +210,7 @@ def _of_worker(observer: Observer, number: int) -> Observer:
 
     def forward(event: dict[str, Any]) -> None:
         typed = events.from_json(event)
+        # The end of a worker is no end of the run.
         is_end = isinstance(typed, Decision) and typed.do == protocol.DO_FINISH
         if isinstance(typed, HOST_EVENTS) and not is_end:
             observer({**event, "worker": number})

@@ -97,6 +97,7 @@ class Worker:
             confirmed: names of files that have arrived there.
             is_complete: whether the worker has all files that exist now.
         """
+        # Meant for a process that has died: its answers belong to calls that this one has not made.
         if incarnation != self._incarnation:
             return None
         for name, content in incoming.items():
@@ -110,6 +111,7 @@ class Worker:
             self._calls.answer(number, answer)
         if is_complete:
             self._has_files.set()
+        # Files first: a call may report a trial whose weights the chief then reads.
         outgoing = self._outbox.batch()
         calls = self._calls.take(timeout_s=0.0 if outgoing or not is_complete else POLL_S)
         return Exchange(calls, {**outgoing, **self._outbox.batch()} if calls else outgoing)
@@ -191,6 +193,7 @@ class Cluster:
         options = {"num_cpus": limits.cpus or 1, "num_gpus": 1 if limits.gpus else 0}
         actor_class = self._ray.remote(
             **options,
+            # Without an end: nodes come and go, and the search's own limits end it.
             max_restarts=-1,
             max_task_retries=-1,
             max_concurrency=THREADS,
@@ -262,6 +265,7 @@ class _Link:
                     if not self._incarnation and not self._greet(outbox, inbox, patterns, stop):
                         continue
                     had_files = self._turn(outbox, inbox, chief, stop)
+                # Ray has given up on it; other errors pass when a node comes back.
                 except self._ray.exceptions.ActorDiedError:
                     raise
                 except self._ray.exceptions.RayError as error:
@@ -289,6 +293,7 @@ class _Link:
         if answer is None:
             return False
         self._incarnation, sizes = answer
+        # Another process may be on another node, without the files of the one before.
         outbox.forget()
         self._answers = {}
         self._confirmed = []
@@ -320,6 +325,7 @@ class _Link:
         if exchange is None:
             self._incarnation = ""
             return True
+        # Confirmed only when durable here: the worker reports a trial's end after its weights.
         self._confirmed = inbox.receive(exchange.files, sender=self._name)
         for name in self._confirmed:
             outbox.note_peer_has(name)

@@ -61,12 +61,14 @@ def search(
     fit, why = _judged_fit(run_dir, verdict)
     if fit is None:
         return _refuse(run_dir, verdict, why, observer=execution.observer)
+    # Left by an earlier call with another bar or another judged number.
     (run_dir / protocol.SEARCH_REFUSED).unlink(missing_ok=True)
     request = _request(spec, verdict, fit=fit, run_dir=run_dir, budget=budget, limits=limits or {})
     request.setdefault("past", list(past))
     workers = _usable_workers(workers, run_dir, fit, observer=execution.observer)
     request["workers"] = workers.count
     result = _train(spec, request, execution=execution, workers=workers)
+    # Once: without other models the script fails by a fault of its own.
     if result.state == "failed" and not request.get("own_only") and result.failure is not None:
         request = _without_other_models(request, result.failure, observer=execution.observer)
         result = _train(
@@ -361,6 +363,7 @@ def _after_rejection(
         or verdict.looks >= protocol.MOST_LOOKS
     ):
         return None
+    # Trial 0 was trained by the script, and costs the search nothing.
     used_s = sum(trial.seconds for trial in outcome.trials if trial.number)
     count = sum(trial.number > 0 for trial in outcome.trials)
     if count >= before.get("trials", 0) or used_s >= 60 * before.get("minutes", 0):
@@ -442,6 +445,7 @@ def _judged_fit(run_dir: Path, verdict: Verdict) -> tuple[int | None, str]:
     boosters = {event.fit for event in started if event.model == "Booster"}
     fits = {event.fit for event in started if event.fit is not None}
     number = verdict.judged_fit
+    # With one fit there is no doubt which model a number measures.
     if number is None and len(fits) == 1:
         number = next(iter(fits))
     if number in boosters:
@@ -476,6 +480,7 @@ def _judged_digest(run_dir: Path, verdict: Verdict) -> str:
     "" without one, or if every read gives others.
     """
     evaluations = verdicts.read_claims(run_dir).get("evaluations")
+    # The last evaluation from this source is the judged one, as in the gate.
     for evaluation in reversed(evaluations if isinstance(evaluations, list) else []):
         if not isinstance(evaluation, dict) or evaluation.get("source") != verdict.source:
             continue

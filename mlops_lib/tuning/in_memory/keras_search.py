@@ -161,6 +161,7 @@ def _ensure_fitted(model: Any, task: Task, place: Path, *, seed: int, epochs: in
     atomic.write_json(
         place / "own.json", {k: [float(v) for v in vs] for k, vs in history.history.items()}
     )
+    # Renamed when complete: a killed process must leave no half of the weights.
     partial = place / ".own.npz"
     numpy.savez(partial, *model.get_weights())
     partial.replace(stored_weights)
