@@ -91,17 +91,41 @@ def main(arguments: List[str]) -> int:
 
 
 def _run(run: Context, entry: str, args: List[str]) -> int:
+    """Run the script under the hooks; return the exit code of the attempt."""
     began = time.monotonic()
+    run.shutdown.install(run.journal, run.writer)
+    _enter(run, entry, args)
+    _make_repeatable(run)
+    if run.spec.search is not None:
+        run.search = functools.partial(_search, run)
+    dialect = _dialect(run, entry)
+    _install_hooks(run, dialect, entry)
+    output: Optional[Tee] = None
+    if run.spec.metric_pattern:
+        output = Tee(sys.stdout)
+        sys.stdout = output
+
+    def conclude(error: Optional[BaseException]) -> int:
+        _end_loops(run, error)
+        return _conclude(run, error, output, began)
+
+    # `os._exit` skips everything below; the hook saves the results first.
+    exit_hook = execution.install_exit_hook(conclude)
+    error = steps.run(run, entry, args, compile_=dialect.compile)
+    exit_hook()
+    return conclude(error)
+
+
+def _enter(run: Context, entry: str, args: List[str]) -> None:
+    """Enter the working directory and journal the start of the attempt."""
     orders = run.spec
-    journal = run.journal
-    run.shutdown.install(journal, run.writer)
     checkpoint_folder = os.path.join(orders.inside, "kept")
     os.makedirs(checkpoint_folder, exist_ok=True)
     # This folder is outside of the working directory, which each attempt builds anew.
     os.environ[CHECKPOINTS] = checkpoint_folder
     os.chdir(run.work)
     run.start = workdir.manifest(run.work)
-    journal.write(
+    run.journal.write(
         protocol.EVENT_START,
         entry=entry,
         args=args,
@@ -111,8 +135,13 @@ def _run(run: Context, entry: str, args: List[str]) -> int:
     )
     # Fits after the searched one train another model than in pass 1, so their epochs are new ones.
     if run.searched_fit is not None:
-        journal.forget_epochs_after(run.searched_fit)
-    journal.progress("script")
+        run.journal.forget_epochs_after(run.searched_fit)
+    run.journal.progress("script")
+
+
+def _make_repeatable(run: Context) -> None:
+    """Fix the files, the seeds, the clock and the answers that the script gets."""
+    orders = run.spec
     run.conditions.activate(
         lambda: workdir.install_copy_on_write(orders.project, *orders.links.values())
     )
@@ -122,44 +151,36 @@ def _run(run: Context, entry: str, args: List[str]) -> int:
     entropy.install(orders.seed)
     clock.install(orders.inside)
     execution.install_input_answers(orders.input)
-    if orders.search is not None:
-        run.search = functools.partial(_search, run)
-    dialect = _dialect(run, entry)
+
+
+def _install_hooks(run: Context, dialect: compat.source.Dialect, entry: str) -> None:
+    """Install the hooks of frameworks, paths and metrics; none of them imports a framework."""
     pytorch.prepare(run, dialect, entry)
     import_hooks.after_import(_adapters(run))
     import_hooks.after_import(pytorch.install(run))
     import_hooks.after_import(candidates.install(run))
     import_hooks.after_import(compat.install(run, dialect, entry))
-    paths = path_redirection.PathRedirector(run.work, entry, journal, orders.project)
+    paths = path_redirection.PathRedirector(run.work, entry, run.journal, run.spec.project)
     import_hooks.after_import(paths.hooks())
     import_hooks.after_import(native_writers.hooks(paths.written_to))
     run.conditions.activate(paths.install)
     terminal.install()
     own_packages.install(run.work, entry)
     handwritten.install(functools.partial(_record_handwritten, run))
-    output: Optional[Tee] = None
-    if orders.metric_pattern:
-        output = Tee(sys.stdout)
-        sys.stdout = output
 
-    def conclude(error: Optional[BaseException]) -> int:
-        if run.forked is not None:
-            run.forked.end(error)  # a trial of a search: its process ends here
-        if run.marked_loops is not None:
-            run.marked_loops.end(error)
-        if error is not None:
-            for follow in run.on_error:
-                with journal.guard("error of the script"):
-                    follow(error)
-        with journal.guard("conditions"):
-            run.conditions.end()
-        return _conclude(run, error, output, began)
 
-    # `os._exit` skips everything below; the hook saves the results first.
-    exit_hook = execution.install_exit_hook(conclude)
-    error = steps.run(run, entry, args, compile_=dialect.compile)
-    exit_hook()
-    return conclude(error)
+def _end_loops(run: Context, error: Optional[BaseException]) -> None:
+    """End the observed loops and the script's conditions before the results are saved."""
+    if run.forked is not None:
+        run.forked.end(error)  # a trial of a search: its process ends here
+    if run.marked_loops is not None:
+        run.marked_loops.end(error)
+    if error is not None:
+        for follow in run.on_error:
+            with run.journal.guard("error of the script"):
+                follow(error)
+    with run.journal.guard("conditions"):
+        run.conditions.end()
 
 
 def _record_handwritten(
