@@ -370,7 +370,7 @@ class BoosterFit:
             data = next(
                 (self.call[name] for name in ("dtrain", "train_set") if name in self.call), None
             )
-            self.run.evaluations.record_training(booster, data, None)
+            self.run.evaluations.trainings.add(booster, data, None)
             self.run.leaks.record_training(booster, data, None)
 
     def _journal(self, state: str, epoch: int) -> None:

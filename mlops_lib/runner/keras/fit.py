@@ -193,7 +193,7 @@ class Fit:
         x = self.call.get("x")
         steps = self.call.get("steps_per_epoch")
         reader = examples.reader(x, steps) if seen is None else None
-        run.evaluations.record_training(self.model, x, seen, *(() if reader is None else (reader,)))
+        run.evaluations.trainings.add(self.model, x, seen, *(() if reader is None else (reader,)))
         run.leaks.record_training(self.model, rows, self.data.training_rows("y"), source=x)
         if seen is not None:
             run.fit_examples[self.number] = seen

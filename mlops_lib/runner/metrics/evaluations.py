@@ -5,7 +5,6 @@ Each evaluation is repeated on the reloaded model, on examples that no training 
 
 import contextlib
 import os
-import weakref
 from typing import (
     Any,
     Callable,
@@ -24,6 +23,7 @@ from mlops_lib.runner import protocol
 from mlops_lib.runner.journal import Journal, plain
 from mlops_lib.runner.metrics import reported_numbers
 from mlops_lib.runner.metrics.example_hashes import HASH, Examples
+from mlops_lib.runner.metrics.trainings import Trainings
 from mlops_lib.runner.script.conditions import Conditions, Surroundings, surroundings
 from mlops_lib.runner.state import atomic
 
@@ -32,7 +32,7 @@ MAX_RECORDS = 500
 MAX_MODELS = 8
 """Number of the latest models that are kept: models that the script drops must not fill the memory.
 """
-MAX_TRAININGS = MAX_REPEATS = 32
+MAX_REPEATS = 32
 
 _NOT_REPEATABLE = "the examples or the model behind this number are not known"
 
@@ -65,24 +65,6 @@ class Measured(NamedTuple):
 
 Repeat = Callable[[Any, FrozenSet[bytes]], Measured]
 """Measure a model again, without some examples."""
-
-
-class Training(NamedTuple):
-    """The examples of a training; it keeps neither the model nor its input alive."""
-
-    model: Callable[[], Any]
-    x: Callable[[], Any]
-    examples: Optional[Examples]
-    read: Callable[[], Optional[Examples]]
-    """Hash the examples of a pipeline by reading it once more, when the script has ended."""
-
-
-def reference(item: Any) -> Callable[[], Any]:
-    """Return a function that returns `item`, without keeping it alive if possible."""
-    try:
-        return weakref.ref(item)
-    except TypeError:  # lists, tuples, None
-        return lambda: None
 
 
 class Evaluations:
@@ -133,7 +115,7 @@ class Evaluations:
 
         The number is measured with them, and once more without them for information.
         """
-        self.trainings: List[Training] = []
+        self.trainings = Trainings()
         self.saved: Callable[[], Any] = lambda: None
         """Return the model that the script itself saved last."""
         # A callable, because a weak reference must not keep the model alive.
@@ -191,7 +173,7 @@ class Evaluations:
         """
         number = self._count = self._count + 1
         if held_out is None:
-            held_out = self.is_held_out(model, x, examples)
+            held_out = self.trainings.is_held_out(model, x, examples)
         can_repeat = repeat is not None
         record = {
             "id": number,
@@ -287,60 +269,11 @@ class Evaluations:
             for number in sorted(repeats)[:-MAX_REPEATS]:
                 del repeats[number]
 
-    def record_training(
-        self,
-        model: Any,
-        x: Any,
-        examples: Optional[Examples],
-        read: Callable[[], Optional[Examples]] = lambda: None,
-    ) -> None:
-        """Record that a model was trained on this input.
-
-        Args:
-            model: the model.
-            x: the input.
-            examples: its examples, if they could be hashed already.
-            read: returns them when the script has ended, if not.
-        """
-        self.trainings.append(Training(reference(model), reference(x), examples, read))
-        del self.trainings[:-MAX_TRAININGS]
-
-    def is_held_out(self, model: Any, x: Any, examples: Optional[Examples]) -> Optional[bool]:
-        """Return whether a model has not been trained on these examples.
-
-        Args:
-            model: the model; None for any model.
-            x: the input.
-            examples: its examples.
-
-        Returns:
-            None if it is unknown.
-        """
-        own = [t for t in self.trainings if model is None or t.model() is model] or self.trainings
-        # The same object needs no hashes: it also covers inputs that cannot be hashed.
-        if x is not None and any(t.x() is x for t in own):
-            return False
-        if examples is None:
-            return None
-        return not any(t.examples is not None and examples.overlap(t.examples) > 0.5 for t in own)
-
-    def replace_training(self, model: Any, x: Any, examples: Optional[Examples]) -> None:
-        """Record that a search has trained this model anew, on these examples only."""
-        self.trainings[:] = [
-            training for training in self.trainings if training.model() is not model
-        ]
-        self.record_training(model, x, examples)
-
     def _settle_held_out(self, record: Dict[str, Any], examples: Examples) -> None:
         """Compare the examples of a pipeline, hashed late, with those of the trainings."""
         model = self.models.get(record["id"])
-        own = [t for t in self.trainings if t.model() is model] or self.trainings
-        for i, training in enumerate(self.trainings):
-            if training in own and training.examples is None:
-                self.trainings[i] = training._replace(examples=training.read(), read=lambda: None)
-        own = [t for t in self.trainings if t.model() is model] or self.trainings
-        if own and all(t.examples is not None for t in own):
-            record["held_out"] = self.is_held_out(model, None, examples)
+        if self.trainings.hash_late(model):
+            record["held_out"] = self.trainings.is_held_out(model, None, examples)
 
     def remeasure(self, model: Any, live: Any) -> None:
         """Measure the reloaded model, and set `recomputed` of its evaluations.

@@ -21,8 +21,9 @@ from mlops_lib.runner.metrics import (
     preparation,
     repeats,
 )
-from mlops_lib.runner.metrics.evaluations import Evaluations, reference
+from mlops_lib.runner.metrics.evaluations import Evaluations
 from mlops_lib.runner.metrics.pairs import pair_records
+from mlops_lib.runner.metrics.trainings import reference
 from mlops_lib.runner.state import atomic
 
 MIN_REST = 30

@@ -6,7 +6,7 @@ from types import ModuleType
 from typing import Any, Callable, Dict
 
 from mlops_lib.runner.context import Context
-from mlops_lib.runner.metrics.evaluations import reference
+from mlops_lib.runner.metrics.trainings import reference
 
 
 def install(run: Context) -> Dict[str, Callable[[ModuleType], None]]:

@@ -170,7 +170,7 @@ def _last_comparable_prediction(run: Context) -> "Optional[Tuple[predictions.Pre
         y = _target_of(prediction)
         if y is None:
             continue
-        held_out = run.evaluations.is_held_out(
+        held_out = run.evaluations.trainings.is_held_out(
             prediction.model, prediction.x, example_hashes.examples(prediction.x)
         )
         if held_out is not False:

@@ -10,8 +10,9 @@ from typing import Any, Callable, Dict, FrozenSet, List, Mapping, Optional, Set
 
 from mlops_lib.runner.context import Context
 from mlops_lib.runner.metrics import example_hashes, predictions, recipes
-from mlops_lib.runner.metrics.evaluations import Measured, reference
+from mlops_lib.runner.metrics.evaluations import Measured
 from mlops_lib.runner.metrics.recipes import Recipe
+from mlops_lib.runner.metrics.trainings import reference
 from mlops_lib.runner.pytorch import artifact, measures, tensors, watch_hooks
 from mlops_lib.runner.pytorch.examples import MANY, TrainingExamples
 from mlops_lib.runner.pytorch.measures import Numbers, Reading, Table, UnreadableError

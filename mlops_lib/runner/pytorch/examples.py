@@ -193,7 +193,7 @@ class TrainingExamples:
         """Report the training examples of each model to the evaluations and leak checks."""
         for model, history in self.seen.values():
             facade = artifact.of(model)
-            self.run.evaluations.record_training(facade, None, self.of(model))
+            self.run.evaluations.trainings.add(facade, None, self.of(model))
             x = tensors.joined(history.inputs)
             if x is None or history.bytes > KEPT_BYTES:
                 continue

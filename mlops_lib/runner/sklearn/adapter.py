@@ -194,7 +194,7 @@ class EstimatorFit:
             with run.journal.guard("finish fit"):
                 self._finish(time.monotonic() - began)
         with run.journal.guard("training examples"):
-            run.evaluations.record_training(self.estimator, self.x, example_hashes.examples(self.x))
+            run.evaluations.trainings.add(self.estimator, self.x, example_hashes.examples(self.x))
             run.leaks.record_training(self.estimator, self.x, self.y)
             evaluation.add_search(run, self.estimator, self.number, self.x)
         run.models[self.number] = self.estimator

@@ -513,7 +513,7 @@ def add_winner(run: Context, fit: Any, search: Any) -> None:
     # The estimator object is the same as before the search, so its own numbers would look like the
     # winner's.
     run.evaluations.withdraw(fit.number)
-    run.evaluations.replace_training(fit.estimator, search.x, example_hashes.examples(search.x))
+    run.evaluations.trainings.replace(fit.estimator, search.x, example_hashes.examples(search.x))
     run.leaks.replace_training(fit.estimator, search.x, search.y)
     if search.judged is None:
         return
