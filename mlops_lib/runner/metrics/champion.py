@@ -205,6 +205,7 @@ def _measure_one(
         "value": None,
         "note": "",
     }
+    # The new model's own number, unless both have to be measured on fewer examples.
     value = record["recomputed"]
     leaking = run.evaluations.hashes_of(record["id"]) & trained_on
     if leaking:

@@ -349,6 +349,7 @@ class Evaluations:
         # Examples that a search selected on are held out from training, and yet steered it: both
         # kinds are left out.
         steered = NONE if examples is None else examples.hashes & self.selected
+        # A pipeline that shuffles or augments gives other examples when it is read again.
         record["measured_on"]["same_again"] = (
             None if examples is None else measurement.is_same_again
         )
@@ -379,6 +380,7 @@ class Evaluations:
         if measurement.names is not None:
             self._names[number] = measurement.names
         _set_examples(record, examples)
+        # Now that the script has ended, its pipelines can be read once more.
         if record["held_out"] is None and examples is not None:
             self._settle_held_out(record, examples)
 
@@ -402,6 +404,7 @@ class Evaluations:
         try:
             measurement = repeat(model, apart)
         except Exception as error:  # a call that cannot be made on fewer examples
+            # A number on examples that steered the search must not be judged, so there is none.
             if steered:
                 raise
             record["leaks"]["note"] = f"{type(error).__name__}: {error}"[:300]
@@ -480,6 +483,7 @@ class Evaluations:
         """Write metrics.json, and the hashes of the judged examples beside it."""
         record = self.judged_record()
         names = self._names.get(record["id"]) if record is not None else None
+        # The next search must not select on these examples.
         if record is not None and names is not None and len(names) <= MAX_LISTED_HASHES:
             content = {
                 "schema": 1,

@@ -71,6 +71,7 @@ def _number(metric: str, text: Any, source: str) -> Iterator[Reported]:
         value = float(text.strip().rstrip("%")) if isinstance(text, str) else float(text)
     except (TypeError, ValueError):
         return
+    # Scripts print an accuracy as 0.93, as 93 or as 93 %.
     if metric.startswith("acc") and (percent or 1 < value <= 100):
         value /= 100
     yield Reported(metric, value, source)

@@ -66,6 +66,7 @@ class ChiefClient:
         answer = self._call_until_answered(
             self._stub.CreateTrial, self._messages.CreateTrialRequest(tuner_id=self._name)
         )
+        # The search has ended while the call was being repeated.
         if answer is None:
             return Assignment("end")
         trial = answer.trial

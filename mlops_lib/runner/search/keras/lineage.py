@@ -44,6 +44,7 @@ class Lineage:
         candidate = self._store.candidate(number)
         if candidate.own:
             return user_space.built(self._hypermodel, candidate.own)
+        # Recursively from the root: only edits are stored.
         parent = self.architecture(candidate.parent)
         model, _ = architecture_edits.apply_all(parent, list(candidate.edits))
         return model

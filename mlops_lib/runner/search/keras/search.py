@@ -70,6 +70,7 @@ def improve(
     Raises:
         KeyboardInterrupt: after the best trial so far was put into the model.
     """
+    # Trials of other architectures are no candidates any more.
     if request.failed_with:
         set_aside(request.directory)
     os.makedirs(os.path.join(request.directory, "trials"), exist_ok=True)
@@ -323,6 +324,7 @@ class Search:
         self.store.candidates.update(chain)
         # Weights pass from parent to child, so trials before the last one that started from fresh
         # weights contribute only their architecture: they need not train.
+        # A trial of fresh weights, or of the project's own HyperModel, inherits nothing.
         starts = [
             place for place, (_, candidate) in enumerate(chain) if candidate.fresh or candidate.own
         ]
@@ -344,6 +346,7 @@ class Search:
             # KerasTuner takes a maximum of no trials for no maximum.
             oracle_trial = trials.ask() if self.request.trials > 0 else None
             if oracle_trial is None:
+                # The oracle does not say which of the two ended it.
                 spent = len(self.store.candidates) >= self.request.trials
                 return "trials" if spent else "exhausted"
             number = trials.number(oracle_trial)

@@ -99,6 +99,7 @@ class TrialRunner:
         Weights that have seen the selection examples would make every trial that inherits them look
         better than it is.
         """
+        # Weights of trial 0 on disk are from such a training: its own are never written.
         if self._store.has_weights(0):
             return self._store.records[0]
         self._seed(0)

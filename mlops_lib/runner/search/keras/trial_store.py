@@ -142,6 +142,8 @@ class TrialStore:
             return last if self.records.get(last, {}).get("score") is not None else 0
         best = 0
         for number, record in sorted(self.records.items()):
+            # Strictly better, and in the order of numbers: of equal scores the earliest wins, in
+            # every attempt.
             if number and self._request.better(record["score"], self.score(best)):
                 best = number
         return best

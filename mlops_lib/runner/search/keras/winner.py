@@ -118,6 +118,7 @@ class WinnerInstaller:
             callbacks=[trial.pulse(self._context.journal, clock, number)()],
         )
         spent = clock.stop()
+        # By the selection examples, which it has just seen: only a clear loss shows there.
         if self._context.request.better(score_before, scorer.evaluate(winner)):
             winner.set_weights(before)
             self.notes.append("training the winner on all examples made it worse, and was undone")

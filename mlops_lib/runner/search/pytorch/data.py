@@ -66,12 +66,14 @@ class Held(NamedTuple):
 def hold_back(count: int, *, seed: int) -> Held:
     """Choose the examples to hold back."""
     draw = random.Random(seed)
+    # Of few examples a larger share, or scores would differ by chance only.
     share = min(max(SHARE, FEWEST / count), LARGEST_SHARE)
     rows = sorted(draw.sample(range(count), max(1, round(count * share))))
     held_rows = set(rows)
     rest = [row for row in range(count) if row not in held_rows]
     places = list(range(count))
     for row in rows:
+        # Another example in its place, so that neither lengths nor the number of steps change.
         places[row] = draw.choice(rest)
     return Held(rows, places)
 
@@ -107,6 +109,7 @@ def like_evaluated(training: Any, evaluated: Any) -> Any:
         return changed
     if type(evaluated).__name__ == "Subset" and hasattr(evaluated, "dataset"):
         return like_evaluated(training, evaluated.dataset)
+    # Only data sets of one class are sure to take each other's transforms.
     if type(training) is not type(evaluated) or not hasattr(training, "transform"):
         return training
     changed = copy.copy(training)
@@ -126,6 +129,7 @@ def replace(training: Source, evaluated: Source, held: Held) -> Any:
         ValueError: the examples do not fit there.
     """
     count = len(evaluated)
+    # Repeated in order if there are fewer of them than evaluated examples.
     rows = [held.rows[i % len(held.rows)] for i in range(count)]
     if evaluated.dataset is not None:
         if training.dataset is None:
@@ -139,6 +143,7 @@ def replace(training: Source, evaluated: Source, held: Held) -> Any:
         )
         return substitute
     x, y = _rows(training, rows)
+    # In place: the script's loop and its closures hold these very tensors.
     evaluated.x.data.copy_(x.reshape(evaluated.x.shape))
     if evaluated.y is not None:
         evaluated.y.data.copy_(y.reshape(evaluated.y.shape))
@@ -193,6 +198,7 @@ class Tensors:
             and len(tensor) >= FEWEST_ROWS
             and not tensor.is_sparse
         ]
+        # The largest: a data set has more numbers than a batch of it or a parameter.
         self._all = sorted(rows, key=lambda tensor: tensor.numel())[-CANDIDATES:]
 
     def source(self, x: Any, y: Any) -> Optional[Source]:

@@ -55,6 +55,7 @@ class Fork:
         journal: Any = self.run.journal
         journal.write = lambda event, **keys: self._note(event, keys)
         journal.progress = self.reporter.beat
+        # An error in a hook must not end the trial: it would look like a bad candidate.
         journal.strict = False
         self.watch.process = os.getpid()
         # Which examples are trained on is known from the parent; naming them takes time.
@@ -106,6 +107,7 @@ class Probe(Fork):
         self._training: Optional[data.Source] = None
         self._steps = 0
         self.watch.on_trained.append(self._trained)
+        # First, so that the step counts before anything that may end the process.
         self.judge.training.after_step.insert(0, self._stepped)
         self._cut_short()
 
@@ -115,6 +117,8 @@ class Probe(Fork):
 
         def __next__(iterator: Any) -> Any:  # noqa: N807 - what Python calls
             iterator._mlops_read = getattr(iterator, "_mlops_read", 0) + 1
+            # Not before a step was made: a loop may read many batches for one step, or look at its
+            # data first.
             if iterator._mlops_read > BATCHES and self._steps:
                 number, _ = getattr(iterator, "_mlops_pass", (None, None))
                 if number is not None:
@@ -155,6 +159,7 @@ class Probe(Fork):
         if self._training is not None:
             self._found["training"] = self._training.address()
         size = len(inputs[0]) if inputs else 0
+        # A few rows show all shapes, and keep the file small.
         few = {
             path: leaf.detach()[:EXAMPLE_ROWS].clone()
             for path, leaf in call.inputs()

@@ -88,6 +88,7 @@ class Plan:
             for parameter in module._parameters.values():
                 if parameter is not None:
                     owners[id(parameter)] = owners.get(id(parameter), 0) + 1
+        # Shared weights have one shape: a layer cannot be changed without the other.
         if any(count > 1 for count in owners.values()):
             raise UneditableError("layers share their weights")
         if any(type(module).__name__ == "ScriptModule" for module in self.model.modules()):
@@ -98,6 +99,7 @@ class Plan:
     def of_kind(self, *kinds: str) -> List[Use]:
         """Return the layers of these classes in the order of their calls, each once."""
         return list(
+            # By name: a layer that is called several times is one layer.
             {use.name: use for use in self.uses if type(use.layer).__name__ in kinds}.values()
         )
 
@@ -120,6 +122,7 @@ class Plan:
             allowed = [edit for edit in edits if allows(limits, edit)]
             if allowed and allowed not in portfolio and self.fits(allowed, limits):
                 portfolio.append(allowed)
+            # Two sets are enough of one kind; after them, trials vary the best one.
             if len(portfolio) == 2:
                 break
         return portfolio
@@ -132,6 +135,7 @@ class Plan:
             shape, uses = traced(edited, self.example)
         except Exception:  # noqa: BLE001 - whatever another shape meets in the script's own code
             return False
+        # The script's own model may exceed the limit already: edits must then not add to it.
         most = limits.get("parameters")
         count = sum(parameter.numel() for parameter in edited.parameters())
         own = sum(parameter.numel() for parameter in self.model.parameters())
@@ -167,6 +171,7 @@ class Plan:
             for edit in more
             if (edit["kind"], edit["at"]) not in edited_places
         ]
+        # Few of them are tried: each runs the edited module once.
         draw.shuffle(options)
         for option in options[:6]:
             changed_edits = [edit for edit in option() if allows(limits, edit)]
@@ -177,6 +182,7 @@ class Plan:
     # --- what is wanted
 
     def _edit_sets(self) -> Iterator[List[Edit]]:
+        # A known design, or one that stands on frozen layers, changes in its head only.
         if len(self.of_kind("Conv2d", "Conv1d")) > MANY_LAYERS or self._is_frozen():
             yield self._head()
         elif self.convolutions:
@@ -274,6 +280,7 @@ class Plan:
         side = max(self.convolutions[-1].gave[2:])
         channels = self.convolutions[-1].layer.out_channels
         for use in self.uses[start + 1 :]:
+            # The width of the first linear layer gives the size of the flattened map.
             if type(use.layer).__name__ == "Linear":
                 area: float = use.given[-1] / channels
                 return round(math.pow(area, 1 / (len(self.convolutions[-1].gave) - 2)))
@@ -306,6 +313,7 @@ class Plan:
 
     def _dense(self) -> Iterator[List[Edit]]:
         first, output = self.dense[0], self.dense[-1]
+        # Rows of numbers only: on sequences or maps the layer is applied at each position.
         if len(first.given) != 2:
             yield self._before_output(0.1)
             return
@@ -322,6 +330,7 @@ class Plan:
             edits.append({"kind": "dense", "at": output.name, "size": width})
         edits += self._activations()
         yield [*edits, *self._before_output(0.1)]
+        # The inputs may be scaled already, and batch statistics only add noise then.
         yield [edit for edit in edits if edit["kind"] != "normalise_input"]
 
 
@@ -486,6 +495,7 @@ def _put(
             while index < len(children) and id(children[index][1]) in put:
                 index += 1  # what was put after it before comes first
         children[index:index] = [(f"new{len(put)}_{i}", item) for i, item in enumerate(new)]
+        # A Sequential that was made of a list names its layers by their places.
         if all(name.isdigit() for name in parent._modules):
             children = [(str(i), item) for i, (_, item) in enumerate(children)]
         parent._modules.clear()
@@ -512,6 +522,7 @@ def resize(layer: Any, size: int) -> None:
 
 
 def _renewed(layer: Any, *args: Any, **kwargs: Any) -> None:
+    # `__init__` sets it to training, and the parameters to the default device and type.
     mode = layer.training
     parameter = next(layer.parameters(), None)
     if parameter is not None:
@@ -575,6 +586,7 @@ def _fitted(layer: Any, inputs: Any) -> None:
         return
     shape = inputs[0].shape
     kind = type(layer).__name__
+    # Initialising the layer again replaces its table of hooks, among them the one that is running.
     hooks = layer._forward_pre_hooks
     with contextlib.ExitStack() as stack:
         stack.callback(lambda: layer.__dict__.update(_forward_pre_hooks=hooks))
@@ -619,6 +631,7 @@ def graft(trained: Any, plan: Plan, edits: Sequence[Edit]) -> Dict[int, Any]:
     ]
     usual = next((index for index in home.values() if index is not None), 0)
     for module in model.modules():
+        # A new layer trains in the group of the one that it was added to, at that group's rate.
         anchor = anchors.get(id(module), module)
         index = home.get(id(anchor), usual)
         for parameter in module._parameters.values():
@@ -626,5 +639,6 @@ def graft(trained: Any, plan: Plan, edits: Sequence[Edit]) -> Dict[int, Any]:
                 group_parameters[index].append(parameter)
     for group, parameters in zip(groups, group_parameters):
         group["params"] = parameters
+    # The state belongs to parameters that are gone.
     trained.optimizer.state.clear()
     return anchors

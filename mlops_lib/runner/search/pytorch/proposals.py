@@ -97,6 +97,7 @@ class Proposer:
         for proposal in self._portfolio():
             if proposal.values() not in tried_values:
                 return proposal
+        # By the number of trials alone, so that a search that was killed proposes the same.
         draw = random.Random(self.request.seed * 7919 + len(tried_values))
         base = candidates.get(winner, Candidate())
         for _ in range(DRAWS):
@@ -161,6 +162,7 @@ class Proposer:
                 and "loss" not in self.request.metric
             ):
                 options += [self._smoother]
+            # Layers are drawn as often as all other changes together, because they gain the most.
             if self.architecture:
                 options += [self._other_layers] * 3
             base = draw.choice(options)(base, draw)
@@ -183,6 +185,7 @@ class Proposer:
     def _other_batch(self, base: Candidate, draw: random.Random) -> Candidate:
         size = base.recipe.batch_size or self.own_batch or 1
         size = max(4, round(size * draw.choice((0.5, 2.0))))
+        # Fewer than four steps an epoch train next to nothing.
         if self.count and size > self.count // 4:
             return base
         return replace(base, recipe=replace(base.recipe, batch_size=size))

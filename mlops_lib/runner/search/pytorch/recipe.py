@@ -111,6 +111,7 @@ class Trained:
         """
         if not self.loop.site.rsplit(":", 2)[0].endswith((".py", ".ipynb")):
             return False
+        # These schedules compute their whole curve from the number of steps given to them.
         rigid = ("OneCycleLR", "SequentialLR", "LambdaLR", "CyclicLR")
         return self.epochs is not None and not any(
             type(scheduler).__name__ in rigid for scheduler in self.schedulers
@@ -173,6 +174,7 @@ class Trained:
         epochs = self.epochs
         if epochs is None:
             raise ValueError("the number of epochs is not known")
+        # Read once: the script's own schedule may change them in the meantime.
         rates = [float(group.get("initial_lr", group["lr"])) for group in self._groups()]
 
         def turn(number: int) -> None:

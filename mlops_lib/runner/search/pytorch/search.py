@@ -157,6 +157,7 @@ class _Search:
         model = _at(probed["model"], torch.nn.Module)
         if optimizer is None or model is None:
             raise NotHereError("the model and its optimizer are made within the training loop")
+        # A model that is half trained gives a trial another beginning than the script had.
         if optimizer.state:
             raise RefusedError(
                 "the optimizer has made steps before: there is no beginning to change"
@@ -299,6 +300,7 @@ class _Search:
         self.candidates[number] = candidate
         path = os.path.join(self.request.directory, "trials", f"{number}.json")
         record = atomic.read_json(path)
+        # A record with other values belongs to an earlier search with other settings.
         if isinstance(record, dict) and record.get("hyperparameters") == candidate.values():
             self.clock.count(float(record.get("seconds", 0.0)))
             self.selected |= frozenset(bytes.fromhex(name) for name in record.pop("names", ()))
@@ -462,6 +464,7 @@ class _Search:
     # --- the end
 
     def _conclude(self, number: int, stopped: str) -> None:
+        # A winner below the bar must at least beat the script's own training on the same examples.
         if number and stopped not in ("bar",) and not self.request.follow:
             self._try(0, Candidate())
             if not self.request.better(self.records[number]["score"], self.records[0]["score"]):

@@ -125,6 +125,8 @@ class Before:
             if not values and not sides and not kind:
                 continue
             site = self.places[id(module)]
+            # A patch changes the arguments of one call, so a call in a loop cannot be changed for
+            # one of its layers.
             if site is None or str(site) in self.twice:
                 raise ValueError("one line makes several of the layers that change")
             change = {"site": site, "class": type(module).__name__, "values": values}
