@@ -12,17 +12,18 @@ from __future__ import annotations
 import os
 import sys
 import time
-from typing import Any, Dict, FrozenSet, List, Optional
+from typing import Any, Dict, FrozenSet, List
 
 from mlops_lib.runner import protocol
 from mlops_lib.runner.context import Context
 from mlops_lib.runner.keras import fit_state
 from mlops_lib.runner.pytorch import artifact, store
 from mlops_lib.runner.search import failures, judged_examples, outlook, scores
-from mlops_lib.runner.search.pytorch import data, layers, processes, winner_facts
+from mlops_lib.runner.search.pytorch import data, layers, processes, selection, winner_facts
 from mlops_lib.runner.search.pytorch.forked import Probe, Trial
 from mlops_lib.runner.search.pytorch.proposals import Candidate, Proposer
 from mlops_lib.runner.search.pytorch.recipe import Trained
+from mlops_lib.runner.search.pytorch.selection import RefusedError
 from mlops_lib.runner.search.request import Clock, SearchRequest, trial_record
 from mlops_lib.runner.state import atomic, rng
 
@@ -32,10 +33,6 @@ SILENCE_S = 120.0
 
 class NotHereError(Exception):
     """The loop cannot be searched at this entry; perhaps at one within it."""
-
-
-class RefusedError(Exception):
-    """The training cannot be searched."""
 
 
 class LoopSearch:
@@ -153,8 +150,8 @@ class _Search:
                 "several optimizers take turns (as in a GAN): they cannot be chosen one by one"
             )
         torch = sys.modules["torch"]
-        optimizer = _at(probed["optimizers"][0], torch.optim.Optimizer)
-        model = _at(probed["model"], torch.nn.Module)
+        optimizer = selection.object_at(probed["optimizers"][0], torch.optim.Optimizer)
+        model = selection.object_at(probed["model"], torch.nn.Module)
         if optimizer is None or model is None:
             raise NotHereError("the model and its optimizer are made within the training loop")
         # A model that is half trained gives a trial another beginning than the script had.
@@ -163,7 +160,13 @@ class _Search:
                 "the optimizer has made steps before: there is no beginning to change"
             )
         training = data.source_at(probed.get("training") or {})
-        self._choose_selection(probed, training)
+        self.selection = selection.choose(
+            probed,
+            training,
+            seed=self.request.seed,
+            models=self.run_.models.values(),
+            metric=self.request.metric,
+        )
         self._loss = str(probed.get("loss") or "")
         self._count = 0 if training is None else len(training)
         with open(example, "rb") as stream:
@@ -188,73 +191,6 @@ class _Search:
             why = error or f"its process ended with {code}"
             raise RefusedError(f"the loop could not be run on trial: {why}")
         return findings
-
-    def _choose_selection(self, findings: Dict[str, Any], training: Optional[data.Source]) -> None:
-        """Choose the examples that trials are compared on.
-
-        Raises:
-            RefusedError: there are none.
-        """
-        own = [
-            evaluation
-            for evaluation in findings["evaluations"]
-            if evaluation["model"] == findings["model"]
-            and evaluation["metric"]
-            and not evaluation["trained"]
-        ]
-        apart = [
-            evaluation
-            for evaluation in own
-            if evaluation["apart"] and not evaluation["after"] and evaluation["source"]
-        ]
-        if apart:
-            source = data.source_at(apart[0]["source"])
-            if source is not None:
-                self.selection = "disjoint"
-                self.held: Optional[data.Held] = None
-                self._evaluated = source
-                self._ends_after = False
-                return
-        judged_evaluations = [evaluation for evaluation in own if evaluation["judged"]]
-        if not judged_evaluations:
-            raise RefusedError(
-                f"no evaluation of the model in or after the loop was seen to give"
-                f" {self.request.metric}"
-            )
-        self._hold_back(judged_evaluations, training)
-
-    def _hold_back(
-        self, evaluations: List[Dict[str, Any]], training: Optional[data.Source]
-    ) -> None:
-        if training is None:
-            raise RefusedError("the data that it trains on is neither a DataLoader's nor a tensor")
-        try:
-            count = len(training)
-        except TypeError:
-            raise RefusedError(
-                "its training data has no length, so nothing can be held back"
-            ) from None
-        source = data.source_at(evaluations[-1]["source"] or {})
-        if source is None:
-            raise RefusedError("the data that it evaluates is made anew each time")
-        if source.dataset is training.dataset and source.x is training.x:
-            raise RefusedError("what it trains on and what it evaluates are not kept apart")
-        if any(
-            _shares(model, self._model_of(evaluations[-1])) for model in self.run_.models.values()
-        ):
-            raise RefusedError(
-                "an earlier training of the same model has seen all examples: none is left to"
-                " select by"
-            )
-        self.selection = "split"
-        self.held = data.hold_back(count, seed=self.request.seed)
-        self._evaluated = source
-        self._training = training
-        self._ends_after = any(evaluation["after"] for evaluation in evaluations)
-
-    @staticmethod
-    def _model_of(evaluation: Dict[str, Any]) -> Any:
-        return _at(evaluation["model"], sys.modules["torch"].nn.Module)
 
     # --- the search
 
@@ -340,22 +276,14 @@ class _Search:
         try:
             self._apply(candidate)
             reporter.send(parameters=_count_of(self.trained.model))
-            reads: Any
-            if self.held is None:
-                reads = (
-                    self._evaluated.dataset
-                    if self._evaluated.dataset is not None
-                    else self._evaluated.x
-                )
-            else:
-                reads = data.replace(self._training, self._evaluated, self.held)
+            reads = self.selection.install()
             Trial(
                 self.run_,
                 self.loop,
                 reporter,
                 metric=self.request.metric,
                 reads=reads,
-                ends_after=self._ends_after,
+                ends_after=self.selection.ends_after,
                 on_turn=self.trained.on_turn,
             ).turned(0)
         except Exception as error:  # noqa: BLE001 - nothing of this process may go on as the script
@@ -444,7 +372,7 @@ class _Search:
     # --- scores
 
     def _bar(self) -> float:
-        count = len(self.selected) or (0 if self.held is None else len(self.held.rows))
+        count = len(self.selected) or self.selection.held_count
         return scores.bar(self.request, count)
 
     def _winner(self) -> int:
@@ -489,13 +417,13 @@ class _Search:
             self.loop.on_turn = self._turned
             self._turned(0)
             after = artifact.architecture(self.trained.model)
-            if self.selection == "split":
+            if self.selection.kind == "split":
                 self.notes.append(
                     "the winner was trained again on all of the script's training data"
                 )
             self.run_.evaluations.selected |= self.selected
         result = {
-            **self.request.result_head(self.selection),
+            **self.request.result_head(self.selection.kind),
             "trials": [self.records[n] for n in sorted(self.records)],
             "winner": number,
             "score": self.records[number]["score"],
@@ -553,17 +481,5 @@ class _ContinueError(Exception):
     """Raised in a forked process to continue the script."""
 
 
-def _at(address: int, kind: Any) -> Any:
-    return next((item for item in processes.alive(kind) if id(item) == address), None)
-
-
 def _count_of(model: Any) -> int:
     return sum(parameter.numel() for parameter in model.parameters())
-
-
-def _shares(earlier: Any, model: Any) -> bool:
-    module = getattr(earlier, "module", earlier)
-    if model is None or not hasattr(module, "parameters"):
-        return False
-    own = {id(parameter) for parameter in model.parameters()}
-    return any(id(parameter) in own for parameter in module.parameters())
