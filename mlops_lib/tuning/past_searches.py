@@ -27,7 +27,7 @@ NAME = "past-searches.jsonl"
 MOST_LINES = 200
 """Older searches are forgotten."""
 MOST_SENT = 20
-"""The most searches that a new one is told of."""
+"""The largest number of earlier searches in a request."""
 MOST_KINDS = 30
 _KIND = re.compile(r"[A-Za-z][A-Za-z0-9_]{0,60}")
 

@@ -147,7 +147,7 @@ class FitResume:
             self.fit.data.restore(name, self.state["data"][name])
 
     def begin_epoch(self) -> None:
-        """Restore the beginning of the epoch in which the checkpoint lies, if there is one."""
+        """Restore the beginning of the checkpoint's epoch, if there is a checkpoint."""
         if self.point is None:
             return
         begin = self.point["begin"]

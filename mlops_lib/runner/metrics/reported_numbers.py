@@ -43,7 +43,7 @@ def in_output(pattern: str, output: str) -> Iterator[Reported]:
 
 
 def in_metrics_file(path: str) -> Iterator[Reported]:
-    """Yield the numbers of a JSON object by name, or else the first number of the file.
+    """Yield the numbers of a JSON object by name, or the first number of the file.
 
     Args:
         path: the file; nothing is yielded if it is missing, unreadable or large.
@@ -78,11 +78,14 @@ def _number(metric: str, text: Any, source: str) -> Iterator[Reported]:
 
 
 def accuracy_in_files(work: str, paths: Iterable[str]) -> Optional[Tuple[str, float]]:
-    """Return the first accuracy in files whose names suggest one, with its file, or None.
+    """Return the first accuracy in files that are named for one, with its file.
 
     Args:
         work: the working directory.
         paths: the files that the script wrote, relative to it.
+
+    Returns:
+        The file and the accuracy, or None.
     """
     # Files named for the accuracy come before files with a general name such as `results.txt`.
     for path in sorted(paths, key=lambda path: (-_accuracy_file_rank(path), path)):

@@ -1,4 +1,4 @@
-"""The examples that models were trained on, to tell which others are held out."""
+"""The examples that models were trained on; all others are held out."""
 
 import weakref
 from typing import Any, Callable, Iterator, List, NamedTuple, Optional
@@ -84,7 +84,11 @@ class Trainings:
         return not any(t.examples is not None and examples.overlap(t.examples) > 0.5 for t in own)
 
     def hash_late(self, model: Any) -> bool:
-        """Hash the pipelines that trained a model; return whether all its examples are known."""
+        """Hash the pipelines that trained a model.
+
+        Returns:
+            Whether all examples that it was trained on are known now.
+        """
         own = self._of(model)
         for i, training in enumerate(self._trainings):
             if training in own and training.examples is None:

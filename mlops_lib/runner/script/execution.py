@@ -406,7 +406,7 @@ processor, CUDA, HIP and MPS, its linear algebra, and JAX.
 
 
 def is_out_of_memory(error: BaseException) -> bool:
-    """Return whether an allocation failed, here or in a process that the error reports."""
+    """Return whether an allocation failed, here or in a process that an error reports."""
     name = type(error).__name__
     if isinstance(error, MemoryError) or "ResourceExhausted" in name or "OutOfMemory" in name:
         return True

@@ -355,7 +355,10 @@ def last_step(estimator: Any) -> Tuple[str, Any]:
 
 
 def with_last_step(base: Any, last: Any) -> Any:
-    """Return the developer's pipeline with another last step; only `last` if it has no steps."""
+    """Return the developer's pipeline with another last step.
+
+    Without steps, this is `last` alone.
+    """
     from sklearn.base import clone
 
     prefix, _ = last_step(base)
@@ -363,7 +366,7 @@ def with_last_step(base: Any, last: Any) -> Any:
 
 
 def last_of(base: Any, estimator: Any) -> Any:
-    """Return the estimator that `with_last_step` has put into the developer's pipeline."""
+    """Return the estimator that `with_last_step` has put into a pipeline."""
     prefix, _ = last_step(base)
     return estimator.get_params()[prefix[:-2]] if prefix else estimator
 

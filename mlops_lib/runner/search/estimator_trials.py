@@ -87,9 +87,9 @@ class TrialLog:
         return int(best["number"])
 
     def clears(self, trial: Dict[str, Any]) -> bool:
-        """Return whether a trial beats trial 0 and all rejected winners, and the bar by a margin.
+        """Return whether a trial beats trial 0, all rejected winners, and the bar.
 
-        The margin is two standard errors of the mean over the folds.
+        It has to beat the bar by two standard errors of the mean over the folds.
         """
         target = self.target()
         rejected = [self.signed(float(score)) for score in self._request.get("rejected") or ()]

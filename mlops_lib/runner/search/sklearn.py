@@ -144,7 +144,7 @@ class Search:
         return result
 
     def _hold_out_for_gate(self) -> None:
-        """Hold out a fifth of the examples for the gate, if it had only a cross-validation.
+        """Hold out a fifth of the examples if the gate had only a cross-validation.
 
         A grid search's `best_score_` is a mean over other models than the one it keeps, on the
         examples that chose it.
