@@ -23,6 +23,20 @@ memory.
 """
 
 
+TABLES_FROM = 50_000
+"""Characters from which on a source is searched for tables of numbers."""
+_NUMBER = r"[-+]?\.?\d[\d.eE_+-]{0,40}"
+_LIST = rf"{_NUMBER}(?:[ \t]*,[ \t]*{_NUMBER})*"
+_NUMBERS = lazy_regex(rf"(?:{_NUMBER}[ \t]*,[ \t]*){{40,}}")
+"""A long row on one line."""
+_ROWS = lazy_regex(
+    rf"^([ \t]*(?:\[{_LIST},?\]|\({_LIST},?\)|{_LIST}),\n)"
+    rf"(?:[ \t]*(?:\[{_LIST},?\]|\({_LIST},?\)|{_LIST}),\n){{19,}}",
+    re.MULTILINE,
+)
+"""Many rows, each on a line of its own, of which the first is kept."""
+
+
 class Problem:
     """A line that is not Python 3."""
 
@@ -93,6 +107,8 @@ def decode(content: bytes) -> str:
 
 def parse(text: str) -> Source:
     """Return the tree of Python source, corrected as far as needed."""
+    if len(text) > TABLES_FROM:
+        text = _without_tables(text)
     tree, error = _compiled(text)
     if tree is not None:
         return Source(tree)
@@ -103,6 +119,14 @@ def parse(text: str) -> Source:
         return Source(tree, () if python2 else (first,), python2=python2)
     tree, problems = _without_broken_lines(mended, error)
     return Source(tree, tuple(problems) or (first,), python2=python2)
+
+
+def _without_tables(text: str) -> str:
+    """Leave out most of long tables of numbers, which say nothing here and take much memory as trees;
+    every other line stays where it is.
+    """
+    text = _NUMBERS.sub("0, ", text)
+    return _ROWS.sub(lambda rows: rows[1] + "\n" * (rows[0].count("\n") - 1), text)
 
 
 def _compiled(text: str) -> tuple[ast.Module | None, SyntaxError]:

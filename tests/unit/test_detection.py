@@ -7,7 +7,7 @@ from pathlib import Path
 
 import pytest
 
-from mlops_lib.detection import arguments, detect
+from mlops_lib.detection import arguments, detect, source
 from mlops_lib.errors import DetectionError
 
 ROOT = Path(__file__).resolve().parents[2]
@@ -241,3 +241,32 @@ def test_arguments_that_a_script_insists_on(code: str, needed: int) -> None:
 def test_an_argument_compared_as_text_is_named_and_mended(code: str, mended: str) -> None:
     found = arguments.compared_as_text(ast.parse(code))
     assert ([one.mended(code) for one in found] or [""]) == [mended]
+
+
+def test_tables_of_numbers_take_little_memory_and_move_no_line() -> None:
+    row = "    [0.123456, -1.234567, 2e-5, 3.456789],\n"
+    text = f"A = [\n{row * 3000}]\nB = [{'1, 2.5, ' * 20000}3]\nfit(A, B)\n"
+    found = source.parse(text)
+    assert not found.problems
+    assert [statement.lineno for statement in found.tree.body] == [1, 3003, 3004]
+    assert sum(1 for _ in ast.walk(found.tree)) < 100
+
+
+@pytest.mark.parametrize(
+    "text",
+    [
+        "1" * 60_000 + "x\n",
+        "[" + "1," * 40_000 + "x",
+        "x = [" + "1-2-3," * 20_000 + "]\n",
+        "1, 2, 3\n" * 9_000,
+        "(1, 2,\n" + "3, 4),\n" * 9_000,
+        "x = '''\n" + "1, 2, 3,\n" * 9_000 + "'''\n",
+    ],
+)
+def test_text_that_only_begins_like_a_table_is_parsed_as_it_is(text: str) -> None:
+    try:
+        ast.parse(text)
+        expected = False
+    except SyntaxError:
+        expected = True
+    assert bool(source.parse(text).problems) == expected
