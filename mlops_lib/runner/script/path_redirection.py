@@ -29,6 +29,7 @@ from types import ModuleType
 from typing import Any, Callable, Dict, List, Set, Type
 
 from mlops_lib.runner.journal import Journal
+from mlops_lib.runner.script.workdir import unbound
 
 FOLDER = "absolute"
 SYSTEM = (
@@ -336,7 +337,7 @@ class PathRedirector:
     def _patch(self, owner: Any, name: str, value: Any) -> None:
         before = getattr(owner, name)
         self._undo.append(lambda: setattr(owner, name, before))
-        setattr(owner, name, value)
+        setattr(owner, name, unbound(value) if owner in (io, os) else value)
 
     def _first(
         self,

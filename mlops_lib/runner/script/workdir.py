@@ -13,6 +13,7 @@ import functools
 import io
 import os
 import shutil
+import sys
 import weakref
 from typing import Any, Callable, Dict, Iterator, List, Mapping, Optional, Tuple
 
@@ -379,6 +380,17 @@ class CopyOnWrite:
 COPY_ON_WRITE = CopyOnWrite()
 
 
+def unbound(function: Callable[..., Any]) -> Callable[..., Any]:
+    """Return a function that stays one as an attribute of a class.
+
+    Before Python 3.11 a class of `pathlib` holds `io.open` and functions of `os`: built-in ones are
+    not bound to an instance there, those that take their place would be.
+    """
+    if sys.version_info >= (3, 11):
+        return function
+    return functools.update_wrapper(functools.partial(function), function)
+
+
 def install_copy_on_write(*sources: str) -> Callable[[], None]:
     """Copy a linked file of `sources` when it is opened for writing.
 
@@ -408,10 +420,10 @@ def install_copy_on_write(*sources: str) -> Callable[[], None]:
                 detach(path)
         return plain_os_open(path, flags, *args, **kwargs)
 
-    builtins.open, io.open, os.open = open_, open_, os_open
+    builtins.open, io.open, os.open = open_, unbound(open_), unbound(os_open)
     plain = {name: getattr(os, name) for name in MUTATING_FUNCTIONS if hasattr(os, name)}
     for name, function in plain.items():
-        setattr(os, name, _detaching(function, detach))
+        setattr(os, name, unbound(_detaching(function, detach)))
 
     def undo() -> None:
         builtins.open, io.open, os.open = plain_open, plain_io_open, plain_os_open
