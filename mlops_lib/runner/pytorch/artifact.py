@@ -65,10 +65,10 @@ class Model:
     def _raw(self, x: Any) -> List[Any]:
         session = self.session
         reading = self.reading
-        if session is None or reading is None or not session.kept:
+        if session is None or reading is None or not session.calls:
             raise ValueError("how its outputs are read is not known")
         torch = sys.modules["torch"]
-        call = session.kept[0]
+        call = session.calls[0]
         outputs = []
         columns = list(x) if isinstance(x, tuple) else [x]
         first = tensors.at((call.args, call.kwargs), call.inputs[0])
@@ -101,7 +101,7 @@ class Model:
         """Return the threshold for the raw outputs, before a sigmoid of the script's."""
         assert self.reading is not None
         assert self.session is not None
-        loss = self.session.kept[0].loss
+        loss = self.session.calls[0].loss
         return (
             0.0
             if loss is not None and loss.scores.shape == "sigmoid"

@@ -64,19 +64,19 @@ class Judge:
             reading = measures.reading_of(session)
             outputs = session.outputs
             # Outputs were dropped to save memory: the calls are repeated.
-            if outputs is None or len(outputs) != len(session.kept):
+            if outputs is None or len(outputs) != len(session.calls):
                 outputs = self._again(session.model, session)
             table = measures.table(session, reading, outputs)
             numbers = measures.numbers(table, reading, session)
         except UnreadableError as error:
             self._note_unread(session, str(error))
             return
-        session.reading, session.found = reading, numbers
+        session.reading, session.numbers = reading, numbers
         session.not_finite = table.not_finite
         self.watch.let_go(session)
         self.watch.fruitless.pop(id(session.model), None)
         # `let_go` has emptied the earlier sessions on the same data.
-        self._recorded = [recorded for recorded in self._recorded if recorded.kept]
+        self._recorded = [recorded for recorded in self._recorded if recorded.calls]
         self._recorded.append(session)
         artifact.of(session.model).learn(session, reading)
         if self.training.fit is not None:
@@ -89,7 +89,7 @@ class Judge:
         another process.
         """
         fit = self._fit_of(session.model)
-        hashes = measures.names_of(session.kept[:1], first=NAMED_EXAMPLES) or [b""]
+        hashes = measures.names_of(session.calls[:1], first=NAMED_EXAMPLES) or [b""]
         first = (fit, "content", session.examples, b"".join(hashes))
         return [(fit, session.data), (fit, "place", session.place), first]
 
@@ -114,7 +114,7 @@ class Judge:
         """
         habits = self.watch.habits.get(session.model) or []
         reading = measures.reading_by(habits[-1]) if habits and not session.problems else None
-        if reading is None or not session.kept:
+        if reading is None or not session.calls:
             self._cannot(session, why)
             return
         self._count_fruitless(session)
@@ -131,13 +131,13 @@ class Judge:
 
     def _cannot(self, session: Session, why: str) -> None:
         self._count_fruitless(session)
-        if session.kept or session.problems:
+        if session.calls or session.problems:
             name = type(session.model).__name__
             self.run.journal.warn(f"an evaluation of {name} has no number of its own: {why}")
 
     def _again(self, model: Any, session: Session) -> List[Any]:
         with artifact.evaluating(model):
-            return [measures.answer(model, call) for call in session.kept]
+            return [measures.answer(model, call) for call in session.calls]
 
     def _note_epoch(self, session: Session, numbers: Numbers) -> None:
         fit = self.training.fit
@@ -167,7 +167,7 @@ class Judge:
 
     def _remember(self, session: Session) -> None:
         outputs = session.outputs
-        if outputs is None or len(outputs) != len(session.kept) or session.is_remembered:
+        if outputs is None or len(outputs) != len(session.calls) or session.is_remembered:
             return
         session.is_remembered = True
         model = artifact.of(session.model)
@@ -197,16 +197,16 @@ class Judge:
         for number, module in sorted(self.training.models.items()):
             self.run.models[number] = artifact.of(module)
         for session in self._recorded:
-            if session.kept:
+            if session.calls:
                 with self.run.journal.guard("record a session"):
                     self._record(session)
 
     def _mark_validations(self) -> None:
         """Mark measurements on validation examples by a metric function as such."""
         names_of_each = [
-            measures.names_of(session.kept)
+            measures.names_of(session.calls)
             for session in self._recorded
-            if session.is_repeated and session.kept
+            if session.is_repeated and session.calls
         ]
         digests = {
             example_hashes.Examples(names).digest for names in names_of_each if names is not None
@@ -216,42 +216,48 @@ class Judge:
                 record["source"] = "fit.validation"
 
     def _record(self, session: Session) -> None:
+        """Record a session, unless the script itself has a number for it."""
         if session.unread:
             if not session.is_remembered:
                 self._cannot(session, session.unread)
             return
-        run = self.run
-        reading = session.reading
-        numbers = session.found
         model = artifact.of(session.model)
-        model.learn(session, reading)
-        names = measures.names_of(session.kept)
+        model.learn(session, session.reading)
+        names = measures.names_of(session.calls)
         hashes = None if names is None else example_hashes.Examples(names)
-        # Unless all training examples are known, it is not known either whether these are others.
-        examples = (
-            hashes if session.trained_on or self.examples.of(session.model) is not None else None
-        )
-        if self._is_known(model, hashes, numbers):
+        if self._is_known(model, hashes, session.numbers):
             return
-        numbers = self._without_doubtful(session, numbers)
+        numbers = self._without_doubtful(session, session.numbers)
         if numbers.metric not in numbers.values:
             self._cannot(session, f"the script has another {numbers.metric} for as many examples")
             return
-        x = inputs_of(session)
-        y = targets_of(session, reading)
-        # None: the examples' hashes decide.
-        held_out = False if session.trained_on else None
         if session.is_mixed:
-            run.journal.warn(
+            self.run.journal.warn(
                 "a part of the data that is evaluated is of the data set's training part"
             )
-            examples = None
-        is_askable = x is not None and y is not None and measures.is_plain(session)
         self._warn_of_mode(session)
-        chained = [
-            other_session for other_session in session.beside if other_session.reading is None
-        ]
-        table = self._confusion(session, reading)
+        # Unless all training examples are known, it is not known either whether these are others.
+        is_decidable = session.trained_on or self.examples.of(session.model) is not None
+        examples = hashes if is_decidable and not session.is_mixed else None
+        self._add(session, numbers, examples)
+
+    def _add(
+        self, session: Session, numbers: Numbers, examples: Optional[example_hashes.Examples]
+    ) -> None:
+        """Add a session to the evaluations of the run.
+
+        Args:
+            session: the session.
+            numbers: its metrics.
+            examples: the hashes of its examples, None if they decide nothing.
+        """
+        run = self.run
+        reading = session.reading
+        x = inputs_of(session)
+        y = targets_of(session, reading)
+        is_askable = x is not None and y is not None and measures.is_plain(session)
+        is_chained = any(neighbour.reading is None for neighbour in session.beside)
+        confusion, labels = self._confusion(session, reading)
         run.evaluations.add(
             metric=numbers.metric,
             value=numbers.values[numbers.metric],
@@ -259,26 +265,28 @@ class Judge:
             fit=self._fit_of(session.model),
             examples=examples,
             count=session.examples,
-            held_out=held_out,
+            # None: the examples' hashes decide.
+            held_out=False if session.trained_on else None,
             task=numbers.task,
             baseline=numbers.baseline,
             everything=dict(numbers.values),
-            model=model,
-            repeat=None if chained else functools.partial(self._repeat, session, reading),
+            model=artifact.of(session.model),
+            repeat=None if is_chained else functools.partial(self._repeat, session, reading),
             xy=(x, y) if is_askable else None,
-            confusion=table[0],
-            labels=table[1],
+            confusion=confusion,
+            labels=labels,
             recipe=self._recipe(session, reading, numbers, x, y) if is_askable else None,
             data="what the model was called with without training",
         )
+        record = run.evaluations.records[-1]
         if session.not_finite:
-            run.evaluations.records[-1]["not_finite"] = {
+            record["not_finite"] = {
                 "count": session.not_finite,
                 "examples": session.examples,
                 "rows": [],
             }
-        if chained:
-            run.evaluations.records[-1]["recompute_note"] = (
+        if is_chained:
+            record["recompute_note"] = (
                 "several models are called one after the other, and only the last of them is saved"
             )
 
@@ -355,7 +363,7 @@ class Judge:
     ) -> Measured:
         model.learn(session, reading)
         outputs = self.watch_off(self._again, model.module, session)
-        names = measures.names_of(session.kept)
+        names = measures.names_of(session.calls)
         mask = measures.mask_of(names, without)
         numbers = measures.numbers(
             measures.table(session, reading, outputs), reading, session, mask
@@ -408,7 +416,7 @@ def inputs_of(session: Session) -> Any:
         tensors.rows(
             [tensors.at((call.args, call.kwargs), path) for path in call.inputs], call.size
         )
-        for call in session.kept
+        for call in session.calls
     ]
     return tensors.joined(parts)
 
@@ -416,7 +424,7 @@ def inputs_of(session: Session) -> Any:
 def targets_of(session: Session, reading: Reading) -> Any:
     """Return the targets of a session's examples as an array; None if shapes differ."""
     parts = []
-    for call in session.kept:
+    for call in session.calls:
         pair = call.loss if reading.is_of_loss else call.answer
         if pair is None or pair.target.numel() % max(1, call.size):
             return None

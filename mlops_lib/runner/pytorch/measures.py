@@ -12,7 +12,7 @@ from typing import Any, Dict, FrozenSet, List, NamedTuple, Optional, Tuple
 from mlops_lib.runner.metrics import example_hashes
 from mlops_lib.runner.pytorch import readings, tensors
 from mlops_lib.runner.pytorch.readings import ANSWERS, BINARY, CLASSES, KIND_OF_LOSS, VALUES
-from mlops_lib.runner.pytorch.sessions import Kept, Loss, Session
+from mlops_lib.runner.pytorch.sessions import Loss, RecordedCall, Session
 from mlops_lib.runner.pytorch.tensors import Path
 
 MOST_CLASSES = 1000
@@ -71,10 +71,10 @@ def reading_of(session: Session) -> Reading:
     Raises:
         UnreadableError: the script does not show it.
     """
-    if session.problems or not session.kept:
+    if session.problems or not session.calls:
         raise UnreadableError(session.problems[0] if session.problems else "no call of it is kept")
-    answers = [call.answer for call in session.kept]
-    losses = [call.loss for call in session.kept]
+    answers = [call.answer for call in session.calls]
+    losses = [call.loss for call in session.calls]
     is_language = _is_language(session)
     if all(call is not None for call in answers):
         names = frozenset.intersection(*(call.names for call in answers if call is not None))
@@ -142,7 +142,7 @@ def _is_yes_or_no(target: Any) -> bool:
 
 def _is_language(session: Session) -> bool:
     """Return whether the classes are the vocabulary of the model's inputs."""
-    call = session.kept[0]
+    call = session.calls[0]
     loss = call.loss
     if loss is None or KIND_OF_LOSS[loss.name] != CLASSES:
         return False
@@ -163,7 +163,7 @@ def _is_language(session: Session) -> bool:
     )
 
 
-def answer(model: Any, call: Kept) -> Any:
+def answer(model: Any, call: RecordedCall) -> Any:
     """Return a model's output for a recorded call."""
     torch = sys.modules["torch"]
     # Mixed precision changes the numbers, so the second measurement uses it too.
@@ -174,15 +174,15 @@ def answer(model: Any, call: Kept) -> Any:
         return model(*call.args, **call.kwargs)
 
 
-def names_of(kept: List[Kept], *, first: Optional[int] = None) -> Optional[List[bytes]]:
+def names_of(calls: List[RecordedCall], *, first: Optional[int] = None) -> Optional[List[bytes]]:
     """Return the content hash of each example of some calls, None if there is none.
 
     Args:
-        kept: the calls.
+        calls: the calls.
         first: how many examples of each call to name; None for all.
     """
     names: List[bytes] = []
-    for call in kept:
+    for call in calls:
         rows = tensors.rows(
             [tensors.at((call.args, call.kwargs), path) for path in call.inputs], call.size
         )
@@ -209,7 +209,7 @@ def table(session: Session, reading: Reading, outputs: List[Any]) -> Table:
     examples: List[Any] = []
     losses: List[Tuple[float, float]] = []
     start = bad = 0
-    for call, output in zip(session.kept, outputs):
+    for call, output in zip(session.calls, outputs):
         truth, guess, raw = _pair(call, output, reading)
         size = truth.numel()
         each: Any = numpy.repeat(numpy.arange(call.size) + start, size // max(1, call.size))
@@ -234,7 +234,7 @@ def _not_finite(raw: Any, count: int) -> int:
     return int((~raw.isfinite()).reshape(count, -1).any(dim=1).sum())
 
 
-def _pair(call: Kept, output: Any, reading: Reading) -> Tuple[Any, Any, Any]:
+def _pair(call: RecordedCall, output: Any, reading: Reading) -> Tuple[Any, Any, Any]:
     """Return targets, answers and the raw tensor of one call."""
     if not reading.is_of_loss:
         assert call.answer is not None
@@ -324,7 +324,7 @@ def numbers(data: Table, reading: Reading, session: Session, without: Any = None
 
 
 def _ignored(session: Session) -> int:
-    loss = session.kept[0].loss
+    loss = session.calls[0].loss
     return int(loss.options.get("ignore_index", IGNORED)) if loss is not None else IGNORED
 
 
@@ -374,7 +374,7 @@ def _classification(
 
 def _is_multi_label(session: Session, reading: Reading) -> bool:
     """Return whether each example has several yes-or-no answers."""
-    call = session.kept[0]
+    call = session.calls[0]
     pair = call.loss if reading.is_of_loss else call.answer
     several = pair is not None and pair.target.dim() == 2 and pair.target.shape[1] > 1
     return several and reading.kind == BINARY
@@ -415,7 +415,7 @@ def _labels(
 
 def _is_picture(session: Session) -> bool:
     """Return whether there is a target for each pixel."""
-    call = session.kept[0]
+    call = session.calls[0]
     pair = call.answer or call.loss
     return pair is not None and pair.target.dim() >= 3
 
@@ -438,7 +438,7 @@ def _overlaps(truth: Any, guess: Any, classes: Any) -> Dict[str, float]:
 
 def is_labels(session: Session, reading: Reading) -> bool:
     """Return whether each example has one class, so that a confusion table applies."""
-    call = session.kept[0]
+    call = session.calls[0]
     pair = call.loss if reading.is_of_loss else call.answer
     return reading.kind != VALUES and pair is not None and pair.target.numel() == call.size
 
@@ -447,7 +447,7 @@ def is_plain(session: Session) -> bool:
     """Return whether a model takes no tensors of the examples besides its inputs."""
     return all(
         path in call.inputs or not tensor.dim() or len(tensor) != call.size
-        for call in session.kept
+        for call in session.calls
         for path, tensor in tensors.leaves((call.args, call.kwargs))
     )
 

@@ -238,7 +238,7 @@ class Call:
         return False
 
 
-class Kept(NamedTuple):
+class RecordedCall(NamedTuple):
     """The part of a call that is kept, so that it can be repeated."""
 
     args: Any
@@ -262,7 +262,7 @@ class Session:
         self.model, self.steps = call.model, steps
         self.iterator, self.loader, self.place = call.iterator, call.loader, call.place
         self.frame = call.frame
-        self.kept: List[Kept] = []
+        self.calls: List[RecordedCall] = []
         self.outputs: Optional[List[Any]] = []
         self.losses: List[Tuple[float, int]] = []
         self.grad = call.grad
@@ -275,7 +275,7 @@ class Session:
         """
         self.not_finite = 0
         """The number of examples whose outputs hold NaN or infinities."""
-        self.found: Any = None
+        self.numbers: Any = None
         """The numbers measured (measures.Numbers)."""
         self.unread = ""
         """The reason why it has no number of its own, if it is kept for a metric function."""
@@ -320,7 +320,7 @@ class Session:
         functions = [entry for entry in call.losses if entry.is_function] or call.losses
         loss = functions[-1] if functions else self._of_inside(call)
         answer = call.answers[-1] if call.answers else None
-        if self.kept and self.iterator is None and not self._goes_on(call):
+        if self.calls and self.iterator is None and not self._goes_on(call):
             self._doubt(
                 "its batches come from no DataLoader, so that it is not known which of them belong together"
             )
@@ -337,7 +337,9 @@ class Session:
         self.is_several |= call.batch is not None and call.batch is self._batch
         self._batch = call.batch
         self._keep(
-            Kept(call.args, call.kwargs, inputs, count, loss, answer, call.guess, call.precision),
+            RecordedCall(
+                call.args, call.kwargs, inputs, count, loss, answer, call.guess, call.precision
+            ),
             targets,
             call.output,
         )
@@ -357,13 +359,13 @@ class Session:
         self.is_over = True
         self.frame = None
         self._batch = None
-        unread = all(call.loss is None and call.answer is None for call in self.kept)
+        unread = all(call.loss is None and call.answer is None for call in self.calls)
         if self.is_contested:
             self.problems.append(
                 "what is compared with its targets is made of its outputs in a way that is not known"
             )
         elif unread and not self.is_several:
-            self.kept = [call._replace(loss=call.guess, guess=None) for call in self.kept]
+            self.calls = [call._replace(loss=call.guess, guess=None) for call in self.calls]
             self.is_guessed = True
 
     def _goes_on(self, call: Call) -> bool:
@@ -373,7 +375,7 @@ class Session:
         """
         if self.frame is not None and self.frame is call.frame:
             return True
-        last = self.kept[-1]
+        last = self.calls[-1]
         before = {tensors.place(tensors.at((last.args, last.kwargs), path)) for path in last.inputs}
         return bool(before & {tensors.place(tensor) for _, tensor in call.inputs()} - {0})
 
@@ -384,20 +386,26 @@ class Session:
                 return call.losses[-1]
         return None
 
-    def _keep(self, kept: Kept, targets: List[Any], output: Any) -> None:
+    def _keep(self, recorded_call: RecordedCall, targets: List[Any], output: Any) -> None:
         # An input may occur several times; each tensor counts once.
-        leaves = [leaf for _, leaf in tensors.leaves((kept.args, kept.kwargs))] + targets
+        leaves = [
+            leaf for _, leaf in tensors.leaves((recorded_call.args, recorded_call.kwargs))
+        ] + targets
         self.bytes += sum(
             leaf.numel() * leaf.element_size()
             for leaf in {id(leaf): leaf for leaf in leaves}.values()
         )
-        is_unread = kept.loss is None and kept.answer is None and kept.guess is None
+        is_unread = (
+            recorded_call.loss is None
+            and recorded_call.answer is None
+            and recorded_call.guess is None
+        )
         if self.bytes > (UNREAD_BYTES if is_unread else LIMIT_BYTES):
             self._doubt(f"the examples take more than {LIMIT_BYTES >> 20} MB")
-            self.kept = []
+            self.calls = []
             self.outputs = None
             return
-        self.kept.append(kept)
+        self.calls.append(recorded_call)
         if self.outputs is None:
             return
         self.output_bytes += sum(
@@ -409,7 +417,7 @@ class Session:
 
     def compare(self, comparison: Compared) -> bool:
         """Take a comparison of the concatenated outputs; return whether it is one."""
-        if self.outputs is None or not self.kept or len(self.outputs) != len(self.kept):
+        if self.outputs is None or not self.calls or len(self.outputs) != len(self.calls):
             return False
         import torch
 
@@ -424,7 +432,7 @@ class Session:
             return False
         # The targets of the whole session are cut at the calls' sizes, so that each call can be
         # repeated.
-        parts = torch.split(target, [one.size for one in self.kept])
+        parts = torch.split(target, [one.size for one in self.calls])
         for index, part in enumerate(parts):
             answer = call.answers[-1]._replace(target=part) if call.answers else None
             loss = None
@@ -432,8 +440,8 @@ class Session:
                 loss = call.losses[-1]._replace(
                     target=part, shape=(len(part), *call.losses[-1].shape[1:])
                 )
-            old = self.kept[index]
-            self.kept[index] = old._replace(answer=answer or old.answer, loss=loss or old.loss)
+            old = self.calls[index]
+            self.calls[index] = old._replace(answer=answer or old.answer, loss=loss or old.loss)
         return True
 
     def _whole_output(self) -> Any:
@@ -443,8 +451,8 @@ class Session:
         assert self.outputs is not None
         parts = [[leaf for _, leaf in tensors.leaves(output)][:1] for output in self.outputs]
         if any(
-            not part or part[0].dim() == 0 or len(part[0]) != kept.size
-            for part, kept in zip(parts, self.kept)
+            not part or part[0].dim() == 0 or len(part[0]) != call.size
+            for part, call in zip(parts, self.calls)
         ):
             return None
         if len(parts) == 1:

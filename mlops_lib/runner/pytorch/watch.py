@@ -277,7 +277,7 @@ class Watch:
         for session in self.sessions[-2:]:
             if (
                 not session.is_over
-                and len(session.kept) > 1
+                and len(session.calls) > 1
                 and session.examples in (left.numel(), right.numel())
             ):
                 session.is_contested = True
@@ -309,7 +309,7 @@ class Watch:
         """Drop an apparent evaluation that was a part of the training."""
         session = self.current.get(id(model))
         if session is not None and session.grad:
-            session.kept, session.outputs, session.is_over = [], None, True
+            session.calls, session.outputs, session.is_over = [], None, True
             self.sessions.remove(session)
             del self.current[id(model)]
 
@@ -412,7 +412,7 @@ class Watch:
         for earlier in self.sessions:
             is_same = earlier.model is session.model and earlier.data == session.data
             if earlier is not session and is_same and earlier.is_over:
-                earlier.kept, earlier.outputs = [], None
+                earlier.calls, earlier.outputs = [], None
 
     def _forget_models(self) -> None:
         """Drop all but the last models, and sessions without calls."""
@@ -427,7 +427,7 @@ class Watch:
         self.sessions = [
             session
             for session in self.sessions
-            if id(session.model) in model_ids and (session.kept or not session.is_over)
+            if id(session.model) in model_ids and (session.calls or not session.is_over)
         ]
 
     def _end(self, session: Session) -> None:

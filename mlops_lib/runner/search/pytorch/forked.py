@@ -172,9 +172,9 @@ class Probe(Fork):
         source = None
         if session.loader is not None:
             source = data.Source(session.loader.dataset)
-        elif session.kept:
+        elif session.calls:
             source = self._tensors.source(*_first_pair(session))
-        names = measures.names_of(session.kept)
+        names = measures.names_of(session.calls)
         judged_names = self.run.search_judged
         own_names = set(names or ())
         self._found["evaluations"].append(
@@ -248,7 +248,7 @@ class Trial(Fork):
         if session.loader is not None:
             ours = session.loader.dataset is self.reads
         else:
-            pair = _first_pair(session) if session.kept else (None, None)
+            pair = _first_pair(session) if session.calls else (None, None)
             ours = pair[0] is not None and tensors.shares(pair[0], self.reads)
         if not ours:
             return
@@ -259,7 +259,7 @@ class Trial(Fork):
         names: List[str] = []
         if session.examples > self._named:  # a framework may look at a few examples first
             self._named = session.examples
-            names = sorted({name.hex() for name in measures.names_of(session.kept) or ()})
+            names = sorted({name.hex() for name in measures.names_of(session.calls) or ()})
         self.reporter.send(score=score, names=names)
         if self.has_left:
             self.end()
@@ -272,7 +272,7 @@ class Trial(Fork):
 
 def _first_pair(session: Session) -> Any:
     """Return inputs and targets of the first call of a session."""
-    call = session.kept[0]
+    call = session.calls[0]
     compared = call.answer or call.loss or call.guess
     inputs = [tensors.at((call.args, call.kwargs), path) for path in call.inputs]
     return (inputs[0] if inputs else None), (None if compared is None else compared.target)
@@ -291,7 +291,7 @@ def score_of(session: Session, metric: str) -> Optional[float]:
     if name is not None:
         return float(measured_values.values[name])
     measure = scores.from_predictions(metric)
-    if measure is None or session.outputs is None or len(session.outputs) != len(session.kept):
+    if measure is None or session.outputs is None or len(session.outputs) != len(session.calls):
         return None
     try:
         table = measures.table(session, session.reading, session.outputs)
