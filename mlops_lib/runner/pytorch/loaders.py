@@ -155,16 +155,19 @@ class Readings:
 
     def install(self, module: Any) -> None:
         """Follow the iterators of `torch.utils.data.dataloader`."""
-        base = module._BaseDataLoaderIter
-        single = module._SingleProcessDataLoaderIter
-        self._base = base
+        self._base = module._BaseDataLoaderIter
         self._iterable = module._DatasetKind.Iterable
+        # The base class is patched, not an instance: scripts and libraries make iterators
+        # themselves.
+        self._follow_passes(self._base)
+        self._follow_indices(self._base, module._SingleProcessDataLoaderIter)
+        _count_batches(self._base)
+
+    def _follow_passes(self, base: Any) -> None:
+        """Note the random states at the beginning of each pass."""
         readings = self
         init = base.__init__
         reset = base._reset
-        advance = base.__next__
-        next_index = base._next_index
-        next_data = single._next_data
 
         @functools.wraps(init)
         def init_(iterator: Any, loader: Any) -> None:
@@ -174,12 +177,21 @@ class Readings:
 
         @functools.wraps(reset)
         def reset_(iterator: Any, loader: Any, first_iter: bool = False) -> None:
+            # `__init__` of an iterator with workers calls this too, with first_iter=True.
             if not first_iter:
                 readings._begin(loader)
                 position = iterator.__dict__.get(POSITION)
                 if position is not None:
                     position.passes.append(Pass(random_states(loader)))
             reset(iterator, loader, first_iter)
+
+        base.__init__, base._reset = init_, reset_
+
+    def _follow_indices(self, base: Any, single: Any) -> None:
+        """Checksum the drawn indices; read no data while `ghostly` is active."""
+        readings = self
+        next_index = base._next_index
+        next_data = single._next_data
 
         @functools.wraps(next_index)
         def next_index_(iterator: Any) -> Any:
@@ -197,14 +209,6 @@ class Readings:
             readings.drawing(representation)
             return index
 
-        @functools.wraps(advance)
-        def next_(iterator: Any) -> Any:
-            batch = advance(iterator)
-            position = iterator.__dict__.get(POSITION)
-            if position is not None:
-                position.last.taken += 1
-            return batch
-
         @functools.wraps(next_data)
         def next_data_(iterator: Any) -> Any:
             # An iterable data set has no indices: only reading it moves it.
@@ -213,9 +217,6 @@ class Readings:
             iterator._next_index()
             return None, None
 
-        # The base class is patched, not an instance: scripts and libraries make iterators
-        # themselves.
-        base.__init__, base._reset, base.__next__ = init_, reset_, next_
         base._next_index, single._next_data = next_index_, next_data_
 
     def _begin(self, loader: Any) -> None:
@@ -439,6 +440,21 @@ class Readings:
             yield
         finally:
             self._replaying = before
+
+
+def _count_batches(base: Any) -> None:
+    """Count the batches that the iterators of a class hand out."""
+    advance = base.__next__
+
+    @functools.wraps(advance)
+    def next_(iterator: Any) -> Any:
+        batch = advance(iterator)
+        position = iterator.__dict__.get(POSITION)
+        if position is not None:
+            position.last.taken += 1
+        return batch
+
+    base.__next__ = next_
 
 
 def _belongs(function: Any, frame: Any) -> bool:
