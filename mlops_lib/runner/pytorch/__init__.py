@@ -18,7 +18,7 @@ to their position (`loaders`), and the loop continues with the next iteration (`
 
 *Proof of resume.* The first top of an iteration after a checkpoint leaves a digest (`proof`). A
 resumed process must reach the same digest, else its checkpoint is refuted, and another process
-resumes from the one before. A wrong continuation is never silent.
+resumes from the one before. So a continuation that differs does not go unnoticed.
 
 Batches that exceed the memory are computed in parts (`micro_batches`).
 """

@@ -80,7 +80,9 @@ class Reentry:
             self.give_up(f"the checkpoint is of PyTorch {self._target['torch']}")
             return
         if record["shape"] != loop.shape:
-            self.give_up(f"the loop at {loop.site} is not what it was")
+            self.give_up(
+                f"the loop at {loop.site} has other items or counters than at the checkpoint"
+            )
             return
         content: Optional[Dict[str, Any]] = None
         if record["content"] is not None:
@@ -95,7 +97,7 @@ class Reentry:
                 self._apply(loop, record, content)
             except Exception as error:  # noqa: BLE001 - a part of it may have been applied
                 self.refute(
-                    f"the checkpoint could not be put back: {type(error).__name__}: {error}"
+                    f"the checkpoint could not be restored: {type(error).__name__}: {error}"
                 )
         if last:
             self._arrive(loop)
@@ -122,7 +124,7 @@ class Reentry:
         if content["locals"] is not None:
             process_state.assign_locals(loop.frame, dict(content["locals"]))
         if loop.table.checksums() != record["checksums"]:
-            raise RefusedError("the numbers put back are not those that were kept")
+            raise RefusedError("the restored tensors differ from those of the checkpoint")
         handles = fit_state.flush_handles(self.run.work)
         record["files"] = {**record["files"], "kept": self._files_of(record)}
         checkpoints.store.put_back(record["files"])
@@ -199,7 +201,7 @@ class Reentry:
         """
         self._target = None
         self._checkpoints.output.unmute()
-        self.run.journal.warn(f"{why}: the training is repeated from there")
+        self.run.journal.warn(f"{why}: the training is repeated from that point")
 
     def refute(self, why: str) -> None:
         """Declare the checkpoint wrong; another process begins at the one before, or anew."""
@@ -225,5 +227,5 @@ class Reentry:
     def end(self) -> None:
         """End the replay as the script ends."""
         if self._target is not None:
-            self.give_up("the script ended before it came to where it had been")
+            self.give_up("the script ended before it reached the position of the checkpoint")
         self._checkpoints.output.unmute()

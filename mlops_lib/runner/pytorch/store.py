@@ -34,7 +34,7 @@ class Store(checkpoint.Store):
         there = sum(os.path.exists(path) for path in self._states.paths)
         if len(states) < there:
             journal.warn(
-                f"{there - len(states)} of {there} checkpoints of the training loops is damaged and passed over"
+                f"{there - len(states)} of {there} checkpoints of the training loops are damaged: passed over"
             )
         for state in states:
             if state["id"] in refuted:
@@ -43,7 +43,7 @@ class Store(checkpoint.Store):
             # unpickling.
             if state["checksum"] != _checksum(state):
                 journal.warn(
-                    "a checkpoint of the training loops is not what was kept: it is passed over"
+                    "a checkpoint of the training loops has other contents than were saved: it is passed over"
                 )
                 continue
             blobs = set(state["files"]["kept"].values())
