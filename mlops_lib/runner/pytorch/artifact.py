@@ -95,6 +95,7 @@ class Model:
             result = raw > self._edge()
         else:
             result = raw.argmax(1)
+        # Labels are whole numbers, as the targets are.
         return result.long() if result.dtype == sys.modules["torch"].bool else result
 
     def _edge(self) -> float:
@@ -111,6 +112,7 @@ class Model:
     def shares(self, raw: Any) -> Any:
         assert self.reading is not None
         if self.reading.kind == CLASSES and raw.dim() > 1:
+            # The model may end with a softmax of its own.
             is_share = bool(((raw >= 0) & (raw <= 1)).all())
             return raw if is_share else raw.softmax(1)
         return raw if self.reading.edge == 0.5 or self.reading.kind == VALUES else raw.sigmoid()

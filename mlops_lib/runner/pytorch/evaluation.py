@@ -49,6 +49,7 @@ class Judge:
     def ended(self, session: Session) -> None:
         """Measure a session that is over, while its outputs are still there."""
         keys = self._keys(session)
+        # Evaluated before, with steps in between: a validation of the training.
         if any(self._seen.get(key, session.steps) != session.steps for key in keys):
             self._validation.update(keys)
         session.is_repeated = not self._validation.isdisjoint(keys)
@@ -74,6 +75,7 @@ class Judge:
         session.reading, session.numbers = reading, numbers
         session.not_finite = table.not_finite
         self.watch.let_go(session)
+        # One readable evaluation clears a model of the suspicion that it acts or samples.
         self.watch.fruitless.pop(id(session.model), None)
         # `let_go` has emptied the earlier sessions on the same data.
         self._recorded = [recorded for recorded in self._recorded if recorded.calls]
@@ -179,6 +181,7 @@ class Judge:
         model.learn(session, reading)
         raw = [tensors.at(part, reading.path) for part in outputs]
         fit = self._fit_of(session.model)
+        # A metric function may be given labels, probabilities or raw scores.
         for method, parts in (
             ("predict", [model.answers(part) for part in raw]),
             ("predict_proba", [model.shares(part) for part in raw]),
@@ -398,6 +401,7 @@ class Judge:
 
     def watch_off(self, function: Callable[..., Any], *args: Any) -> Any:
         """Call a function whose use of the model must not be observed."""
+        # All observers ignore calls while `nested` is positive.
         self.run.nested += 1
         try:
             return function(*args)

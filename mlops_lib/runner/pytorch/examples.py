@@ -155,6 +155,7 @@ class TrainingExamples:
         history.names += names
         arrays = rows if isinstance(rows, tuple) else (rows,)
         history.bytes += sum(int(array.nbytes) for array in arrays)
+        # Near-copies are looked for among models of one input only.
         if history.bytes <= KEPT_BYTES and not isinstance(rows, tuple):
             history.inputs.append(rows.copy())
             target = (
@@ -224,6 +225,7 @@ def _source(data: Any, sampler: Any = None) -> Tuple[Any, Optional[FrozenSet[int
             if indices is None
             else [indices_of_subset[index] for index in indices]
         )
+        # Subsets of subsets: the indices of the outer one are positions in the inner one.
         data = inner
     return data, None if indices is None else frozenset(indices)
 

@@ -47,6 +47,7 @@ class Logged:
             source: the library that logged it.
         """
         number = _number(value)
+        # Throughput and learning rates would fill the list of names.
         if number is None or not isinstance(name, str) or PACE.search(name):
             return
         # Scripts may log a number for each layer or step.
@@ -56,6 +57,7 @@ class Logged:
         fit = self.training.fit
         usual = _usual(name)
         if fit is not None and usual is not None and HELD_OUT.search(name):
+            # A number that was measured stands before one that was only logged.
             fit.validation.setdefault(f"val_{usual}", number)
 
     def finish(self) -> None:

@@ -87,6 +87,7 @@ class LoopStack:
             self.pop()
         parent = self.running[-1] if self.running else self.root
         number = parent.children[site]
+        # The n-th entry within this iteration of the parent; the counter is cleared at each top.
         parent.children[site] += 1
         loop = Loop(site, frame, items, f"{parent.path}/{site}#{number}", len(self.running))
         self.running.append(loop)

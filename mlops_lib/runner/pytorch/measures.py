@@ -78,6 +78,8 @@ def reading_of(session: Session) -> Reading:
     is_language = _is_language(session)
     if all(call is not None for call in answers):
         names = frozenset.intersection(*(call.names for call in answers if call is not None))
+        # A small batch may match several functions by chance; only those that match in all calls
+        # count.
         first = readings.first_of(names)
         if not first:
             raise UnreadableError("its predictions are made of the outputs in different ways")
@@ -157,6 +159,7 @@ def _is_language(session: Session) -> bool:
         for words_of_input in session.model.modules()
         if hasattr(words_of_input, "num_embeddings")
     }
+    # An embedding as large as the number of classes: both are the vocabulary.
     classes = sizes & set(loss.shape[1:] or loss.shape)
     return bool(words) and any(
         max(int(words_of_input.max()) for words_of_input in words) < count for count in classes
@@ -212,6 +215,7 @@ def table(session: Session, reading: Reading, outputs: List[Any]) -> Table:
     for call, output in zip(session.calls, outputs):
         truth, guess, raw = _pair(call, output, reading)
         size = truth.numel()
+        # An example may have several targets, such as one a pixel.
         each: Any = numpy.repeat(numpy.arange(call.size) + start, size // max(1, call.size))
         if size != len(each):
             raise UnreadableError(
@@ -222,6 +226,8 @@ def table(session: Session, reading: Reading, outputs: List[Any]) -> Table:
         examples.append(each)
         bad += _not_finite(raw, call.size)
         if call.loss is not None:
+            # Computed from the outputs: the script's own value may be averaged over unequal
+            # batches.
             losses += _loss(call.loss, output, size)
         start += call.size
     columns = [numpy.concatenate(parts) for parts in (truths, guesses, examples)]
@@ -307,6 +313,7 @@ def numbers(data: Table, reading: Reading, session: Session, without: Any = None
     truth = data.truth
     guess = data.guess
     mask = numpy.ones(len(truth), bool) if without is None else ~without[data.example]
+    # Targets that the loss ignores (padding) count in no metric.
     if reading.kind == CLASSES and truth.dtype.kind in "iu":
         mask &= truth != _ignored(session)
     truth, guess = truth[mask], guess[mask]

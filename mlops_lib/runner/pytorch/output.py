@@ -23,6 +23,8 @@ class Output:
             null = os.open(os.devnull, os.O_WRONLY)
             self._kept = [(number, os.dup(number)) for number in STREAMS]
             if faulthandler.is_enabled():
+                # faulthandler writes to the descriptor that it was given, even while stderr is
+                # muted.
                 faulthandler.enable(self._kept[1][1])
             for number in STREAMS:
                 os.dup2(null, number)

@@ -41,6 +41,7 @@ class ReachableObjects:
                 {
                     iterators: READINGS.read_position,
                     types.GeneratorType: READINGS.read_generator,
+                    # Open files get their position back apart from the objects (`store.positions`).
                     io.IOBase: lambda item: ("", []),
                 },
             )
@@ -56,9 +57,12 @@ class ReachableObjects:
         frames = []
         while frame is not None:
             is_own = self._project.has_file(frame.f_code.co_filename)
+            # The locals of a module's frame are its globals, which the modules give already.
             if is_own and frame.f_locals is not frame.f_globals:
                 frames.append(frame)
             frame = frame.f_back
+        # Outermost first: an object is numbered at the first way to it, which must be the same each
+        # time.
         roots: List[Any] = list(self._project.modules())
         for own in reversed(frames):
             roots += own.f_locals.values()

@@ -82,6 +82,7 @@ class Scores(NamedTuple):
         """
         value = tensors.at(output, self.path)
         if self.view is not None:
+            # The script's view, applied to another output of the same shape.
             return value.contiguous().as_strided(
                 self.view.shape, self.view.stride, self.view.offset
             )
@@ -112,6 +113,8 @@ def find_scores(output: Any, scores: Any) -> Optional[Scores]:
     for path, leaf in leaves:
         # Twice as many: the second of two columns.
         if leaf.is_floating_point() and leaf.numel() in (scores.numel(), 2 * scores.numel()):
+            # The order matters: the identity first, as a softmax of probabilities can look like
+            # one.
             for name in SHAPES:
                 if _makes(name, leaf, scores):
                     return Scores(path, name)
@@ -122,6 +125,7 @@ def _by_memory(path: Path, leaf: Any, scores: Any) -> Optional[Scores]:
     is_whole = leaf.is_contiguous() and leaf.storage_offset() == 0
     if scores.numel() == leaf.numel() and tensors.same_values(leaf, scores):
         return Scores(path)
+    # Offset and strides mean the same only within a contiguous tensor.
     if not is_whole or leaf.dtype != scores.dtype:
         return None
     return Scores(

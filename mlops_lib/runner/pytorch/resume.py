@@ -33,6 +33,8 @@ def _mark_loops(run: Context, dialect: Any, entries: Sequence[str]) -> None:
     projects = [
         marks.Project(run.work, os.path.join(run.work, entry), _text(entry)) for entry in entries
     ]
+    # An attempt before has trained in no marked loop: names alone did not lead to its training
+    # call.
     everything = os.path.exists(os.path.join(run.spec.inside, "fits", store.FOLDER, store.MARK_ALL))
     if not everything and not any(entry.trains_with_torch for entry in projects):
         return
@@ -55,6 +57,7 @@ def _prepare_search(run: Context) -> None:
         is_begun = event.get("event") == protocol.EVENT_FIT and event.get("state") == "started"
         if not is_begun or event.get("fit") != fit or event.get("framework") != "pytorch":
             continue
+        # Imported for a search only: most attempts do without it.
         from mlops_lib.runner.search.pytorch.search import LoopSearch
 
         search = LoopSearch(run, [str(path) for path in event.get("loops") or ()])

@@ -162,6 +162,7 @@ class Call:
         ):
             path, names = readings.find_answers(self.output, prediction)
             if names:
+                # A script may compare the same prediction twice, for the count and for the share.
                 if not any(answer.target is target for answer in self.answers):
                     self.answers.append(
                         Answer(path, names, target.detach(), _way_to(comparison.value))
@@ -376,6 +377,7 @@ class Session:
         if self.frame is not None and self.frame is call.frame:
             return True
         last = self.calls[-1]
+        # Slices of one tensor share its memory.
         before = {tensors.place(tensors.at((last.args, last.kwargs), path)) for path in last.inputs}
         return bool(before & {tensors.place(tensor) for _, tensor in call.inputs()} - {0})
 
@@ -412,6 +414,7 @@ class Session:
             leaf.numel() * leaf.element_size() for _, leaf in tensors.leaves(output)
         )
         self.outputs.append(_detached(output))
+        # Without outputs the calls are repeated when the session is measured.
         if self.output_bytes > OUTPUT_BYTES:
             self.outputs = None
 
@@ -460,6 +463,7 @@ class Session:
         path = tensors.leaves(self.outputs[0])[0][0]
         joined = torch.cat([part[0] for part in parts])
         for step in reversed(path):
+            # The nesting is rebuilt, so that the same path leads to the joined tensor.
             joined = {step: joined}
         return joined
 
@@ -537,6 +541,7 @@ def place_of(work: str) -> Tuple[Tuple[Any, ...], Optional[types.FrameType]]:
     frame: Optional[types.FrameType] = sys._getframe(1)
     place: List[Any] = []
     innermost: Optional[types.FrameType] = None
+    # A deep recursion must not make each call expensive.
     for _ in range(FRAMES):
         if frame is None:
             break
