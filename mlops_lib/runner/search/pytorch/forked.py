@@ -284,7 +284,7 @@ def _same(source: data.Source, other: data.Source) -> bool:
 
 def score_of(session: Session, metric: str) -> Optional[float]:
     """Return the judged metric of an evaluation, None if it cannot be computed."""
-    measured_values = getattr(session, "found", None)
+    measured_values = session.numbers
     if measured_values is None:
         return None
     name = protocol.find_metric(metric, list(measured_values.values))
