@@ -177,12 +177,12 @@ def test_pytorch_resume_that_is_not_proven_is_not_used(
     runners: kills.Runners, tmp_path: Path
 ) -> None:
     """What a step computes has changed since the checkpoint: no attempt goes on there."""
-    project = pushed(tmp_path, LOOP)
+    project = pushed(tmp_path, LOOP.replace("range(4)", "range(20)"))
     run = kills.Run(tmp_path / "inside")
-    # One checkpoint, which the signal makes due, at epoch 2; the attempt that begins there leaves
-    # the digest of the next boundary, at epoch 3.
+    # One checkpoint, which the signal makes due, soon after epoch 1; the attempt that begins there
+    # leaves the digest of the next boundary long before it dies.
     kills.attempt(runners, project, run, None, {"ENDS": "1"}, checkpoint_budget=1e-9)
-    kills.attempt(runners, project, run, None, {"DIES": "3"}, checkpoint_budget=1e-9)
+    kills.attempt(runners, project, run, None, {"DIES": "19"}, checkpoint_budget=1e-9)
     assert run.codes[-1] == -signal.SIGKILL
     while run.codes[-1] != 0:
         kills.attempt(runners, project, run, None, {"DRIFT": "1"})
