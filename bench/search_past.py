@@ -1,10 +1,12 @@
 """What past searches save: trials until a search is as good as it gets, with and without them.
 
-`python -m bench.search_past [--tables cancer …] [--trials 12] [--minutes 1]` searches every table of
-`bench.search_tables` twice: as a home's first search, and with what the searches of all *other*
-tables have left in the home (leave one out). It prints the number of trials and the seconds until
-the score is within one standard error of the best that the first search has reached, and both
-final scores. With the same score at the end, fewer trials are the gain.
+`python -m bench.search_past [--tables cancer …] [--past similar|others] [--trials 12] [--minutes 1]`
+searches every table of `bench.search_tables` twice: as a home's first search, and with what earlier
+searches have left in the home. With `similar` that is one search of another half of the same table:
+two projects of one kind. With `others` it is the searches of all other tables (leave one out). It
+prints the number of trials and the seconds until the score is within one standard error of the best
+that the first search has reached, and both final scores. With the same score at the end, fewer
+trials are the gain.
 """
 
 from __future__ import annotations
@@ -60,11 +62,11 @@ class Sought:
         return None, seconds
 
 
-def spec_of(name: str, table: search_tables.Table) -> RunSpec:
+def spec_of(name: str, table: search_tables.Table, *, digest: str) -> RunSpec:
     """The run that a home would have for this table."""
     environment = Environment(name="sklearn", framework="scikit-learn", family=table.first)
     return RunSpec(
-        digest=name,
+        digest=digest,
         name=name,
         project="/p",
         entry="train.py",
@@ -75,10 +77,14 @@ def spec_of(name: str, table: search_tables.Table) -> RunSpec:
     )
 
 
-def search(name: str, past: list[dict[str, Any]], *, trials: int, minutes: float) -> Sought:
-    """Search one table."""
+def search(
+    name: str, past: list[dict[str, Any]], *, part: int | None, trials: int, minutes: float
+) -> Sought:
+    """Search one table, or one half of it."""
     table = search_tables.TABLES[name]
     x, _, y, _ = search_tables.split(table, SEED)
+    if part is not None:
+        x, y = x.iloc[part::2], y[part::2]
     estimator = search_tables.developers(table, x).fit(x, y)
     mode = "min" if table.metric == "mae" else "max"
     request = {
@@ -103,35 +109,43 @@ def search(name: str, past: list[dict[str, Any]], *, trials: int, minutes: float
     return Sought(SearchResult.from_json(result), -1.0 if mode == "min" else 1.0)
 
 
+def past_of(name: str, sought: dict[str, Sought], examples: int | None) -> list[dict[str, Any]]:
+    """Return what a search of this table is told if these others came before, by their tables."""
+    with tempfile.TemporaryDirectory() as folder:
+        home = Path(folder)
+        for place, (other, earlier) in enumerate(sought.items()):
+            spec = spec_of(other, search_tables.TABLES[other], digest=f"earlier{place}")
+            past_searches.remember(home, spec, earlier.result, examples=earlier.result.examples)
+        table = search_tables.TABLES[name]
+        return past_searches.similar(
+            home, spec_of(name, table, digest="now"), metric=table.metric, examples=examples
+        )
+
+
 def main() -> None:
     """Print the table."""
     parser = argparse.ArgumentParser(description=__doc__)
     parser.add_argument("--tables", nargs="+", default=list(search_tables.TABLES))
+    parser.add_argument("--past", choices=("similar", "others"), default="similar")
     parser.add_argument("--trials", type=int, default=12)
     parser.add_argument("--minutes", type=float, default=1.0)
     arguments = parser.parse_args()
+    is_similar = arguments.past == "similar"
     budget = {"trials": arguments.trials, "minutes": arguments.minutes}
+    budget["part"] = 1 if is_similar else None
     plain = {name: search(name, [], **budget) for name in arguments.tables}
     print(
-        f"{'table':20} {'trials: first':>14} {'with past':>10} {'seconds: first':>15} {'with past':>10}"
-        f" {'best: first':>12} {'with past':>10}"
+        f"{'table':20} {'trials: first':>14} {'with past':>10} {'seconds: first':>15}"
+        f" {'with past':>10} {'best: first':>12} {'with past':>10}"
     )
     totals = [0.0] * 4
     for name, first in plain.items():
-        table = search_tables.TABLES[name]
-        with tempfile.TemporaryDirectory() as folder:
-            home = Path(folder)
-            for other, sought in plain.items():
-                # The same data under another metric is not another project.
-                if other.split("_")[0] != name.split("_")[0]:
-                    spec = spec_of(other, search_tables.TABLES[other])
-                    past_searches.remember(
-                        home, spec, sought.result, examples=sought.result.examples
-                    )
-            past = past_searches.similar(
-                home, spec_of(name, table), metric=table.metric, examples=first.result.examples
-            )
-        again = search(name, past, **budget)
+        if is_similar:
+            earlier = {name: search(name, [], **{**budget, "part": 0})}
+        else:
+            # The same data under another metric is not another project.
+            earlier = {o: s for o, s in plain.items() if o.split("_")[0] != name.split("_")[0]}
+        again = search(name, past_of(name, earlier, first.result.examples), **budget)
         wanted = first.best - first.error
         cells = (*first.reaching(wanted), *again.reaching(wanted))
         trials = [float(arguments.trials + 1 if n is None else n) for n in (cells[0], cells[2])]
