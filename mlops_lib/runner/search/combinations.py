@@ -4,7 +4,7 @@ Neither needs a fit to be scored: the predictions for the examples that each fol
 stored.
 """
 
-from itertools import count
+from itertools import chain, count
 from typing import Any, Dict, List, NamedTuple, Optional, Sequence, Tuple
 
 from mlops_lib.runner.search.cross_validation import CrossValidation, Outcome
@@ -83,15 +83,8 @@ def voting(members: Sequence[Any], *, is_classifier: bool) -> Any:
     for member in members:
         name = type(last_step(member)[1]).__name__.lower()
         used_labels = {label for label, _ in named_members}
-        label = (
-            next(
-                label
-                for label in (name, *(f"{name}_{number}" for number in count(2)))
-                if label not in used_labels
-            )
-            if name in used_labels
-            else name
-        )
+        labels = chain([name], (f"{name}_{number}" for number in count(2)))
+        label = next(label for label in labels if label not in used_labels)
         named_members.append((label, clone(member)))
     return (
         VotingClassifier(named_members, voting="soft")
