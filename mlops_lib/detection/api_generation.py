@@ -144,18 +144,18 @@ TF1_MODULES = (
 TF2_NAMES = frozenset(("GradientTape", "enable_eager_execution", "autograph"))
 
 Sight = tuple[str, int, str, str]
-"""File, line, what was seen, what it means."""
+"""A place of evidence: file, line, the code there and its meaning."""
 
 
 class Age:
-    """The generation, and what says so."""
+    """The generation of a framework's API, and the evidence for it."""
 
     __slots__ = ("evidence", "generation", "python2")
 
     def __init__(self, generation: str, python2: bool, evidence: tuple[Sight, ...]) -> None:
         self.generation = generation
         self.python2 = python2
-        """Whether only Python 2 reads it as it stands."""
+        """True if only Python 2 reads the code as it stands."""
         self.evidence = evidence
 
 
@@ -182,7 +182,7 @@ def date(files: Sequence[tuple[str, Facts]], *, python2: Iterable[tuple[str, int
 
 
 def _first(sights: Iterable[Sight], *, limit: int) -> list[Sight]:
-    """Return the first sights of different things, a module and a name of it on one line once."""
+    """Return the first sight of each module or name; one per line of code."""
     result: dict[tuple[str, int], Sight] = {}
     seen: set[str] = set()
     for sight in sights:

@@ -1,4 +1,4 @@
-"""Count the command line arguments that a script insists on before it does anything."""
+"""Count the command line arguments that a script requires at its beginning."""
 
 from __future__ import annotations
 
@@ -36,7 +36,7 @@ def insisted_on(tree: ast.Module) -> int:
 
 
 def _names(tree: ast.Module) -> dict[str, int]:
-    """Return what holds the arguments, with how many of `sys.argv` it leaves out at the beginning."""
+    """Return the names that hold the arguments, each with its offset in `sys.argv`."""
     result = {"sys.argv": 0}
     functions = {one.name: one for one in ast.walk(tree) if isinstance(one, ast.FunctionDef)}
     for node in ast.walk(tree):
@@ -105,7 +105,7 @@ def _counted(node: ast.expr, names: Mapping[str, int]) -> int | None:
 def _comparison(
     test: ast.expr, names: Mapping[str, int]
 ) -> tuple[type[ast.cmpop], list[int]] | None:
-    """Return how the number of arguments is compared, and with which numbers of arguments."""
+    """Return the comparison of the number of arguments, and the compared numbers."""
     if not isinstance(test, ast.Compare) or len(test.ops) != 1:
         return None
     left = test.left

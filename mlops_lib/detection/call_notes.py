@@ -1,4 +1,4 @@
-"""Note what single calls say of a program: its arguments, settings, data and configuration."""
+"""Note the facts in single calls: arguments, settings, data and configuration."""
 
 from __future__ import annotations
 
@@ -30,7 +30,7 @@ _PATH_LENGTH = 250
 """A longer text is data, not the path of a file."""
 _HYDRA = ("hydra.main", "hydra.compose", "hydra.initialize")
 _CONFIGURED = ("instantiate", "LightningCLI", "instantiate_from_config", "load", "load_obj")
-"""Functions of Hydra, and of Lightning, that make what a configuration names."""
+"""Functions of Hydra and Lightning that create the objects named by a configuration."""
 
 
 class CallNotes:
@@ -44,7 +44,7 @@ class CallNotes:
         """Assigned dictionaries that name a configuration: `PARAMS = {"config_name": …}`."""
 
     def note(self, call: Call, node: ast.Call) -> None:
-        """Note what a call says."""
+        """Note the facts in a call."""
         leaf = call.leaf
         if call.name == "len" and node.args and self.resolver.name(node.args[0]) == "sys.argv":
             self.facts.counts_arguments = True
@@ -71,7 +71,7 @@ class CallNotes:
             self._data(call, node)
 
     def assigned(self, node: ast.Assign) -> None:
-        """Note `os.environ["NAME"] = "value"`, and a dictionary that names a configuration."""
+        """Note `os.environ["NAME"] = "value"` and dictionaries that name a configuration."""
         if isinstance(node.value, ast.Dict):
             table = {
                 literal(key): value
@@ -127,7 +127,7 @@ class CallNotes:
             self.facts.configured.append((call.name, node.lineno))
 
     def _folder(self, node: ast.expr) -> str:
-        """Return a folder's path, or its last literal part: "configs" of `str(ROOT / "configs")`."""
+        """Return a folder's path, or its last literal part (`str(ROOT / "configs")`)."""
         parts = [one for one in ast.walk(node) if isinstance(one, ast.Constant)]
         texts = [one.value for one in parts if isinstance(one.value, str)]
         return self.resolver.text(node) or (texts[-1] if texts else "")

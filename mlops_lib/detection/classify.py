@@ -23,7 +23,7 @@ RUNS = words("train train_and_evaluate fit train_evaluate")
 WEAK = frozenset(("dense", "linear", "other"))
 """Families that a file also shows when the network itself is defined in another one."""
 OUTLIERS = ("IsolationForest(…)", "LocalOutlierFactor(…)", "OneClassSVM(…)", "EllipticEnvelope(…)")
-"""Estimators that only clean data where another model is trained."""
+"""Estimators that only clean data if another model is trained."""
 FEATURES = words("gensim spacy nltk textblob flair")
 """Libraries whose models mostly make features for another one."""
 
@@ -31,11 +31,11 @@ WITH_RULES = ("keras", "tensorflow", "pytorch", "jax")
 """Networks' frameworks whose training loops have rules of their own, because they mix."""
 
 Trained = dict[str, Seen]
-"""The frameworks that train, each with where."""
+"""The frameworks that train, each with its evidence."""
 
 
 class Conclusion:
-    """Framework, families and where they were seen."""
+    """Framework and families, with their evidence."""
 
     __slots__ = ("families", "framework", "is_bare", "main", "trains", "where")
 
@@ -43,11 +43,11 @@ class Conclusion:
         self.framework = "none"
         self.trains = False
         self.is_bare = False
-        """Whether nothing that is trained is made here: it is handed in."""
+        """True if the trained object is not made here but passed in."""
         self.families: tuple[str, ...] = ()
         self.main = "none"
         self.where: dict[str, Seen] = {}
-        """What was concluded to where it was seen."""
+        """Maps each conclusion to its evidence."""
 
 
 def conclude(own: tuple[str, Facts], local: Sequence[tuple[str, Facts]] = ()) -> Conclusion:
@@ -122,7 +122,7 @@ def _models_fitted(case: Case, trained: Trained) -> None:
 
 
 def _keras_fitted(case: Case, trained: Trained) -> None:
-    """Fits of anything, and steps by hand, where Keras makes the network."""
+    """Accept any fit, and steps written by hand, if Keras makes the network."""
     keras = case.get("keras")
     if not keras.builds:
         return
@@ -140,7 +140,7 @@ def _keras_fitted(case: Case, trained: Trained) -> None:
 
 
 def _keras_made_elsewhere(case: Case, trained: Trained) -> None:
-    """Accept a fit with Keras's arguments if the module that makes the network is missing."""
+    """Accept a fit with Keras's arguments if the network's module is missing."""
     if not case.get("keras").builds and case.epochs and case.imports("keras."):
         trained["keras"] = case.epochs[0]
 
@@ -179,7 +179,7 @@ def _pytorch_steps(case: Case, trained: Trained) -> None:
 
 
 def _pytorch_fitted(case: Case, trained: Trained) -> None:
-    """Fits of anything, where a framework on PyTorch makes the model."""
+    """Accept any fit if a framework on PyTorch makes the model."""
     torch = case.get("pytorch")
     if not torch.models or "pytorch" in trained or "keras" in trained:
         return
@@ -205,7 +205,7 @@ def _jax_steps(case: Case, trained: Trained) -> None:
 
 
 def _anything_fitted(case: Case, trained: Trained) -> None:
-    """Fits of something unknown, where a classical library makes the models."""
+    """Accept fits of unknown objects if a classical library makes the models."""
     for framework in (*CLASSICAL, *UNSORTED):
         tally = case.get(framework)
         if framework not in trained and tally.models > len(tally.families.get("reduce", ())):
@@ -215,7 +215,7 @@ def _anything_fitted(case: Case, trained: Trained) -> None:
 
 
 def _any_network_trained(case: Case, trained: Trained) -> None:
-    """Fits of anything and steps by hand, where no other framework makes a network that trains."""
+    """Accept any training of a network if no other framework trains one."""
     if not trained.keys().isdisjoint(NETWORKS):
         return
     steps = [*case.backward, *case.grads, *case.minimised, *case.tape]
@@ -270,7 +270,7 @@ def _choose(case: Case, trained: Trained) -> str:
 
 
 def _is_mostly_classical(case: Case, trained: Trained) -> bool:
-    """Return whether several classical models are compared and a small network is one of them."""
+    """Return whether a small network is compared with several classical models."""
     classical = [f for f in CLASSICAL if f in trained]
     estimators = sum(case.get(f).models for f in classical)
     built = sum(case.get(f).size for f in NETWORKS if f in trained)
@@ -287,13 +287,13 @@ def _choose_classical(case: Case, classical: list[str]) -> str:
 
 
 def _predictors(case: Case, framework: str) -> int:
-    """Return the number of models that predict: clusters and components are features of others."""
+    """Return the number of predicting models; clusters and components make features."""
     tally = case.get(framework)
     return tally.models - sum(len(tally.families.get(one, ())) for one in ("cluster", "reduce"))
 
 
 def _is_by_the_way(case: Case, classical: list[str]) -> bool:
-    """Return whether classical models only take a series apart or clean the data of another model."""
+    """Return whether classical models only prepare the data of another model."""
     if classical == ["statsmodels"]:
         seen = [saw for _, saw, _ in case.get("statsmodels").fits]
         return all(saw.endswith(("seasonal_decompose(…)", "lowess(…)")) for saw in seen)
@@ -337,7 +337,7 @@ def _network_built(case: Case) -> str:
 
 
 def _defines_steps(case: Case, framework: str) -> bool:
-    """Return whether a class defines how a network is trained, whatever network it is given."""
+    """Return whether a class defines the training steps of any network."""
     bases = (base.leaf for _, facts in case.files for base in facts.bases)
     return framework == "pytorch" and "LightningModule" in bases
 
@@ -347,7 +347,7 @@ def _has_weights(case: Case) -> bool:
 
 
 def _has_own_weights(tally: Tally) -> bool:
-    """Return whether a layer makes its own weights: `tf.nn.conv2d` gets them, and may be a filter."""
+    """Return whether a layer makes its own weights; `tf.nn.conv2d` takes them."""
     own = tally.families.keys() - {"cnn", "product", "embedding", "gnn"}
     return bool(own) or any(".nn." not in saw for _, saw, _ in tally.families.get("cnn", ()))
 

@@ -29,7 +29,7 @@ LAST_DUTIES = lazy_regex(
     r"(^|[_\W])(eval|evaluate|evaluation|metrics?|score|scoring|test|test_model|validate)([_\W]|$)",
     re.I,
 )
-"""Names of scripts that measure what was trained."""
+"""Names of scripts that measure a trained model."""
 NO_STEPS = lazy_regex(
     r"(^|[_\W])(setup|conftest|test_.+|.+_test|tests|deploy|serve|server|api|app|upload|push|notify|mail|publish|release"
     r"|lint|docs?|clean|install|download_model|register)([_\W]|$)",
@@ -213,7 +213,7 @@ def _measures(command: Command) -> bool:
 
 
 def _due(stage: Stage, folder: str) -> list[Command]:
-    """Return a stage's commands, none if what it makes was pushed."""
+    """Return a stage's commands; none if its outputs were pushed."""
     if stage.makes and all(pushed.exists(one, root=folder) for one in stage.makes):
         return []
     return stage.commands
@@ -272,7 +272,7 @@ def _yaml(text: str) -> Any:
 
 
 def _line_of(text: str, part: str) -> int:
-    """Return the line of a file in which a command begins; YAML may have folded its lines."""
+    """Return the line at which a command begins, even if YAML has folded it."""
     words = part.split()
     for many in (len(words), 2):
         match = re.search(r"\s+".join(map(re.escape, words[:many])), text) if words else None

@@ -1,4 +1,4 @@
-"""Convert the version syntax of Poetry, Pipenv, Pixi and conda to that of the package index."""
+"""Convert versions of Poetry, Pipenv, Pixi and conda to those of the package index."""
 
 from __future__ import annotations
 

@@ -27,7 +27,7 @@ SIZE_LIMIT = 200_000
 """Bytes of one configuration."""
 FILES_LIMIT = 200
 DEPTH_LIMIT = 8
-"""How deep configurations may include each other."""
+"""Maximum depth of configurations that include each other."""
 _DOTTED = re.compile(r"[A-Za-z_]\w*(\.[A-Za-z_]\w*)+")
 _NAMED = re.compile(
     r"""^\s*-?\s*["']?(?:_target_|class_path|target|class_name)["']?\s*:\s*["']?([\w.]+)""", re.M
@@ -127,7 +127,7 @@ def _parse(text: str) -> Any:
 
 
 def _defaults(listed: Any, group: str) -> Iterator[str]:
-    """Yield the configurations that a defaults list includes, as paths below the folder of all."""
+    """Yield the configurations of a defaults list, as paths below the common folder."""
     for item in listed if isinstance(listed, list) else ():
         if isinstance(item, str) and item != "_self_":
             yield os.path.join(group, item) if not item.startswith("/") else item[1:]
@@ -157,7 +157,7 @@ def _yaml_files(folder: str, root: str) -> Iterator[str]:
 
 
 def _folders(root: str, folder: str) -> Iterator[str]:
-    """Yield the folders of configurations beside a file and above it, the nearest first."""
+    """Yield the configuration folders beside and above a file, nearest first."""
     place = folder
     while True:
         for name in sorted(pushed.names_in(place, root=root)):

@@ -60,11 +60,11 @@ class Declared:
         """The absolute path of that file's folder."""
         self.warnings = warnings
         self.outer: list[str] = []
-        """What the folders above declare: it counts for imports that the nearest one leaves out."""
+        """Declarations of the folders above, for imports that the nearest one leaves out."""
         self.lock = ""
         """The lock file that decides their versions."""
         self.locked: list[str] = []
-        """Exact versions of what the requirements need in turn, if a lock says so."""
+        """Exact versions of indirect requirements, from a lock."""
         self.pins: dict[str, str] = {}
         """Distribution to version, of everything in the lock."""
         self.python = f"3.{python_version.USUAL}"
@@ -101,7 +101,7 @@ def of_entry(entry: str, root: str) -> Declared:
 
 
 def _inline(entry: str, root: str, inline: dict[str, Any]) -> Declared:
-    """Return what a script's own metadata declares."""
+    """Return the declarations in a script's own metadata."""
     project = manifests.Project(root)
     name = os.path.relpath(entry, root)
     uv = manifests.table_of(inline, "tool", "uv")
@@ -113,7 +113,7 @@ def _inline(entry: str, root: str, inline: dict[str, Any]) -> Declared:
 
 
 def inline_metadata(path: str, root: str) -> dict[str, Any] | None:
-    """Return the metadata that a script carries in comments (PEP 723), None if it has none."""
+    """Return the metadata in a script's comments (PEP 723), None if it has none."""
     if not path.endswith((".py", ".ipynb")):
         return None
     try:
@@ -157,7 +157,7 @@ def _lock_of_script(entry: str, root: str, declaration: Declared) -> lock_files.
 
 
 def _apply(lock: lock_files.Lock, declaration: Declared) -> None:
-    """Give the requirements the versions of a lock, and add what they need in turn."""
+    """Apply a lock's versions to the requirements, and add the indirect ones."""
     python = declaration.python
     if not declaration.requirements:
         declaration.source = lock.path
@@ -217,7 +217,7 @@ def _wish(value: Any, source: str) -> list[python_version.Wish]:
 
 
 def _python_wishes(folder: str, root: str) -> list[python_version.Wish]:
-    """Return what the files nearest to a folder that describe the project say about Python."""
+    """Return the Python versions that the nearest project files declare."""
     place = folder
     project = manifests.Project(root)
     while True:

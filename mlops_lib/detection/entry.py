@@ -52,10 +52,10 @@ _AND_MEASURES = re.compile(
     r"(?<=train)(?:ing)?_?(?:and_?|n_|_)?(?:eval|evaluate|evaluation|validate|test|predict)(?![^_\W])",
     re.I,
 )
-"""What a name adds that says it measures what it has trained: `train_and_evaluate`, `train_test`."""
+"""Suffix of names that also measure the trained model: `train_and_evaluate`, `train_test`."""
 PRESENTERS = SERVERS | words("tkinter customtkinter pyqt5 pyqt6 pyside2 pyside6 wx kivy pygame")
 CHOOSE = 'Choose one: --entry FILE, or entry = "FILE" in mlops.toml.'
-"""What to do if several files may be meant."""
+"""Remedy if several files may be the entry."""
 ACTS = "it does something when it is run"
 ONLY = "the only file that trains"
 MODULES_LIMIT = 12
@@ -89,7 +89,7 @@ class Choice:
 
 
 class _Candidates:
-    """Files of which one is the entry, and what is known about them."""
+    """Candidates for the entry, and the facts known about them."""
 
     __slots__ = ("files", "folder", "mentions", "sketches")
 
@@ -102,7 +102,7 @@ class _Candidates:
     ) -> None:
         self.files = files
         self.mentions = mentioned
-        """Where the project's own files run them."""
+        """Places at which the project's own files run them."""
         self.sketches = sketches
         self.folder = folder
 
@@ -293,7 +293,7 @@ def _rank(one: Sketch) -> tuple[int, int, int, str]:
 
 
 def _not_presenting(candidates: _Candidates) -> list[File]:
-    """Drop servers and windows: a model that they fit to explain a prediction is not the project's."""
+    """Drop servers and GUIs; a model fitted to explain a prediction is not the project's."""
     return [file for file in candidates.files if not _presents(file)]
 
 
@@ -423,7 +423,7 @@ def _only_usual_name(candidates: _Candidates) -> list[File]:
 
 
 def _are_projects(candidates: _Candidates) -> bool:
-    """Return whether the candidates are of several projects side by side: no name chooses of them."""
+    """Return whether the candidates belong to several projects side by side."""
     folders = [os.path.dirname(file.name) for file in candidates.files]
     return len(set(folders)) >= PROJECTS and len(set(folders)) * 3 >= len(folders) * 2
 
@@ -501,11 +501,11 @@ _RULES: tuple[tuple[str, Callable[[_Candidates], list[File]]], ...] = (
 
 
 _NO_CANDIDATES = (_not_presenting, _acting, _not_imported)
-"""Rules whose losers nobody would choose: they are not asked about."""
+"""Rules whose losers are no plausible entries: they are left out of the question."""
 
 
 def _nothing_trains(files: Files, sketches: list[Sketch], hopeful: list[Sketch]) -> DetectionError:
-    """Return the error for a project in which no file trains: a broken one may be the reason."""
+    """Return the error for a project that trains nothing; a broken file may be the cause."""
     for one in [*hopeful, *sketches][:20]:
         file = files.file(one.path)
         if file.refused is not None and file.refused.reason != "missing":

@@ -16,7 +16,7 @@ PYTHON2_MODULES = words("""
 
 
 class Call:
-    """One call: the dotted name of what is called, its line and how it was called."""
+    """A call: dotted name of the callee, line and arguments."""
 
     __slots__ = ("first", "keywords", "line", "name", "repeated", "scope", "within")
 
@@ -34,13 +34,13 @@ class Call:
         self.line = line
         self.keywords = keywords
         self.first = first
-        """The first argument where it is a literal text."""
+        """The first argument if it is a literal text."""
         self.scope = scope
         """The function it stands in."""
         self.within = within
         """The class it stands in."""
         self.repeated = repeated
-        """Whether a loop over layers makes it several times."""
+        """True if a loop over layers repeats the call."""
 
     def renamed(self, name: str) -> Call:
         """Return the same call of another name."""
@@ -78,7 +78,7 @@ class Import:
         self.names = names
         self.optional = optional
         self.nested = nested
-        """Whether it is indented: it may stand in a function that nothing calls."""
+        """True if it is indented: it may be in a function that is never called."""
 
     @property
     def top(self) -> str:
@@ -87,7 +87,7 @@ class Import:
 
 
 class Shape:
-    """One structure that was recognised, and where."""
+    """A recognised structure, and its place."""
 
     __slots__ = ("kind", "line", "saw")
 
@@ -116,7 +116,8 @@ class Facts:
         self.dynamic: list[tuple[str, str, int]] = []
         """Modules that are imported by a literal name, the name that is taken of them, line."""
         self.configured: list[tuple[str, int]] = []
-        """Calls that make what a configuration names (Hydra, LightningCLI), with their lines."""
+        """Calls that create the objects named by a configuration (Hydra, LightningCLI), with lines.
+        """
         self.config_roots: list[tuple[str, str]] = []
         """Folder and name of configurations that it begins with, as far as literal."""
         self.added_by_configuration: tuple[list[Call], list[Import]] = ([], [])
@@ -124,14 +125,14 @@ class Facts:
         self.shapes: list[Shape] = []
         """Structures that say more than the calls in them."""
         self.exports: dict[str, str] = {}
-        """What the names of this module stand for, for those who import it."""
+        """Meaning of this module's names for modules that import it."""
         self.settings: dict[str, str] = {}
         """Environment variables set to literal values."""
         self.paths_added: list[str] = []
         """Folders put on sys.path, as far as they are literal."""
         self.argument_indices: set[int] = set()
         self.counts_arguments = False
-        """Whether it looks how many arguments there are: then it manages without."""
+        """True if it checks the number of arguments: it then works without them."""
         self.required_options = 0
         self.data: list[tuple[str, int]] = []
         self.written: set[str] = set()
@@ -139,7 +140,7 @@ class Facts:
         self.undefined: list[Call] = []
         """Calls of bare names that nothing in the file defines."""
         self.descends = False
-        """Whether something like `w - rate * gradient` stands in it."""
+        """True if it contains an expression such as `w - rate * gradient`."""
 
     def add(self, calls: list[Call], imports: list[Import]) -> None:
         """Add the calls and imports that a configuration names."""

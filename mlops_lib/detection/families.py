@@ -27,9 +27,9 @@ JAX_NETWORKS = words("flax haiku equinox trax jraph e3nn_jax kfac_jax")
 product is seen, the network is handed in.
 """
 MESSAGES = words("update_all prop_nodes_topo apply_edges send_and_recv prop_nodes pull")
-"""How networks over graphs pass messages in DGL."""
+"""Methods with which DGL networks pass messages."""
 EDGES = lazy_regex(r"\(…, \w+\)$")
-"""End of what is shown of a function that is given the edges of a graph."""
+"""Suffix of the evidence of a function that receives a graph's edges."""
 NOISE = words("normal randn randn_like")
 DECODERS = words("""
     Conv2DTranspose UpSampling2D ConvTranspose2d Upsample ConvTranspose ConvTranspose1d
@@ -41,7 +41,7 @@ ACTIVATIONS = words("""
     CELU leaky_relu LeakyReLU PReLU softplus Softplus mish Mish hardswish Hardswish hard_swish
     hardtanh Hardtanh Embedding EmbeddingBag log1p
 """)
-"""What stands between layers: a single dense layer after one of these is no linear model."""
+"""Layers between others: a single dense layer after one of these is no linear model."""
 BACKBONES = words("KerasLayer TorchModuleWrapper JaxLayer FlaxLayer TFSMLayer")
 """Layers that put another network in front of those that are made here."""
 LAST = ("linear", "sigmoid", "softmax")
@@ -60,7 +60,7 @@ WEIGHTS = {
     "linear": 1,
     "other": 0.1,
 }
-"""How much one layer of a family says about the network that it is part of."""
+"""Weight of one layer of a family as evidence for the network's family."""
 
 Counted = dict[str, list[Seen]]
 
@@ -74,7 +74,7 @@ class Families:
         self.families: tuple[str, ...] = ()
         self.main = "other"
         self.is_bare = False
-        """Whether nothing that is trained is made in the program."""
+        """True if the program makes no model itself."""
         self.where: dict[str, Seen] = {}
 
 
@@ -210,7 +210,7 @@ def _first(case: Case, counted: Counted) -> Seen:
 
 
 def _add_shape(case: Case, counted: Counted, shape: Shape, seen: Seen, *, playing: bool) -> None:
-    """Add what one structure tells."""
+    """Add the evidence of one structure."""
     if shape.kind == "attention":
         if not {"rnn", "gnn"} & set(counted):
             counted.setdefault("transformer", []).extend([seen] * WRITTEN_ONCE)
@@ -228,7 +228,7 @@ def _add_shape(case: Case, counted: Counted, shape: Shape, seen: Seen, *, playin
 
 
 def _is_generative(case: Case) -> bool:
-    """Return whether two optimizers follow noise through a decoder, or a draw is kept near a prior."""
+    """Return whether noise feeds a decoder with two optimizers, or a draw stays near a prior."""
     if len(case.optimizers) >= 2 and case.leaves & DECODERS and case.leaves & NOISE:
         return True
     draws = "sample" in case.leaves or "sample_and_log_prob" in case.leaves
@@ -236,7 +236,7 @@ def _is_generative(case: Case) -> bool:
 
 
 def _settle_dense(case: Case, counted: Counted) -> None:
-    """Drop dense layers beside stronger families; call a single one with nothing around it linear."""
+    """Drop dense layers beside stronger families; a single bare one is linear."""
     whole = counted.pop("mlp", [])
     if STRONG & set(counted):
         counted.pop("dense", None)
@@ -247,7 +247,7 @@ def _settle_dense(case: Case, counted: Counted) -> None:
 
 
 def _settle_unseen(case: Case, framework: str, counted: Counted) -> bool:
-    """Name the family of a network without a layer: it is on variables, or it was handed in."""
+    """Name the family of a network without visible layers."""
     where = case.tape or case.minimised or case.backward or case.grads
     if not where:
         return False
@@ -282,7 +282,7 @@ def _is_stacked(case: Case) -> bool:
 
 
 def _imported_layers(case: Case) -> Counted:
-    """Return the layers that a script imports, if all it does is to change a model that it loads."""
+    """Return the layers that a script imports, if it only changes a loaded model."""
     layers: Counted = {}
     for file, facts in case.files:
         for imported in facts.imports:
@@ -298,7 +298,7 @@ def _imported_layers(case: Case) -> Counted:
 
 
 def _is_affine(case: Case) -> bool:
-    """Return whether a single dense layer is all there is: nothing before it, nothing repeats it."""
+    """Return whether the network is one dense layer, neither preceded nor repeated."""
     if case.repeated or case.parts >= 2 or case.leaves & BACKBONES:
         return False
     between = {

@@ -1,4 +1,4 @@
-"""The files of a project: listed without touching the data, read and parsed only when asked for."""
+"""The files of a project: listed without touching the data, parsed on demand."""
 
 from __future__ import annotations
 
@@ -32,7 +32,7 @@ EXAMPLES = words("example examples demo demos tutorial tutorials recipes")
 """Folders within a package whose scripts use it as others do."""
 FILES_LIMIT = 5000
 ROUNDS = 20
-"""How deep local modules that import each other are followed."""
+"""Maximum depth of local modules that import each other."""
 CODE_LIMIT = 8 << 20
 """Characters of all code of a project that is parsed."""
 NOTEBOOK_LIMIT = 30_000_000
@@ -40,14 +40,14 @@ NOTEBOOK_LIMIT = 30_000_000
 
 
 class File:
-    """One script or notebook, with what it says."""
+    """One script or notebook, with its facts."""
 
     def __init__(self, path: str, name: str, root: str, *, budget: int = CODE_LIMIT) -> None:
         self.path = path
         self.name = name
         """Relative to the project's folder."""
         self.refused: RefusedFileError | None = None
-        """Why it is not read."""
+        """Reason for not reading it."""
         self.source = self._read(root, budget)
         self.facts = Facts()
         self.local: list[File] = []
@@ -55,11 +55,11 @@ class File:
         self.modules: list[tuple[str, File]] = []
         """The same, each with the name it uses for it."""
         self.asks: dict[str, set[str]] = {}
-        """Local modules to what is taken of them otherwise than by an import statement."""
+        """Maps local modules to the names used other than by an import statement."""
         self.libraries: frozenset[str] = frozenset()
         """Those of the local packages that are libraries whose names say enough."""
         self.uses_local = False
-        """Whether it does more with them than import them."""
+        """True if it uses local modules beyond importing them."""
         self._conclusion: classify.Conclusion | None = None
         self._blocks: list[reachability.Block] | None = None
         self._reached: list[tuple[File, reachability.Reach]] | None = None
@@ -117,7 +117,7 @@ class File:
         return self._blocks
 
     def imports_of(self, module: str) -> reachability.Statements:
-        """Return the statements that import a module or something of it, wherever they stand."""
+        """Return the statements, at any depth, that import a module or from it."""
         if self._index is None:
             self._index = reachability.import_index(self.source.tree)
         return self._index.get(module, reachability.NO_STATEMENTS)
@@ -177,12 +177,12 @@ class File:
 
     @property
     def in_pieces(self) -> bool:
-        """Whether layers are made that no import of this file provides."""
+        """True if it makes layers that none of its imports provides."""
         return any(is_keras(call.name) for call in self.facts.undefined)
 
     @property
     def trains(self) -> bool:
-        """Whether the file trains a model."""
+        """True if the file trains a model."""
         return self.conclusion.trains
 
 
@@ -228,7 +228,7 @@ def _libraries(file: File) -> frozenset[str]:
 
 
 MAKERS = frozenset(("instantiate", "instantiate_from_config", "LightningCLI", "load_obj"))
-"""Functions that make what a configuration names."""
+"""Functions that create the objects named by a configuration."""
 RUNS_ON = (("pytorch", "other"), ("sklearn", "other"), ("sklearn", "pytorch"))
 """Frameworks on which libraries of another one are made."""
 
@@ -266,7 +266,7 @@ class Files:
         return self._kedro
 
     def paths(self) -> list[str]:
-        """Scripts and notebooks in which an entry may stand, in order; the data is not touched."""
+        """Scripts and notebooks that may be the entry, in order; the data is not touched."""
         if self._paths is None:
             result = list(self._scan(self.folder, SKIPPED))
             self._paths = result or list(self._scan(self.folder, SKIPPED - DATA_FOLDERS))
@@ -360,7 +360,7 @@ class Files:
         return result
 
     def _pipelines(self, file: File) -> list[tuple[str, File]]:
-        """Return the modules of a Kedro project's pipelines, which its program finds by itself."""
+        """Return the modules of a Kedro project's pipelines, which Kedro finds by itself."""
         folder = os.path.dirname(file.path)
         if os.path.basename(folder) != self.kedro_package:
             return []
@@ -374,7 +374,7 @@ class Files:
         return modules
 
     def _makes_configured(self, file: File, local: list[tuple[str, File]]) -> bool:
-        """Return whether a program, and no mere helper, makes what a configuration names."""
+        """Return whether a program, not a helper, creates the configured objects."""
         calls = {name.rpartition(".")[2] for name, _ in file.facts.configured}
         if calls & MAKERS and any(_fits_by_trainer(call) for call in file.facts.calls):
             return True  # `def train(config)` of a package: the program hands it the configuration
@@ -428,7 +428,7 @@ class Files:
         return modules
 
     def _modules_in(self, file: File, package: str) -> list[tuple[str, File]]:
-        """Return the modules of a local package of which one is imported by a composed name."""
+        """Return the modules of a local package that a composed name may import."""
         modules = []
         for base in self.bases(file):
             folder = os.path.join(base, *package.split("."))
@@ -471,7 +471,7 @@ class Files:
         return self._bases[file.path]
 
     def _source_folders(self) -> list[str]:
-        """Return the folders that the project says its packages lie in."""
+        """Return the folders that the project declares for its packages."""
         if self._sources is None:
             folders = own_packages.source_folders(self.folder)
             self._sources = [os.path.join(self.folder, one) for one in folders]
@@ -557,7 +557,7 @@ class Files:
         return self._develops
 
     def _provides(self, base: str, module: str, names: tuple[str, ...]) -> bool:
-        """Return whether a package of the project has what is imported from a module of it."""
+        """Return whether a package of the project defines the imported names."""
         if "." in module:
             return self._holds(base, module, names)
         place = os.path.join(base, module, "__init__.py")
@@ -575,7 +575,7 @@ class Files:
         )
 
     def _holds(self, base: str, module: str, names: tuple[str, ...]) -> bool:
-        """Return whether a folder has the file of an imported module or of one of its names."""
+        """Return whether a folder has the file of an imported module or of its names."""
         place = os.path.join(base, *module.split("."))
         return any(
             os.path.isfile(path)
@@ -631,7 +631,7 @@ def _bound(tree: ast.Module) -> set[str]:
 
 
 def _names(facts: Facts, dotted: dict[str, str]) -> bool:
-    """Return whether anything in a file is called by, derives from or stands for one of these."""
+    """Return whether a file calls, derives from or aliases one of these names."""
     if any("*" in names for _, _, names, _ in facts.relative) or any(
         "*" in imported.names for imported in facts.imports
     ):

@@ -24,9 +24,9 @@ class ImportCollector:
         self.facts = facts
         self.resolver = resolver
         self.guard = 0
-        """How many guards are around under which an import may fail."""
+        """Number of enclosing guards under which an import may fail."""
         self.composed: set[str] = set()
-        """What composed texts begin with: `f"models.{name}"`."""
+        """Beginnings of composed texts: `f"models.{name}"`."""
         self.unknown_line = 0
         """The line of an import whose name is made elsewhere."""
 
@@ -56,7 +56,7 @@ class ImportCollector:
                 self.resolver.import_name(dotted, alias.asname or alias.name)
 
     def by_name(self, call: Call, node: ast.Call) -> None:
-        """Note a module that is imported by a literal name: `importlib.import_module("zoo.net")`."""
+        """Note an import by a literal name: `importlib.import_module("zoo.net")`."""
         beginning = self.resolver.beginning(node.args[0]) if node.args and not call.first else ""
         if _PACKAGE.fullmatch(beginning):  # f"models.{name}"
             self.facts.dynamic.append((beginning + "*", "", node.lineno))
@@ -83,7 +83,7 @@ class ImportCollector:
         )
 
     def pair(self, tried: list[Import], otherwise: list[Import]) -> None:
-        """Mark imports that both branches share as required, and note pairs of alternatives."""
+        """Mark imports in both branches as required, and note alternative pairs."""
         tops = {imported.top for imported in tried}, {imported.top for imported in otherwise}
         for imported in [*tried, *otherwise]:
             if imported.top in tops[0] & tops[1]:
@@ -92,7 +92,7 @@ class ImportCollector:
             self.facts.alternatives.append((tried[0], otherwise[0]))
 
     def finish(self) -> None:
-        """Note packages of which a module may be imported by a name that is made elsewhere."""
+        """Note packages from which a computed name may import a module."""
         if self.unknown_line:
             self.facts.dynamic += [
                 (f"{beginning}*", "", self.unknown_line)

@@ -57,7 +57,7 @@ PLATFORMS = ("linux-64", "linux-aarch64", "noarch")
 
 
 class Edge(NamedTuple):
-    """What a distribution needs of another one."""
+    """A dependency of one distribution on another."""
 
     name: str
     """Normalised name."""
@@ -155,7 +155,7 @@ class Lock:
         return name in self._by_name
 
     def member(self, folder: str) -> Package | None:
-        """Return the project in a folder that the lock was made for, None if there is none."""
+        """Return the project in a folder that the lock was made for, or None."""
         members = (one for one in self.packages if one.place and self._resolved(one) == folder)
         return next(members, None)
 
@@ -241,7 +241,7 @@ class Lock:
         return [Edge(one.name, version=one.version) for one in self.packages]
 
     def _chosen(self, edge: Edge, python: str) -> Package | None:
-        """Return the one of several versions of a distribution that is for this environment."""
+        """Return the version of a distribution that is meant for this environment."""
         fitting = [
             one
             for one in self._by_name.get(edge.name, ())
@@ -299,7 +299,7 @@ def _locks_in(folder: str, root: str) -> list[tuple[str, Any]]:
 
 
 def read(path: str, reader: Any, root: str, warnings: list[str]) -> Lock | None:
-    """Return the content of one lock file, None if it cannot be read, which is said."""
+    """Return the content of one lock file; None, with a note, if it cannot be read."""
     name = os.path.relpath(path, root)
     try:
         text = files.read_text(path, root=root, limit=SIZE_LIMIT)
@@ -339,7 +339,7 @@ _PLACES = {
     "virtual": "folder",
     "file": "URL",
 }
-"""What a lock calls a place that is no index, and its kind."""
+"""Lock entries that name a place instead of an index, with their kinds."""
 
 
 def _elsewhere(name: str, source: Any) -> Reference | None:
@@ -350,7 +350,7 @@ def _elsewhere(name: str, source: Any) -> Reference | None:
 
 
 def _place(source: Any) -> str:
-    """Return the folder that a distribution comes from, relative to the lock's; "" if none."""
+    """Return the source folder of a distribution, relative to the lock's; "" if none."""
     table = _dict(source)
     for kind in ("editable", "virtual", "directory", "path"):
         inner = table.get(kind)
@@ -596,7 +596,7 @@ def _explicit(text: str) -> Read:
 
 
 def _conda_packages(packages: list[tuple[str, str, str]]) -> Read:
-    """Return those of conda's packages that the index knows, by its names; Python is one of them."""
+    """Return conda's packages that the index has, by the index's names; Python too."""
     python = next((version for name, version, _ in packages if name == "python"), "")
     result = []
     # What pip installed in the environment comes first: it took the place of conda's.

@@ -45,7 +45,7 @@ _OPTIONS = ("-i", "--index-url", "--extra-index-url", "-f", "--find-links", "--t
 _FILES_LIMIT = 50
 """Files that requirements are put together from."""
 _SAID_LIMIT = 10
-"""Lines of one file that something is said about."""
+"""Most notes about one file."""
 TRAINING_GROUPS = ("train", "training", "ml", "model", "models")
 """Dependency groups and extras that are meant for the training."""
 OTHER_GROUPS = ("main", "default", "dev")
@@ -67,7 +67,7 @@ class Project:
         self._read: set[str] = set()
 
     def text(self, path: str) -> str:
-        """Return a file's text; "" if it is not read, which is said."""
+        """Return a file's text; "", with a note, if it is not read."""
         try:
             return decode(files.read(path, root=self.root))
         except RefusedFileError as refused:
@@ -118,7 +118,7 @@ class Project:
             self.warnings.append(text)
 
     def table(self, path: str) -> dict[str, Any]:
-        """Return a TOML file's table; {} if it cannot be read, which is said."""
+        """Return a TOML file's table; {}, with a note, if it cannot be read."""
         text = self.text(path)
         try:
             return toml.parse(text)
@@ -263,7 +263,7 @@ def requirements_txt(path: str, project: Project, depth: int = 0) -> list[str]:
 
 
 def _placed(line: str, path: str, place: str, project: Project, depth: int) -> list[str]:
-    """Return what a line of pip's that names a place stands for, and say it."""
+    """Return the requirement of a pip line that names a place, and note it."""
     source = reference(line)
     folder = re.sub(r"^.*file:(//)?|\[[^\]]*\]\s*$", "", line).strip()
     named = re.search(r"\[([^\]]*)\]\s*$", line)
@@ -283,7 +283,7 @@ def _placed(line: str, path: str, place: str, project: Project, depth: int) -> l
 
 
 def limited(line: str, limits: dict[str, str]) -> str:
-    """Return a requirement within the versions of a constraint for the same distribution."""
+    """Return a requirement limited by a constraint on the same distribution."""
     limit = specifier_of(limits.get(name_of(line), ""))
     own = specifier_of(line)
     if not limit or "==" in own:
@@ -351,7 +351,7 @@ def _grouped(
 
 
 def _fallback(table: dict[str, Any], name: str, project: Project) -> list[str]:
-    """Return the first group that could be a training's, of a project with no other requirement."""
+    """Return the first group for training, if a project has no other requirement."""
     groups = _normalized(table_of(table, "dependency-groups"))
     hatch = table_of(table, "tool", "hatch", "envs")
     others = [one for one in groups if not _SIDE_GROUPS.fullmatch(one)]
@@ -417,7 +417,7 @@ def _from_place(
 
 
 def _member(name: str, path: str, project: Project) -> list[str]:
-    """Return what a member of uv's workspace needs; its code is the project's."""
+    """Return the requirements of a uv workspace member; its code is the project's."""
     place = os.path.dirname(path)
     while place.startswith(project.root):
         table = {}
@@ -470,7 +470,7 @@ def note_sources(table: dict[str, Any], name: str, project: Project) -> None:
 def _poetry_lines(
     table: dict[str, Any], path: str, project: Project, groups: Sequence[str]
 ) -> list[str]:
-    """Return what Poetry's main group, and some of its other groups, ask for."""
+    """Return the requirements of Poetry's main group and some other groups."""
     poetry = table_of(table, "tool", "poetry")
     extras = table_of(poetry, "extras")
     extra_names = {normal(one) for group in groups for one in texts_of(extras.get(group))}
@@ -540,7 +540,7 @@ def _pixi_toml(path: str, project: Project) -> list[str]:
 
 
 def _pixi_lines(table: dict[str, Any], name: str, project: Project) -> list[str]:
-    """Return what Pixi installs that the index has: of conda's packages those it knows by the name."""
+    """Return Pixi's requirements that the package index has."""
     path = os.path.join(project.root, name)
     listed: list[str] = []
     left_out: list[str] = []
@@ -602,7 +602,7 @@ def _pipfile(path: str, project: Project) -> list[str]:
 
 
 def _environment_yml(path: str, project: Project) -> list[str]:
-    """Return the pip packages of a conda environment, and its conda packages that the index knows."""
+    """Return the pip packages of a conda environment, and the index's names of others."""
     result: list[str] = []
     left_out: list[str] = []
     name = project.name(path)

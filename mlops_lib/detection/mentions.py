@@ -1,4 +1,4 @@
-"""Find the scripts that a project's own files run: Dockerfiles, Makefiles, CI files, READMEs."""
+"""Find the scripts that Dockerfiles, Makefiles, CI files and READMEs run."""
 
 from __future__ import annotations
 
@@ -32,7 +32,7 @@ RANKS = (
     ("readme.txt", 5),
     ("readme", 5),
 )
-"""Files that run scripts; of those with lower numbers one can tell better what they mean."""
+"""Files that run scripts; those with lower numbers are stronger evidence."""
 SHELL_RANK = 4
 WORKFLOW_RANK = 4
 FOLDERS = ("docker", "scripts", "bin", "tools", os.path.join(".github", "workflows"))
@@ -55,7 +55,7 @@ _CONSOLE_SCRIPT = re.compile(
 
 
 class Mention:
-    """A place in the project's own files that runs a script, with its rank as evidence."""
+    """A place in the project's files that runs a script, and its rank."""
 
     __slots__ = ("file", "line", "rank")
 
@@ -91,7 +91,7 @@ def find(folder: str, scripts: Iterable[str]) -> dict[str, Mention]:
 
 
 def _said(line: str, *, declares: bool) -> Iterator[str]:
-    """Yield the paths of the scripts that a line runs; a module may be one of two files."""
+    """Yield the script paths that a line runs; a module gives two paths."""
     modules = [match[1] for match in _RUNS_MODULE.finditer(line)]
     if declares:
         modules += [match[2] for match in _CONSOLE_SCRIPT.finditer(line)]
@@ -104,7 +104,7 @@ def _said(line: str, *, declares: bool) -> Iterator[str]:
 
 
 def _meant(path: str, by_name: dict[str, list[str]]) -> list[str]:
-    """Return the scripts that a path can mean: how many folders are around it is not always said."""
+    """Return the scripts that a path may name; its leading folders may be missing."""
     base = os.path.basename(path)
     return [
         one

@@ -1,4 +1,4 @@
-"""Data that the entry reads and that is not there, known before a training has begun."""
+"""Data that the entry reads and that is missing, found before the training begins."""
 
 from __future__ import annotations
 
@@ -16,7 +16,7 @@ from mlops_lib.records import Detection
 
 NOTEBOOK_LIMIT = 30_000_000
 CALLS_FOLLOWED = 5
-"""How deep the functions may lie that a script begins with."""
+"""Maximum depth of functions followed from the script's beginning."""
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -27,9 +27,9 @@ class Missing:
     where: str
     """File and line, or the file."""
     certain: bool
-    """Whether the script surely reads it before anything could make it."""
+    """True if the script certainly reads it before any code could make it."""
     maker: str = ""
-    """The project's script that writes it, where one does."""
+    """The project's script that writes it, if one does."""
 
 
 def missing(detection: Detection, *, given: Sequence[str] = ()) -> Iterator[Missing]:
@@ -164,7 +164,7 @@ def _text(entry: Path, project: Path) -> str:
 
 
 def _surely_read(text: str, project: Path, paths: Sequence[str]) -> dict[str, int]:
-    """Return the paths that are read before any code could have made them, with their lines."""
+    """Return the paths that are read before any code could make them, with lines."""
     try:
         module = ast.parse(text)
     except (SyntaxError, ValueError, RecursionError, MemoryError):
@@ -235,7 +235,7 @@ def _is_plain(call: ast.Call) -> bool:
 
 
 def _always(node: ast.AST) -> Iterator[ast.AST]:
-    """Yield a node and its parts that are always evaluated, if its loops run at least once."""
+    """Yield a node and its always evaluated parts, if its loops run at least once."""
     yield node
     if isinstance(node, ast.Lambda):
         return

@@ -1,4 +1,4 @@
-"""Follow the names of a file to what they mean: imports, aliases, attributes, return values."""
+"""Resolve the names of a file through imports, aliases, attributes and return values."""
 
 from __future__ import annotations
 
@@ -41,7 +41,7 @@ _BUILTINS = frozenset(dir(__builtins__) if not isinstance(__builtins__, dict) el
 
 
 class NameResolver:
-    """What the names of a file mean where the walk is now."""
+    """The meaning of a file's names at the current place of the walk."""
 
     def __init__(self, local_names: Mapping[str, str], seed: dict[str, str]) -> None:
         self.local_names = local_names
@@ -50,14 +50,14 @@ class NameResolver:
         self.stars: list[str] = []
         self.attributes: dict[str, str] = {}
         self.returns: list[str] = []
-        """What the function around returns."""
+        """Return value of the enclosing function."""
         self.unresolved: set[str] = set()
         self.defined: set[str] = set()
         self.owner = ""
-        """What the class around derives from, or its own name."""
+        """Base of the enclosing class, or its own name."""
 
     def name(self, node: ast.AST) -> str:
-        """Return the dotted name of an expression, resolved through imports and assignments, or ""."""
+        """Return the dotted name that an expression resolves to, or ""."""
         parts: list[str] = []
         for _ in range(CHAIN_LIMIT):
             if isinstance(node, ast.Attribute):
@@ -173,7 +173,7 @@ class NameResolver:
         return self.text(node.args[0]) if is_import else ""
 
     def annotated(self, annotation: ast.expr | None) -> str:
-        """Return what a variable holds whose annotation is a class of models: `trainer: Trainer`."""
+        """Return the value of a variable annotated with a model class (`trainer: Trainer`)."""
         if isinstance(annotation, ast.Constant) and isinstance(annotation.value, str):
             name = self.names.get(annotation.value, "")
         else:
@@ -207,7 +207,7 @@ class NameResolver:
             self.texts[name] = text
 
     def annotate(self, target: ast.expr, annotation: ast.expr) -> None:
-        """Note what an annotation says of a variable, unless its value says more."""
+        """Note a variable's annotation, unless its value is more specific."""
         origin = self.annotated(annotation)
         name = bound_name(target)
         table = self.attributes if name.startswith("self.") else self.names
@@ -247,7 +247,7 @@ class NameResolver:
         self.attributes, self.owner = outer
 
     def enter_function(self, arguments: Iterable[ast.arg]) -> FunctionNames:
-        """Begin a function, whose arguments hide names; return what `leave_function` takes."""
+        """Begin a function, whose arguments hide names; return the state to restore."""
         outer = self.names, self.texts, self.returns
         self.names = dict(self.names)
         self.texts = dict(self.texts)
@@ -262,7 +262,7 @@ class NameResolver:
     def leave_function(
         self, node: ast.FunctionDef | ast.AsyncFunctionDef, outer: FunctionNames, *, nested: bool
     ) -> None:
-        """End a function: its globals stay, and so does what a call of it returns."""
+        """End a function; keep its globals and its return value."""
         origin = next((returned for returned in self.returns if returned), "")
         declared = {
             name

@@ -32,7 +32,7 @@ _CFG_WHERE = lazy_regex(
 
 
 def is_developed(folder: str) -> bool:
-    """Return whether a folder is the root of a package: it says how it is built or installed."""
+    """Return whether a folder is the root of a package that declares its build."""
     names = set(files.names_in(folder, root=folder))
     return (
         bool(names & {"setup.py", "setup.cfg"})

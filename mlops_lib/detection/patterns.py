@@ -38,9 +38,9 @@ EDGES = lazy_regex(r"^(\w+_)?(adj|adjacency|laplacian|edge_index|edge_indices)(_
 NAMED_EDGES = lazy_regex(
     r"^(adj|(\w+_)?(adj_?mat(rix)?|adj_lists?|adjacency(_matrix)?|laplacian|edge_index|edge_indices))$"
 )
-"""What the edges of a graph are called: among the arguments of a network, and of any function."""
+"""Names of a graph's edges, in arguments of networks and of any function."""
 LOG_DETERMINANT = lazy_regex(r"^(\w+_)?(s?ldjs?|log_?(abs_?)?dets?)(_\w+)?$", re.I)
-"""What the logarithm of a Jacobian's determinant is called."""
+"""Names of the logarithm of a Jacobian's determinant."""
 RESHAPED = words("""
         unsqueeze squeeze transpose to type_as expand_dims astype reshape view contiguous permute
         float half masked_fill
@@ -59,7 +59,7 @@ class _Scope:
         self.networks: dict[str, str] = {}
         """Name to the network (an expression that is called) whose output it holds."""
         self.judged: dict[str, set[bool]] = {}
-        """What is called to whether its argument came out of another network."""
+        """Maps a callee to whether its argument came from another network."""
         self.unpacked: dict[str, int] = {}
         """Name to the statement that took it, together with others, out of one call."""
         self.gradients: dict[str, int] = {}
@@ -84,7 +84,7 @@ class Shaper:
         """A network that is applied to what another one was applied to."""
         self._applied: dict[str, str] = {}
         self.turns: set[str] = set()
-        """What the loops around count or take."""
+        """Variables of the enclosing loops."""
 
     @property
     def _now(self) -> _Scope:
@@ -128,7 +128,7 @@ class Shaper:
         return scope.shapes
 
     def across_functions(self) -> list[Shape]:
-        """Return what all functions together do: each of two networks follows its own gradient."""
+        """Return the structures that span functions: two networks, each with its own gradient."""
         if len(self._all_gradients) < 2 or not self._applied_to_applied:
             return []
         saw = " and ".join(f"grad({one})" for one in sorted(self._all_gradients)[:2])
@@ -175,7 +175,7 @@ class Shaper:
                 self._now.networks[name] = ast.unparse(node.value.func)[:60]
 
     def _is_next_layer(self, name: str, value: ast.expr) -> bool:
-        """Return whether the loop multiplies a name by its own values: `x = tanh(x @ w + b)`."""
+        """Return whether a loop multiplies a name by its own value: `x = tanh(x @ w + b)`."""
         if isinstance(value, ast.Call) and len(value.args) == 1:  # the activation
             value = value.args[0]
         if isinstance(value, ast.BinOp) and isinstance(value.op, ast.Add):
@@ -193,7 +193,7 @@ class Shaper:
         )
 
     def _is_recurrence(self, name: str, value: ast.expr) -> bool:
-        """Return whether a name becomes a sum of products, only one of which has its last value."""
+        """Return whether one of several summed products has the name's last value."""
         if isinstance(value, ast.Call) and len(value.args) == 1:  # the activation
             value = value.args[0]
         own: list[bool] = []
@@ -223,7 +223,7 @@ class Shaper:
             )
 
     def method(self, node: ast.FunctionDef | ast.AsyncFunctionDef) -> None:
-        """Recognise graph, flow and recurrent networks by the arguments and results of `forward`."""
+        """Recognise graph, flow and recurrent networks by arguments and results of `forward`."""
         edges = next(
             (argument.arg for argument in node.args.args[1:] if EDGES.match(argument.arg)), ""
         )
@@ -334,7 +334,7 @@ class Shaper:
                 self._now.shapes.append(Shape("quantised", node.lineno, "x + stop_gradient(… - …)"))
 
     def _factors(self, node: ast.AST) -> tuple[bool, bool]:
-        """Return whether a product has a normal draw, and an exponential, among its factors."""
+        """Return whether a product has a normal draw and an exponential as factors."""
         parts: list[ast.AST] = []
         if isinstance(node, ast.BinOp) and isinstance(node.op, ast.Mult):
             pending: list[ast.AST] = [node]
@@ -429,7 +429,7 @@ class Shaper:
         return through and any(map(self._is_softmax, inner))
 
     def _is_scored(self, node: ast.AST, depth: int = 0) -> bool:
-        """Return whether an expression is computed from a matrix product, as attention scores are."""
+        """Return whether an expression uses a matrix product, as attention scores do."""
         if depth > 6:
             return False
         if isinstance(node, ast.Name):
@@ -482,7 +482,7 @@ def _applied_network(node: ast.AST) -> str:
 
 
 def _is_network(node: ast.AST) -> bool:
-    """Something that is called like a network: a plain name or an attribute of self, in lower case."""
+    """Return whether a callee looks like a network: a lower-case name or attribute of self."""
     if isinstance(node, ast.Name):
         return node.id[:1].islower()
     if (

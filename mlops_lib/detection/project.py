@@ -61,7 +61,7 @@ def look(project: str | Path, *, entry: str | None = None) -> dict[str, Any]:
 
 @contextlib.contextmanager
 def _without_collection() -> Iterator[None]:
-    """Keep the collector of cycles from walking the syntax trees, which takes a third of the time."""
+    """Pause the garbage collector, which would take a third of the time on syntax trees."""
     collects = gc.isenabled()
     gc.disable()
     try:
@@ -98,7 +98,7 @@ def _look_at_folder(files: Files, entry: str | None) -> dict[str, Any]:
 
 
 def _remembered(files: Files, entry: str | None) -> dict[str, Any]:
-    """Return what was found out about a large project when it had the same content, or find it out."""
+    """Return the stored result of a large project with this content, or compute it."""
     from mlops_lib.detection import result_cache
 
     name = result_cache.key(files.folder, entry or "")
@@ -117,7 +117,7 @@ def _remembered(files: Files, entry: str | None) -> dict[str, Any]:
 
 
 def _look_at_file(project: str | Path, entry: str | None) -> dict[str, Any]:
-    """Return what is concluded about a script or notebook that was named, in the project around it."""
+    """Return the conclusions about a named script, in its project."""
     if not os.fspath(project).endswith((".py", ".ipynb")):
         raise DetectionError(
             "neither a Python script nor a notebook",

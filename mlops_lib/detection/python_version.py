@@ -15,7 +15,7 @@ from mlops_lib.lazy_regex import lazy_regex
 from mlops_lib.project import files
 
 USUAL = 11
-"""Minor version of the Python 3 that environments have unless something asks for another."""
+"""Minor version of the Python 3 of environments without another declaration."""
 KNOWN = range(8, 15)
 """Minor versions that there are images of, and that the runner runs on."""
 _CLAUSE = lazy_regex(
@@ -30,7 +30,7 @@ class Wish:
 
     def __init__(self, source: str, text: str, line: int = 1) -> None:
         self.source = source
-        """The file that says so."""
+        """The declaring file."""
         self.text = text
         self.line = line
 

@@ -1,4 +1,4 @@
-"""Find the code of a local module that runs or is used when another module imports it."""
+"""Find the code of a local module that an importing module runs or uses."""
 
 from __future__ import annotations
 
@@ -126,7 +126,7 @@ class Reach:
 
 
 def reached(every: Sequence[Block], requests: Iterable[str]) -> list[Block]:
-    """Return the blocks that run on import, those requested, and those that they use in turn."""
+    """Return the blocks that run on import, the requested ones, and those that they use."""
     names = set(requests)
     if EVERYTHING in names:
         return list(every)

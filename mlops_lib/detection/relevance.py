@@ -253,7 +253,7 @@ class Relevance:
     left_out: frozenset[str]
     """Paths, relative to the project, that are no part of the run's name."""
     doubts: tuple[str, ...] = ()
-    """Why files count that nothing names, as `file:line: what the code does there`."""
+    """Reasons why unnamed files count, as `file:line: meaning of the code there`."""
 
 
 @dataclass
@@ -329,7 +329,7 @@ def _kind(path: str) -> str:
 
 
 def _settings(project: Path, paths: Collection[str]) -> Iterator[str]:
-    """Yield what the project's small settings and tables say, which may name files."""
+    """Yield the content of small settings and tables, which may name files."""
     places = [PurePosixPath(path) for path in paths]
     searched = [
         place
@@ -347,7 +347,7 @@ def _settings(project: Path, paths: Collection[str]) -> Iterator[str]:
 
 
 class _Names:
-    """Everything by which the code may name a file."""
+    """Expressions by which the code may name a file."""
 
     def __init__(self, reading: _Reading) -> None:
         self._text = "\n".join(reading.texts)
@@ -370,7 +370,7 @@ class _Names:
 
 
 def _ends(place: PurePosixPath) -> list[str]:
-    """Return the literal endings that may follow the beginning of a file name: `_2.png`, `.png`."""
+    """Return the literal endings of a composed file name: `_2.png`, `.png`."""
     dot = place.name.rfind(".")
     return [place.name[start:] for start in range(dot + 1)] + [place.suffix[1:]] if dot > 0 else []
 
@@ -425,7 +425,7 @@ def _read(project: Path, path: str, reading: _Reading) -> bool:
 
 
 class _Reader:
-    """Takes what one file says about files into a reading."""
+    """Collect one file's references to files into a reading."""
 
     def __init__(self, path: str, tree: ast.Module, reading: _Reading) -> None:
         self._path = path
@@ -433,7 +433,7 @@ class _Reader:
         self._reading = reading
         self._values = _constants(tree)
         self._imported = _imported(tree)
-        """Names of the file, with what they are imported as."""
+        """Names of the file, with their imports."""
 
     def read(self) -> None:
         nodes = list(ast.walk(self._tree))
@@ -494,7 +494,7 @@ class _Reader:
             self._pieces(node)
 
     def _reads_folders(self, name: str) -> bool:
-        """Return whether a call reads whatever a folder holds, as far as its name says."""
+        """Return whether a call, by its name, reads all files of a folder."""
         first = name.split(".")[0]
         last = name.rpartition(".")[2]
         foreign = first in {module.split(".")[0] for module in self._imported.values()}
@@ -503,7 +503,7 @@ class _Reader:
         )
 
     def _reference(self, node: ast.expr) -> None:
-        """Take in what is called, or handed on to be called elsewhere."""
+        """Note a callee, or a function that is passed on to be called."""
         if not isinstance(getattr(node, "ctx", None), ast.Load):
             return
         name = self._dotted(node)
@@ -522,7 +522,7 @@ class _Reader:
         doubts.append(f"{self._path}:{node.lineno}: {what.replace('?.', '…')}")
 
     def _lists_anything(self, node: ast.Call, last: str) -> bool:
-        """Return whether the call may list the project's own folder, or one that is not known."""
+        """Return whether a call may list the project's folder, or an unknown one."""
         receiver = node.func.value if isinstance(node.func, ast.Attribute) else None
         is_module = isinstance(receiver, ast.Name) and receiver.id in self._imported
         if (
@@ -541,7 +541,7 @@ class _Reader:
         return not values or any(value is None or not _is_folder_inside(value) for value in values)
 
     def _dotted(self, node: ast.expr) -> str:
-        """Return the full name of a callee, with `?.` before it if its object is not a name."""
+        """Return a callee's full name, with `?.` before it if its object has no name."""
         parts: list[str] = []
         while isinstance(node, ast.Attribute):
             parts.append(node.attr)

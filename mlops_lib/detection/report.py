@@ -1,4 +1,4 @@
-"""From an entry to everything a Detection says, as plain values."""
+"""Assemble all values of a Detection for an entry."""
 
 from __future__ import annotations
 
@@ -50,7 +50,7 @@ class Needs:
         """Top-level import name to file and line."""
         self.optional: dict[str, tuple[str, int]] = {}
         self.dotted: dict[str, tuple[str, int]] = {}
-        """Everything imported by its full name."""
+        """Full names of all imports."""
         self.missing: dict[str, tuple[str, int]] = {}
         """Imports of a platform that no index has."""
         self._known: list[str] | None = None
@@ -100,7 +100,7 @@ def needs(files: Files, programs: Sequence[File]) -> Needs:
 
 
 def unreached(files: Files, entry: File, needed: Needs) -> set[str]:
-    """Return the required imports that stand only in functions of local modules which nothing uses."""
+    """Return required imports that only unused functions of local modules contain."""
     nested = [
         (file, imported)
         for file in entry.reachable()
@@ -131,7 +131,7 @@ def _import_name(imported: Any) -> str:
 
 
 def _known_name(module: str, names: tuple[str, ...]) -> str:
-    """Return the longest known beginning of a dotted import, "" if nothing can install it."""
+    """Return the longest known beginning of a dotted import, or ""."""
     parts = module.split(".")
     candidates = [
         *(f"{module}.{name}" for name in names),
@@ -144,7 +144,7 @@ def _known_name(module: str, names: tuple[str, ...]) -> str:
 
 
 def _around(plan: commands.Plan | None) -> Iterator[tuple[commands.Command, str]]:
-    """Return the commands of a plan that are worth telling, each with what it means."""
+    """Return the noteworthy commands of a plan, each with its meaning."""
     if plan is None:
         return
     yield from ((one, "runs before it") for one in plan.before)
@@ -162,7 +162,7 @@ class _Notes:
         self._by_name = {file.name: file for file in everything}
 
     def see(self, file: str, line: int, what: str, means: str) -> None:
-        """Note what was seen; a line of a notebook is given as its cell and the line in it."""
+        """Note evidence; in a notebook the place is a cell and its line."""
         source = self._by_name[file].source if file in self._by_name else None
         cell, inside = ("", line) if source is None else source.place(line)
         self.evidence.append({"file": file, "line": inside, "saw": f"{cell}{what}", "means": means})
@@ -254,7 +254,7 @@ def _note_program(
     reason: str,
     where: tuple[str, int],
 ) -> None:
-    """Note why it is the entry, how it is run, and what it trains."""
+    """Note the reason for the entry, its command, and the models that it trains."""
     if reason:
         notes.see(where[0], where[1], f"entry {entry.name}", reason)
     for command, means in _around(plan):
@@ -292,7 +292,7 @@ def _note_requirements(
     needed: Needs,
     everything: list[File],
 ) -> list[str]:
-    """Note what the program requires, and return it."""
+    """Note the program's requirements, and return them."""
     guessed = _distributions(needed, everything)
     for name, (file, line, what) in guessed.items():
         notes.see(file, line, what, f"needs {name}")
@@ -306,7 +306,7 @@ def _note_requirements(
 def _note_packages(
     notes: _Notes, files: Files, everything: list[File]
 ) -> tuple[Iterable[str], set[str]]:
-    """Note the Debian packages that the program needs; return them, and tools of Python's."""
+    """Note the needed Debian packages; return them, and distributions with programs."""
     packages, tools = system_packages.of(everything)
     packages.update(
         {name: ("apt.txt", line, name) for name, line in system_packages.declared(files.folder)}
@@ -322,7 +322,7 @@ def _shortened(warnings: list[str]) -> list[str]:
 
 
 def _distributions(needed: Needs, everything: list[File]) -> dict[str, tuple[str, int, str]]:
-    """Return the distributions that imports and calls need, with the place of the evidence."""
+    """Return the distributions of imports and calls, with their evidence."""
     result: dict[str, tuple[str, int, str]] = {}
     for module, (file, line) in sorted(needed.required.items()):
         for name in _names_of(module, needed):
@@ -353,7 +353,7 @@ def _names_of(module: str, needed: Needs) -> list[str]:
 
 
 def _declarations(declaration: declared_requirements.Declared) -> list[tuple[str, int, str, str]]:
-    """Return what says which requirements, versions and Python the project wants."""
+    """Return the declarations of requirements, versions and Python."""
     evidence = []
     if declaration.requirements:
         text = ", ".join(declaration.requirements)[:200]
@@ -458,7 +458,7 @@ def _unknown_imports(needed: Needs, names: set[str]) -> list[str]:
 
 
 def _names(module: str) -> set[str]:
-    """Return the distributions that may bring an import, if the project declares one of them."""
+    """Return the declared distributions that may provide an import."""
     plain = declared_requirements.name_of(module)
     known = declared_requirements.name_of(DISTRIBUTIONS.get(module, ""))
     return {known} if known else {plain, f"python-{plain}", f"py{plain}"}
@@ -497,7 +497,7 @@ COME_ALONG = frozenset(("numpy", "six"))
 
 
 def _either(needed: Needs, everything: list[File]) -> set[str]:
-    """Return one distribution for each pair of imports of which the script needs either."""
+    """Return one distribution for each pair of alternative imports."""
     result: set[str] = set()
     for file in everything:
         for tried, otherwise in file.facts.alternatives:
@@ -685,7 +685,7 @@ def _environment(
 
 
 def _row(framework: str, families: tuple[str, ...]) -> dict[str, Any]:
-    """Return the first row of the catalog that fits, or that of frameworks which have none."""
+    """Return the first fitting catalog row, or the one for frameworks without a row."""
     from mlops_lib.detection.rows import rows
 
     fitting = [
@@ -698,7 +698,7 @@ def _row(framework: str, families: tuple[str, ...]) -> dict[str, Any]:
 
 
 def _headless(line: str) -> str:
-    """OpenCV without the windows that no container has, and whose libraries it would miss."""
+    """Return a requirement with OpenCV's build that needs no GUI libraries."""
     name = declared_requirements.name_of(line)
     if name in ("opencv-python", "opencv-contrib-python"):
         return line.replace("-python", "-python-headless", 1)

@@ -1,4 +1,4 @@
-"""Read single requirements: names, versions, environment markers, direct references."""
+"""Parse single requirements: names, versions, environment markers, references."""
 
 from __future__ import annotations
 
@@ -26,7 +26,7 @@ _MARKER = (
 options after one.
 """
 LONGEST = 400
-"""Characters of a requirement; what is longer is none."""
+"""Most characters of a requirement."""
 RENAMED = {
     "sklearn": "scikit-learn",
     "pil": "pillow",
@@ -50,7 +50,7 @@ RENAMED = {
     "keras-gpu": "keras",
     "imblearn": "imbalanced-learn",
 }
-"""Names that people write, or that conda uses, for what the index knows under another one."""
+"""Common or conda names of distributions, with the index's names."""
 TOOLS = words("""
     python pip setuptools wheel pkg-resources distribute conda anaconda defaults conda-forge
     nodefaults
@@ -73,7 +73,7 @@ MACHINES = ("x86_64", "aarch64")
 
 
 class Reference:
-    """A requirement that names a place instead of versions: a repository, an address, a folder."""
+    """A requirement that names a place: a repository, an address or a folder."""
 
     __slots__ = ("extras", "kind", "name", "version")
 
@@ -82,7 +82,7 @@ class Reference:
         """The distribution's normalised name; "" if it is unknown."""
         self.kind = kind
         self.version = version
-        """The release that the place is one of, as far as a tag or a file name says so."""
+        """Release of the place, if a tag or a file name contains it."""
         self.extras = extras
 
     @property
@@ -152,7 +152,7 @@ def extras_of(requirement: str) -> tuple[str, ...]:
 
 
 def specifier_of(requirement: str) -> str:
-    """Return the versions that a requirement asks for, such as ">=2,<3"."""
+    """Return the version specifier of a requirement, such as ">=2,<3"."""
     match = _SPECIFIER.match(requirement[:LONGEST])
     return re.sub(r"\s", "", match[1]) if match else ""
 
@@ -163,7 +163,7 @@ def marker_of(requirement: str) -> str:
 
 
 def allows(requirement: str, version: str) -> bool:
-    """Return whether a requirement's versions include one; True if they cannot be read."""
+    """Return whether a requirement allows a version; True if it cannot be parsed."""
     from packaging.specifiers import InvalidSpecifier, SpecifierSet
     from packaging.version import InvalidVersion
 
@@ -238,7 +238,7 @@ def cleaned(lines: Iterable[str], *, without: str = "") -> list[str]:
 
 
 def other_builds(lines: Iterable[str]) -> list[str]:
-    """Return what is said about versions that name a build of another index (`2.3.1+cu121`)."""
+    """Return notes on versions of another index's builds (`2.3.1+cu121`)."""
     messages = []
     for line in lines:
         match = re.search(r"==\s*([0-9][A-Za-z0-9.!]*)(\+[A-Za-z0-9._-]+)", line)
@@ -275,7 +275,7 @@ def for_python(lines: Iterable[str], python: str) -> list[str]:
 
 
 def _both(first: str, second: str) -> str:
-    """Return a requirement with the versions of two for the same distribution; a pin wins."""
+    """Return a requirement with the versions of two others; a pin wins."""
     own, other = specifier_of(first), specifier_of(second)
     if "==" in own or "==" in other:
         versions = own if "==" in own else other

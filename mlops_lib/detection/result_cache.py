@@ -24,7 +24,7 @@ if TYPE_CHECKING:
     from typing import Any
 
 REFUSED = "refused"
-"""Key of what an error said."""
+"""Key of an error's message."""
 ENTRIES_LIMIT = 64
 RESULT_LIMIT = 2_000_000
 """Bytes of one result."""
@@ -133,7 +133,7 @@ def remember_refusal(name: str, error: DetectionError) -> None:
 
 
 def remember(name: str, result: dict[str, Any]) -> None:
-    """Write a result, and remove the oldest ones beyond the limit; a failure to write is no error."""
+    """Store a result and remove the oldest beyond the limit; write failures are ignored."""
     content = json.dumps(result).encode()
     if len(content) > RESULT_LIMIT:
         return

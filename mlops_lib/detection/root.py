@@ -1,4 +1,4 @@
-"""Find the root of the project that a named file belongs to, as Python and the tools would."""
+"""Find the root of the project of a named file, as Python and the tools would."""
 
 from __future__ import annotations
 
@@ -26,7 +26,7 @@ MARKERS = words("""
 CLIMB_LIMIT = 8
 """Folders above a file that are looked at."""
 DECLARED_LIMIT = 3
-"""How far above a folder that says nothing of its own a project may say how it is installed."""
+"""Levels above an undeclared folder at which its project may declare the installation."""
 
 
 def find(files: Files, file: File) -> str:

@@ -1,4 +1,4 @@
-"""Guess from a file's bytes whether it may train, so that few files of a large project are parsed."""
+"""Guess from a file's bytes whether it may train, to parse few files of a large project."""
 
 from __future__ import annotations
 
@@ -17,7 +17,7 @@ NOTEBOOK_LIMIT = 30_000_000
 ALL_LIMIT = 300_000_000
 """Bytes of all files that are looked at."""
 ROUNDS = 3
-"""How far training is followed through modules that import each other."""
+"""Maximum depth of modules that import each other."""
 
 _TRAINS = frozenset(name.encode() for name in FITS | TRAINING_FUNCTIONS | TRAINING_NAMES)
 _CALLED = re.compile(rb"(\w+)\s*\(")
@@ -82,12 +82,12 @@ class Sketch:
             content = _OUTPUTS.sub(b"", content)
         self.has_main = b"__main__" in content
         self.acts = self.has_main or not path.endswith(".py") or _ACTS.search(content) is not None
-        """Whether running it may do more than define functions and classes."""
+        """True if running it may do more than define functions and classes."""
         self.has_tests = b"def test_" in content
         self.says_training = _says_training(content)
         loads = _LOADS_MODEL.search(content) if self.says_training else None
         self.goes_on = loads is not None and not _says_training(content[: loads.start()])
-        """Whether it seems to train a model that another script has left."""
+        """True if it seems to continue another script's training."""
         self.imports = set(_imported(content))
         self.says_framework = _SAYS_FRAMEWORK.search(content) is not None or any(
             module.partition(".")[0] in FRAMEWORK_OF for module in self.imports
@@ -95,7 +95,7 @@ class Sketch:
 
     @property
     def may_train(self) -> bool:
-        """Whether the file is worth parsing."""
+        """True if the file is worth parsing."""
         return self.says_training and self.says_framework
 
 
@@ -114,7 +114,7 @@ def _says_training(content: bytes) -> bool:
 
 
 def _imported(content: bytes) -> list[str]:
-    """Return the dotted names of modules, and of what is taken from them, that a file imports."""
+    """Return the dotted names of a file's imported modules and members."""
     result = []
     for match in _IMPORTS.finditer(content):
         modules = (match[1] or match[3]).decode()
@@ -138,7 +138,7 @@ def of_all(paths: list[str], root: str) -> list[Sketch]:
 
 
 def hopeful(sketches: list[Sketch]) -> list[Sketch]:
-    """Return files that may train by themselves, or through the local modules they import."""
+    """Return files that may train, themselves or through local modules they import."""
     by_module = {one.stem: one for one in sketches if one.path.endswith(".py")}
     by_package: dict[str, list[Sketch]] = {}
     for one in by_module.values():

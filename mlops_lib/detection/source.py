@@ -16,7 +16,7 @@ from mlops_lib.errors import RefusedFileError
 from mlops_lib.lazy_regex import lazy_regex
 
 PARSES_LIMIT = 80
-"""How often a broken file is parsed again, a line poorer each time."""
+"""Most attempts to parse a broken file, each with one line less."""
 SIZE_LIMIT = 1 << 20
 """Bytes of a script, characters of a notebook's code. Trees take several hundred times that in
 memory.
@@ -48,7 +48,7 @@ class Problem:
 
 
 class Source:
-    """One file: its tree, what could not be read, and where its lines come from."""
+    """One file: its tree, its unreadable parts, and the origin of its lines."""
 
     __slots__ = ("cells", "commands", "language", "problems", "python2", "size", "tree", "written")
 
@@ -74,7 +74,7 @@ class Source:
         """Characters that were parsed."""
 
     def place(self, line: int) -> tuple[str, int]:
-        """Return the cell ("" in a script) and the line in it of a line of the joined text."""
+        """Return the cell ("" in a script) and its line for a line of the joined text."""
         for begins, number in reversed(self.cells):
             if line >= begins:
                 return f"cell {number}: ", line - begins + 1
@@ -141,7 +141,7 @@ def _compiled(text: str) -> tuple[ast.Module | None, SyntaxError]:
 
 
 class _Old:
-    """Patterns of Python 2, IPython and git leftovers, compiled for the few files that have them."""
+    """Patterns of Python 2, IPython and git leftovers, compiled for the files that have them."""
 
     def __init__(self) -> None:
         self.magic = lazy_regex(
@@ -162,7 +162,7 @@ class _Old:
 
 
 def _modernised(text: str) -> tuple[str, Problem | None]:
-    """Python 2, IPython and git leftovers as Python 3; the first line that was Python 2."""
+    """Return Python 2, IPython and git leftovers as Python 3, and the first Python 2 line."""
     old = _Old()
     lines = []
     python2: Problem | None = None
@@ -234,7 +234,7 @@ def _without_broken_lines(text: str, error: SyntaxError) -> tuple[ast.Module, li
 
 
 def _mend(lines: list[str], index: int, message: str, attempt: int) -> bool:
-    """Take the sting out of one line; False where there is nothing left to try."""
+    """Disarm one line; return False if no attempt is left."""
     line = lines[index]
     indent = line[: len(line) - len(line.lstrip())]
     if "expected an indented block" in message and attempt < 3:
@@ -350,7 +350,7 @@ def _cell_text(cell: dict[str, object]) -> str:
 
 
 _OF_PYTHON = words("time timeit capture prun memit mprun snakeviz wandb python python3")
-"""Cell magics under which Python goes on."""
+"""Cell magics whose cells contain Python."""
 _RUNS = lazy_regex(
     r"^%(?:time|timeit|prun|memit|mprun|lprun)\b\s*(?:-{1,2}\w+(?:\s+\d+)?\s+)*(?=\S)"
 )
@@ -405,7 +405,7 @@ def _cell_lines(cell: str, before: int, commands: list[tuple[str, int]]) -> list
 
 
 def installed_by(line: str) -> list[str]:
-    """Return the requirements that a shell line installs with pip, without options and URLs."""
+    """Return the requirements that a shell line installs with pip, without options."""
     match = re.search(r"\bpip3?\s+install\s+(.*)", line.split("#")[0])
     if match is None:
         return []

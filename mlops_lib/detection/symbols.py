@@ -178,7 +178,7 @@ class _Table:
                     rows.append(row)
 
     def find(self, framework: str, name: str, leaf: str) -> list[_Row]:
-        """Return the rows that fit a name, up to the first that asks for no keyword argument."""
+        """Return the rows that fit a name, up to the first without a keyword condition."""
         self._read(framework)
         matches = []
         for row in self._rows.get((framework, name.partition(".")[0]), ()):
@@ -249,7 +249,7 @@ def _transformers_backend(name: str) -> str:
 
 
 def of(call: Call) -> Meaning:
-    """Return what a call, a base class or a mention means."""
+    """Return the meaning of a call, a base class or a mention."""
     name = normal(call.name)
     head, _, leaf = name.rpartition(".")
     if not head:
@@ -273,7 +273,7 @@ def of(call: Call) -> Meaning:
 
 
 def is_keras(name: str) -> bool:
-    """Return whether a bare name is that of a layer with a family, or of a model, of Keras."""
+    """Return whether a bare name is a Keras model, or a layer with a family."""
     meaning = of(Call(f"keras.layers.{name}", 0))
     return meaning.part == MODEL or (meaning.part == LAYER and meaning.family != "")
 
@@ -295,7 +295,7 @@ def _look_up(framework: str, name: str, leaf: str, call: Call) -> Meaning:
 
 
 def _family(rule: str, name: str, leaf: str, first: str) -> str:
-    """Return the family that a rule such as `first?Cnn=cnn,=dense` tells for a call."""
+    """Return the family of a call by a rule such as `first?Cnn=cnn,=dense`."""
     source, _, choices = rule.partition("?")
     model = name.partition("models.")[2].partition(".")[0]
     network = {"leaf": leaf, "first": first, "model": model, "name": name}[source]
@@ -310,7 +310,7 @@ def _family(rule: str, name: str, leaf: str, first: str) -> str:
 
 
 def _pretrained(name: str, first: str = "") -> str:
-    """Return the family of a pretrained network, by what it is called in its library."""
+    """Return the family of a pretrained network by its name in the library."""
     plain = "".join(letter for letter in name.lower() if letter.isalnum())
     if any(word in plain for word in tables.GENERATIVE_NAMES):
         return "generative"
@@ -323,7 +323,7 @@ def _pretrained(name: str, first: str = "") -> str:
 
 
 def _of_method(call: Call, name: str, head: str, leaf: str) -> Meaning:
-    """Return what a method of something that was made means: what was made decides."""
+    """Return the meaning of a method by the object that it belongs to."""
     if name.startswith("prettytensor."):  # layers are methods of what it wraps
         layer = of(call.renamed(f"tensorflow.layers.{leaf}"))
         return layer if layer.part == LAYER else NONE

@@ -1,4 +1,4 @@
-"""Questions about single nodes of a syntax tree, which no name has to be resolved for."""
+"""Predicates on single syntax nodes that need no resolved names."""
 
 from __future__ import annotations
 
@@ -42,7 +42,7 @@ def is_simple(node: ast.AST) -> bool:
 
 
 def asks_for_package(test: ast.expr) -> bool:
-    """Return whether a condition asks if a package is installed: `is_rich_available()`, `HAS_GPU`."""
+    """Return whether a condition tests for a package: `is_rich_available()`, `HAS_GPU`."""
     while isinstance(test, ast.UnaryOp) and isinstance(test.op, ast.Not):
         test = test.operand
     if isinstance(test, ast.BoolOp):
@@ -112,7 +112,7 @@ def is_transposed(node: ast.AST) -> bool:
 
 
 def is_negative_product(node: ast.AST) -> bool:
-    """Return whether an expression is a product with a factor of negative sign: `rate * -slope`."""
+    """Return whether an expression is a product with a negated factor: `rate * -slope`."""
     if not isinstance(node, ast.BinOp) or not isinstance(node.op, ast.Mult):
         return False
     return any(

@@ -1,4 +1,4 @@
-"""The programs that a project starts: Debian packages and distributions that no import tells of."""
+"""Debian packages and distributions of the programs that a project starts."""
 
 from __future__ import annotations
 
@@ -42,7 +42,7 @@ PACKAGES = {
     "tree": "tree",
     "parallel": "parallel",
 }
-"""Program to the Debian package that brings it; what a slim base image has is not here."""
+"""Programs and their Debian packages; those of a slim base image are left out."""
 DISTRIBUTIONS = {
     "gdown": "gdown",
     "kaggle": "kaggle",

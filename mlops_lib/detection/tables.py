@@ -1,4 +1,4 @@
-"""Names of the field that several modules need; those of libraries are in data/library_names.txt."""
+"""Names that several modules need; those of libraries are in data/library_names.txt."""
 
 from __future__ import annotations
 
@@ -35,7 +35,7 @@ FITS = words("""
     fit_resample fit_regularized fit_constrained fit_transform fit_flow lr_find learn search
     fit_sgd smooth fit_em fit_partial grid_search randomized_search
 """)
-"""Methods that train what they are called on."""
+"""Methods that train their object."""
 
 TRAINING_FUNCTIONS = words("""
     backward minimize optimize_loss apply_gradients apply_updates train_and_evaluate update cv grad
@@ -45,7 +45,7 @@ TRAINING_FUNCTIONS = words("""
     do_train permutation_test_score learning_curve validation_curve k_means dbscan Word2Vec Doc2Vec
     FastText LdaModel LdaMulticore create_supervised_trainer seasonal_decompose lowess
 """)
-"""Functions that train, or that name what does; where a file has none of them it is not parsed."""
+"""Functions that train, or that name trained objects; a file without any is not parsed."""
 
 STEPS = words("""
     step run update sample sampling optimize optimizing variational vb pathfinder
@@ -95,7 +95,7 @@ SAMPLERS = {
     "pystan": words("StanModel"),
     "blackjax": words("window_adaptation nuts hmc mala rmh svgd meanfield_vi sgld sghmc"),
 }
-"""What fits a probabilistic program."""
+"""Functions that fit a probabilistic program."""
 
 GENERATIVE_NAMES = (
     "stablediffusion",
@@ -122,7 +122,7 @@ ORDER = (
     "dense",
     "other",
 )
-"""Where several families apply equally, the most specific is the main one."""
+"""Families from the most specific one, which is the main one if several apply equally."""
 
 PREPARES = lazy_regex(
     r"(^|_)(label_?encoder|one_?hot(_?encoder)?|ohe|scaler|imputer|tokenizer|(count|tfidf)?_?vectorizer"

@@ -1,4 +1,4 @@
-"""Count what files do with each framework: models, layers and fits, each with where it stands."""
+"""Count the models, layers and fits of each framework, with their places."""
 
 from __future__ import annotations
 
@@ -13,7 +13,7 @@ if TYPE_CHECKING:
     from collections.abc import Iterable, Sequence
 
 Seen = tuple[str, str, int]
-"""File, what was seen, line."""
+"""File, evidence, line."""
 
 FREE_FITS = words("""
     fit fit_generator train_on_batch partial_fit fit_predict fit_one_cycle fine_tune learn_one
@@ -48,7 +48,7 @@ class Tally:
 
     @property
     def builds(self) -> bool:
-        """Whether the program makes models or layers of the framework."""
+        """True if the program makes models or layers of the framework."""
         return bool(self.models or self.layers or self.loaded)
 
     @property
@@ -77,23 +77,23 @@ class Case:
         self.free: list[Seen] = []
         """Fits of something whose framework is not seen."""
         self.epochs: list[Seen] = []
-        """Those of them that are told what Keras's are told."""
+        """Those of them with the arguments of Keras's fit."""
         self.leaves: set[str] = set()
         """The last names of everything that is called."""
         self.products: list[Seen] = []
         """Products of matrices, which make layers by hand."""
         self.variables = False
-        """Whether it makes numbers that are trained."""
+        """True if it makes trainable numbers."""
         self.scopes: dict[str, set[str]] = {"product": set(), "variable": set()}
         """The functions in which these parts of a network are written out."""
         self.bent = False
-        """Whether a product is taken of another's activation in one expression."""
+        """True if one expression has a product of another product's activation."""
         self.plain: list[Call] = []
         """Calls of plain names."""
         self.repeated = False
-        """Whether dense layers are made in a loop."""
+        """True if dense layers are made in a loop."""
         self.parts = 0
-        """How often networks are made within networks."""
+        """Number of networks made within networks."""
         self.tape: list[Seen] = []
         self.minimised: list[Seen] = []
         self.backward: list[Seen] = []
@@ -107,20 +107,20 @@ class Case:
             self._count(name, facts)
 
     def tally(self, framework: str) -> Tally:
-        """Return what a framework is seen to do; an empty tally, kept, if that is nothing yet."""
+        """Return a framework's tally, which is created if it is missing."""
         return self.tallies.setdefault(framework, Tally())
 
     def get(self, framework: str) -> Tally:
-        """Return what a framework is seen to do."""
+        """Return a framework's tally, or an empty one."""
         return self.tallies.get(framework, NO_TALLY)
 
     def free_for(self, framework: str) -> list[Seen]:
-        """Return fits of something unknown, if the framework makes models and has no fits itself."""
+        """Return fits of unknown objects, if the framework makes models without own fits."""
         tally = self.get(framework)
         return self.free if tally.builds and not tally.fits else []
 
     def imports(self, *beginnings: str) -> bool:
-        """Return whether a module that begins like this, under its normal name, is imported."""
+        """Return whether a module with one of these beginnings, normalised, is imported."""
         modules = (imported.module for _, facts in self.files for imported in facts.imports)
         return any(symbols.normal(module + ".").startswith(beginnings) for module in modules)
 
@@ -216,7 +216,7 @@ class Case:
             self.tally("other").fits.append(_seen(file, call))
 
     def _note_step(self, call: Call, seen: Seen) -> None:
-        """Note what a training step written by hand consists of."""
+        """Note the parts of a training step written by hand."""
         leaf = call.leaf
         name = symbols.normal(call.name)
         if name.startswith(OPTIMIZERS) and leaf[:1].isalpha() and "()" not in call.name:
@@ -257,12 +257,12 @@ def _seen(file: str, call: Call) -> Seen:
 
 
 def _is_fit(call: Call) -> bool:
-    """Return whether a method trains, whatever it is called on; `learn` only as an agent's does."""
+    """Return whether a method trains any object; `learn` only with an agent's arguments."""
     return call.leaf in FREE_FITS or (call.leaf == "learn" and "total_timesteps" in call.keywords)
 
 
 def _is_free(call: Call) -> bool:
-    """Return whether a fit is of something unknown, and not of what is known to be no model."""
+    """Return whether a fit's object is unknown, and not known to be no model."""
     if not call.receiver or PREPARES.search(call.receiver.rpartition(".")[2].removesuffix("()")):
         return False
     constructor = symbols.normal(call.receiver.partition("()")[0])

@@ -62,7 +62,7 @@ _GROWING = ("append", "add", "extend", "insert", "add_module", "append_layer", "
 _CELL_MAGICS = ("time", "timeit", "capture", "prun")
 """Magics that run their cell."""
 _FIRST_METHODS = ("__init__", "build", "setup")
-"""Methods that store what the others use, wherever they stand."""
+"""Methods that store the attributes that others use; they are visited first."""
 
 
 def gather(tree: ast.Module, local_names: Mapping[str, str] | None = None) -> Facts:
@@ -95,11 +95,11 @@ class _Visitor:
         """The functions around, joined with dots."""
         self.of_class = ""
         self.multiplied: dict[str, list[int]] = {}
-        """Class of a network to the lines where it multiplies matrices itself."""
+        """Maps a network's class to the lines of its own matrix products."""
         self.instances: dict[str, list[int]] = {}
-        """What is called by its bare name within a class, to the lines."""
+        """Maps bare callees within a class to their lines."""
         self.repeating = 0
-        """How many loops over layers are around."""
+        """Number of enclosing loops over layers."""
         self.frozen: set[str] = set()
         """Networks whose weights are held fixed: `discriminator.trainable = False`."""
         self.trained: dict[str, int] = {}
@@ -145,7 +145,7 @@ class _Visitor:
             break
 
     def _note_products(self) -> None:
-        """Note layers written by hand; they count where they are put into a network."""
+        """Note layers written by hand, at the place that puts them into a network."""
         for name, lines in self.multiplied.items():
             origin = self.instances.get(name, [])
             self.facts.shapes += [
@@ -318,7 +318,7 @@ class _Visitor:
             self.resolver.name(decorator)
 
     def _close_function(self, node: ast.FunctionDef | ast.AsyncFunctionDef) -> None:
-        """Note what a function does as a whole."""
+        """Note the structure of a whole function."""
         self.shaper.function(node)
         owner = self.resolver.owner
         is_pass = "." in owner and node.name in ("forward", "call", "__call__")
@@ -381,7 +381,7 @@ class _Visitor:
         self.repeating -= growing
 
     def _callee(self, func: ast.expr) -> None:
-        """Visit what a call is made on: the result of another call counts too."""
+        """Visit the object of a call; it may be the result of another call."""
         if isinstance(func, ast.Attribute):
             base: ast.AST = func.value
             for _ in range(CHAIN_LIMIT):
@@ -397,7 +397,7 @@ class _Visitor:
             self.repeating -= applied
 
     def _takes_turns(self, node: ast.Call) -> bool:
-        """Return whether a call takes what the loop around it counts: `Dense(size)` for sizes."""
+        """Return whether a call uses the variable of its loop: `Dense(size)` for sizes."""
         turns = self.shaper.turns
         return bool(turns) and any(
             isinstance(argument, ast.Name) and argument.id in turns for argument in node.args
