@@ -29,14 +29,7 @@ HELD = "/mlops/torch-held.txt"
 OLDEST_PIP = (22, 2)
 """The first that reports what it would install."""
 PROCESSES = {
-    "subprocess.Popen",
-    "os.exec",
-    "os.posix_spawn",
-    "os.spawn",
-    "os.system",
-    "os.fork",
-    "os.forkpty",
-    "pty.spawn",
+    "subprocess.Popen", "os.exec", "os.posix_spawn", "os.spawn", "os.system", "os.fork", "os.forkpty", "pty.spawn",
     "os.startfile",
 }
 
@@ -45,8 +38,7 @@ def refuse_processes(event, arguments):
     """Audit hook: let no other program start."""
     if event in PROCESSES:
         raise PermissionError(
-            "a package wants to be built from source while the settings of the package index can be read (%s)"
-            % event
+            "a package wants to be built from source while the settings of the package index can be read (%s)" % event
         )
 
 
@@ -87,19 +79,12 @@ def main(folder, asked):
     import pip as package
 
     if tuple(int(part) for part in package.__version__.split(".")[:2]) < OLDEST_PIP:
-        print(
-            "mlops: pip %s is too old: the base image needs 22.2 or later" % package.__version__,
-            file=sys.stderr,
-        )
+        print("mlops: pip %s is too old: the base image needs 22.2 or later" % package.__version__, file=sys.stderr)
         return 2
     from pip._internal.cli.main import main as pip
 
     os.makedirs(folder, exist_ok=True)
-    links = [
-        word
-        for place, word in enumerate(asked)
-        if "--find-links" in (word, asked[place - 1] if place else "")
-    ]
+    links = [word for place, word in enumerate(asked) if "--find-links" in (word, asked[place - 1] if place else "")]
     with tempfile.TemporaryDirectory() as scratch:
         report, pins = os.path.join(scratch, "report.json"), os.path.join(scratch, "pins.txt")
         dry = ["install", *COMMON, "--root-user-action=ignore", "--dry-run", "--report", report]
@@ -110,34 +95,20 @@ def main(folder, asked):
         if os.path.exists(report):  # there is none if nothing was asked for
             with open(report, encoding="utf-8") as stream:
                 found = [pin(entry) for entry in json.load(stream)["install"]]
-        torch = [
-            line.partition("+")[0]
-            for line, _ in found
-            if index and normal(line.split("==")[0]) in TORCH
-        ]
-        found = [
-            (line, digest)
-            for line, digest in found
-            if not index or normal(line.split("==")[0]) not in TORCH
-        ]
+        torch = [line.partition("+")[0] for line, _ in found if index and normal(line.split("==")[0]) in TORCH]
+        found = [(line, digest) for line, digest in found if not index or normal(line.split("==")[0]) not in TORCH]
         checked = all(digest for _, digest in found)
         with open(pins, "w", encoding="utf-8") as stream:
             for line, digest in found:
                 stream.write(line + (" --hash=sha256:" + digest if checked else "") + "\n")
-        installed = {
-            normal(one.metadata["Name"] or "") for one in importlib.metadata.distributions()
-        }
+        installed = {normal(one.metadata["Name"] or "") for one in importlib.metadata.distributions()}
         with open(os.path.join(folder, "replaced.txt"), "w", encoding="utf-8") as stream:
             stream.writelines(
                 line.split("==")[0] + "\n"
                 for line in [*(line for line, _ in found), *torch]
                 if normal(line.split("==")[0]) in installed
             )
-        status = (
-            pip(["download", *COMMON, "--no-deps", "--dest", folder, *links, "-r", pins])
-            if found
-            else 0
-        )
+        status = pip(["download", *COMMON, "--no-deps", "--dest", folder, *links, "-r", pins]) if found else 0
         return from_torch_index(pip, folder, index, torch) if torch and not status else status
 
 

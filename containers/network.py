@@ -34,9 +34,7 @@ def add_rule(network, action, priority, protocol=0, ports=None):
     family = socket.AF_INET if network.version == 4 else socket.AF_INET6
     table = MAIN if action == TO_TABLE else 0
     body = struct.pack(RULE_HEADER, family, network.prefixlen, 0, 0, table, 0, 0, action, 0)
-    body += attribute(FRA_DST, network.network_address.packed) + attribute(
-        FRA_PRIORITY, struct.pack("I", priority)
-    )
+    body += attribute(FRA_DST, network.network_address.packed) + attribute(FRA_PRIORITY, struct.pack("I", priority))
     if protocol:
         body += attribute(FRA_IP_PROTO, struct.pack("B", protocol))
     if ports:
@@ -69,13 +67,7 @@ def close(order):
     # The engine looks up the way to a gateway (for UDP, to port 0) before it adds the route by it: only what is sent is refused.
     for text in order["gateways"]:
         for protocol in PROTOCOLS:
-            add_rule(
-                ipaddress.ip_network(text),
-                UNREACHABLE,
-                CLOSED,
-                protocol,
-                ANY_PORT if protocol == socket.IPPROTO_UDP else None,
-            )
+            add_rule(ipaddress.ip_network(text), UNREACHABLE, CLOSED, protocol, ANY_PORT if protocol == socket.IPPROTO_UDP else None)
     for text in order["closed"]:
         network = ipaddress.ip_network(text)
         try:
@@ -98,9 +90,7 @@ def own_addresses():
                 found.add(last)
     try:
         with open("/proc/net/if_inet6") as stream:
-            found.update(
-                str(ipaddress.ip_address(bytes.fromhex(line.split()[0]))) for line in stream
-            )
+            found.update(str(ipaddress.ip_address(bytes.fromhex(line.split()[0]))) for line in stream)
     except OSError:
         pass
     return sorted(one for one in found if not ipaddress.ip_address(one).is_loopback)

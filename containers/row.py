@@ -11,14 +11,7 @@ import platform
 import sys
 
 PYTHON = (3, 11)
-COMMON = [
-    "install",
-    "--disable-pip-version-check",
-    "--progress-bar=off",
-    "--root-user-action=ignore",
-    "--only-binary",
-    ":all:",
-]
+COMMON = ["install", "--disable-pip-version-check", "--progress-bar=off", "--root-user-action=ignore", "--only-binary", ":all:"]
 TORCH = ("torch", "torchvision", "torchaudio")
 HELD = "/mlops/torch-held.txt"
 

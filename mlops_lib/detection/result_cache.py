@@ -16,7 +16,8 @@ from pathlib import Path
 
 from mlops_lib import atomic
 from mlops_lib.detection.words import words
-from mlops_lib.errors import DetectionError
+from mlops_lib.errors import DetectionError, RefusedFileError
+from mlops_lib.project import files
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
@@ -63,8 +64,8 @@ def key(project: str, question: str) -> str:
                 digest.update(f"{name}\0{status.st_size}\0{status.st_mtime_ns}\n".encode())
         for name, status in _places(project):
             digest.update(f"{name}\0{status.st_mode}\0".encode("utf-8", "surrogateescape"))
-            digest.update(_content(os.path.join(project, name), status))
-    except OSError:
+            digest.update(_content(project, name, status))
+    except (OSError, RefusedFileError):
         return ""
     return digest.hexdigest()
 
@@ -93,14 +94,18 @@ def _places(top: str) -> Iterator[tuple[str, os.stat_result]]:
                 yield name, entry.stat(follow_symlinks=False)
 
 
-def _content(path: str, status: os.stat_result) -> bytes:
+def _content(project: str, name: str, status: os.stat_result) -> bytes:
+    """Return what identifies the content of a file or link.
+
+    Raises:
+        RefusedFileError: it has become another kind of file, or grown, since it was listed.
+    """
     if stat.S_ISLNK(status.st_mode):
-        return os.fsencode(os.readlink(path))
+        return os.fsencode(os.readlink(os.path.join(project, name)))
     is_read = stat.S_ISREG(status.st_mode) and status.st_size <= READ_LIMIT
-    if not is_read or os.path.splitext(path)[1].lower() in DATA:
+    if not is_read or os.path.splitext(name)[1].lower() in DATA:
         return f"{status.st_size}\n".encode()
-    with open(path, "rb") as file:
-        return hashlib.sha256(file.read()).digest()
+    return hashlib.sha256(files.read(name, root=project, limit=READ_LIMIT)).digest()
 
 
 def recall(name: str) -> dict[str, Any] | None:

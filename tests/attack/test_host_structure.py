@@ -71,6 +71,8 @@ OWN_FILES = {
     "cli.detect.quickly": "/dev/null",
     "detection.files.Files._scan": "names only, no links followed",
     "detection.import_map": "the table of distributions",
+    "detection.result_cache._places": "names only, no links followed",
+    "detection.result_cache.remember": "the user's own cache",
     "detection.rows.rows": "the catalog",
     "detection.symbols": "the table of library names",
     "environments.tables.read_toml": "the catalog",
