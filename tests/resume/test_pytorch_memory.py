@@ -6,10 +6,13 @@ The allocations fail for real: the script limits its own address space.
 from __future__ import annotations
 
 import json
+import subprocess
 from pathlib import Path
 
 import pytest
 import pytorch_environment as environment
+
+from mlops_lib.runner import protocol
 
 SCRIPT = """
 import os, resource, sys, torch
@@ -80,6 +83,23 @@ def warnings(inside: Path) -> list[str]:
     return [one["message"] for one in found if one["event"] == "warning"]
 
 
+def in_parts(project: Path, inside: Path) -> list[subprocess.CompletedProcess[str]]:
+    """Run the script by parts of its batches, in a fresh process whenever it wants one.
+
+    How much memory the allocator needs differs a little from process to process: four parts may not
+    fit either, and then a fresh process takes more of them.
+    """
+    processes: list[subprocess.CompletedProcess[str]] = []
+    while not processes or (processes[-1].returncode == protocol.RECYCLE and len(processes) < 4):
+        attempt = len(processes) + 1
+        processes.append(
+            environment.run_runner(
+                project, inside, "train.py", "220", seed=5, smaller=True, attempt=attempt
+            )
+        )
+    return processes
+
+
 def test_pytorch_batches_are_computed_in_parts_after_a_failed_allocation(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
@@ -87,17 +107,17 @@ def test_pytorch_batches_are_computed_in_parts_after_a_failed_allocation(
     project = pushed(tmp_path, SCRIPT)
     whole = environment.run_runner(project, tmp_path / "whole", seed=5)
     limited = environment.run_runner(project, tmp_path / "limited", "train.py", "220", seed=5)
-    parts = environment.run_runner(
-        project, tmp_path / "parts", "train.py", "220", seed=5, smaller=True
-    )
+    parts = in_parts(project, tmp_path / "parts")
     assert whole.returncode == 0, whole.stderr
     assert limited.returncode == 1
     last = (tmp_path / "limited" / "events.jsonl").read_text().splitlines()[-1]
     assert json.loads(last)["error"]["kind"] == "oom"
-    assert parts.returncode == 0, parts.stderr
-    assert parts.stdout == whole.stdout, "the same updates"
-    said = [one for one in warnings(tmp_path / "parts") if "the memory was not enough" in one]
-    assert len(said) == 1
+    assert parts[-1].returncode == 0, parts[-1].stderr
+    # A fresh process may repeat the step in which the memory was not enough.
+    printed = "".join(process.stdout for process in parts).split()
+    assert list(dict.fromkeys(printed)) == whole.stdout.split(), "the same updates"
+    said = [one for one in warnings(tmp_path / "parts") if "memory was not enough before" in one]
+    assert len(said) == len(parts)
     assert "computed in 4 parts" in said[0]
     assert "same effective batch" in said[0]
 
